@@ -1,0 +1,43 @@
+# One command a chore; `make` lists them. CI calls the same ones (.ci/run).
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format clean-cache
+
+VENV := .venv
+BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
+STAMP := $(VENV)/.installed
+TEST_PROCESSES ?= $(shell nproc 2>/dev/null || echo 2)
+# DVC runs `python -m stages.NAME`: that python has to be the environment's.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+help: ## list the commands
+	@echo "aigc-vqa: quality scores for AI-generated video"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv with the pinned requirements (other targets do it when needed)
+
+$(STAMP): requirements.txt pyproject.toml
+	$(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make BASE_PYTHON=/path/to/python3.11")'
+	test -x $(VENV)/bin/python || $(BASE_PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --progress-bar off --quiet -r requirements.txt
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	test -e .git || $(VENV)/bin/dvc config --local core.no_scm true
+	touch $@
+
+demo: $(STAMP) ## run the whole pipeline on the embedded demo and show its metrics
+	dvc repro
+	@aigc-vqa metrics
+
+test: $(STAMP) ## run the tests
+	OMP_NUM_THREADS=1 python -m pytest -n $(TEST_PROCESSES) --dist worksteal
+
+lint: $(STAMP) ## ruff, format check and mypy
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: $(STAMP) ## let ruff mend what it can
+	ruff check --fix .
+	ruff format .
+
+clean-cache: ## delete .cache: finished work of single videos and unfinished trainings
+	rm -rf .cache

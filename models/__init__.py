@@ -1,0 +1,1 @@
+"""The methods, in pure torch and NumPy: no files, no parameters file, no knowledge of the stages."""

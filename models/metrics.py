@@ -1,0 +1,298 @@
+"""How well predicted quality scores agree with mean opinion scores (MOS).
+
+Rank and linear correlations (SROCC, PLCC, KROCC), errors, the logistic fit of VQEG, the final score of the
+NTIRE 2024 challenge on short-form user video, bootstrap intervals. Arrays in, floats out; everything is
+float64.
+
+`scores` and `mos` are one-dimensional, of the same length N, finite. A shape that is not, (N, 1) among them,
+raises ShapeError; a NaN or an infinity NonFiniteError; and where the number does not exist (fewer than 3
+videos, constant input) UndefinedMetricError.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, special, stats
+
+from models.errors import AigcVqaError, NonFiniteError, ShapeError
+
+FloatArray = NDArray[np.float64]
+
+N_MIN = 3
+LOGISTIC_EVALUATIONS_MAX = 2000
+# Rows of resampled data that are in memory at once hold at most this many values (32 MiB of float64).
+BOOTSTRAP_VALUES_MAX = 4 * 2**20
+
+
+class UndefinedMetricError(AigcVqaError, ValueError):
+    """A metric that does not exist for these data; the text says which input is why."""
+
+
+class MetricOptionError(AigcVqaError, ValueError):
+    """An option of a metric outside what is allowed, or pair labels that are not booleans."""
+
+
+@dataclass(frozen=True)
+class LogisticFit:
+    """What `logistic_fit` found.
+
+    fitted: (N,) float64, the predictions mapped to the scale of the MOS. If not `converged`: the
+        least-squares line.
+    converged: whether the fit ended within its bounds at finite parameters and a curve that is not flat.
+    parameters: (b1, b2, b3, b4) of the curve over standardised predictions; empty if not `converged`.
+    """
+
+    fitted: FloatArray
+    converged: bool
+    parameters: tuple[float, ...]
+
+
+def srocc(scores: ArrayLike, mos: ArrayLike) -> float:
+    """Spearman's rank correlation, -1..1: Pearson's of the ranks, ties at their mean rank."""
+    x, y = _checked_pair(scores, mos)
+    return float(_pearson_rows(stats.rankdata(x), stats.rankdata(y)))
+
+
+def plcc(scores: ArrayLike, mos: ArrayLike) -> float:
+    """Pearson's linear correlation, -1..1, of the scores as they are (no logistic fit)."""
+    x, y = _checked_pair(scores, mos)
+    return float(_pearson_rows(x, y))
+
+
+def krocc(scores: ArrayLike, mos: ArrayLike) -> float:
+    """Kendall's rank correlation, -1..1, variant tau-b (corrected for ties)."""
+    x, y = _checked_pair(scores, mos)
+    return float(stats.kendalltau(x, y, variant="b").statistic)
+
+
+def rmse(scores: ArrayLike, mos: ArrayLike) -> float:
+    """Root mean squared error, in the unit of both inputs; defined for constant input, and for one video."""
+    x, y = _checked_arrays(("scores", scores), ("mos", mos))
+    if x.size == 0:
+        raise UndefinedMetricError("no videos: the root mean squared error needs at least 1")
+    return float(np.sqrt(np.mean((x - y) ** 2)))
+
+
+def logistic_fit(scores: ArrayLike, mos: ArrayLike) -> LogisticFit:
+    """Fits q = b2 + (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) to the MOS by least squares (VQEG).
+
+    x are the predictions standardised to mean 0 and standard deviation 1, so that one start suits every
+    scale: (max mos, min mos, mean x, 0.5). At most 2000 evaluations. A fit that fails is marked, not raised:
+    fewer than 4 videos, no minimum in that many evaluations, or a flat curve.
+    """
+    x, y = _checked_pair(scores, mos)
+    centred = _centred_rows(x)
+    standardised = centred / centred.std()
+    if x.size >= 4:
+        result = optimize.least_squares(
+            _logistic_residuals,
+            args=(standardised, y),
+            x0=(y.max(), y.min(), standardised.mean(), 0.5),
+            method="lm",
+            max_nfev=LOGISTIC_EVALUATIONS_MAX,
+        )
+        fitted = _logistic(standardised, result.x)
+        # A flat curve has no correlation: spread below a billionth of the MOS' own is rounding.
+        if result.success and np.isfinite(fitted).all() and np.ptp(fitted) > 1e-9 * np.ptp(y):
+            return LogisticFit(fitted=fitted, converged=True, parameters=tuple(map(float, result.x)))
+    slope = float(np.mean(standardised * (y - y.mean())))
+    return LogisticFit(fitted=y.mean() + slope * standardised, converged=False, parameters=())
+
+
+def plcc_logistic(scores: ArrayLike, mos: ArrayLike) -> float:
+    """Pearson's correlation after the logistic fit; the plain PLCC where the fit does not converge.
+
+    The curve may fall as well as rise, so predictions that are the wrong way round score well here: SROCC
+    shows them.
+    """
+    return _plcc_of_fit(logistic_fit(scores, mos), scores, mos)
+
+
+def paper_mean(srocc: float, plcc: float, krocc: float) -> float:
+    """Mean of the three correlations: the summary column of the tables of arXiv 2409.14888."""
+    return (srocc + plcc + krocc) / 3.0
+
+
+def rank_accuracy(first_scores: ArrayLike, second_scores: ArrayLike, first_is_better: ArrayLike) -> float:
+    """Share of pairs, 0..1, whose predicted order is that of the raters (NTIRE 2024).
+
+    first_scores, second_scores: (P,) predicted scores of the pairs. first_is_better: (P,) bool.
+    As in the challenge, the first is predicted better when its score is at least the other's.
+    """
+    first, second = _checked_arrays(("first_scores", first_scores), ("second_scores", second_scores))
+    better = np.asarray(first_is_better)
+    if better.shape != first.shape:
+        raise ShapeError(
+            f"first_is_better has shape {better.shape} and first_scores {first.shape}; needed: equal"
+        )
+    if better.dtype != np.bool_:
+        raise MetricOptionError(f"first_is_better has dtype {better.dtype}; needed: bool")
+    if first.size == 0:
+        raise UndefinedMetricError("no pairs: a rank accuracy needs at least 1")
+    return float(np.mean((first >= second) == better))
+
+
+def ntire_score(*, srocc: float, plcc: float, rank1: float, rank2: float) -> float:
+    """Final score of the NTIRE 2024 challenge: 0.45 SROCC + 0.45 PLCC + 0.05 Rank1 + 0.05 Rank2.
+
+    rank1: accuracy on pairs of videos of different sources; rank2: on pairs of one source.
+    """
+    return 0.45 * srocc + 0.45 * plcc + 0.05 * rank1 + 0.05 * rank2
+
+
+def bootstrap_interval(
+    metric: Callable[[ArrayLike, ArrayLike], float],
+    scores: ArrayLike,
+    mos: ArrayLike,
+    *,
+    samples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[float, float]:
+    """Percentile interval of a metric over videos drawn again with replacement: (low, high).
+
+    metric: one of this module, or any function of (scores, mos). Ranks are those of the resampled data.
+    samples: number of resamples, >= 1. seed: of their own random generator.
+    confidence: between 0 and 1; 0.95 gives the 2.5 and 97.5 percentiles.
+    Resamples on which the metric is not defined (one video drawn N times) are left out.
+    Raises MetricOptionError; UndefinedMetricError when more than half of the resamples are left out.
+    """
+    x, y = _checked_pair(scores, mos)
+    if samples < 1:
+        raise MetricOptionError(f"samples is {samples}; needed: at least 1")
+    if not 0 < confidence < 1:
+        raise MetricOptionError(f"confidence is {confidence}; allowed: more than 0 and less than 1")
+    generator = np.random.default_rng(seed)
+    rowwise = _ROWWISE.get(metric)
+    rows_at_once = max(1, BOOTSTRAP_VALUES_MAX // x.size)
+    values = np.empty(samples)
+    for start in range(0, samples, rows_at_once):
+        rows = min(rows_at_once, samples - start)
+        drawn = generator.integers(0, x.size, size=(rows, x.size))
+        part = slice(start, start + rows)
+        values[part] = rowwise(x[drawn], y[drawn]) if rowwise else _each_row(metric, x[drawn], y[drawn])
+    defined = values[~np.isnan(values)]
+    if 2 * defined.size < samples:
+        raise UndefinedMetricError(
+            f"the metric is defined on only {defined.size} of {samples} resamples of {x.size} videos: too "
+            "few distinct values in scores or mos for an interval"
+        )
+    tail = 50.0 * (1.0 - confidence)
+    low, high = np.percentile(defined, [tail, 100.0 - tail])
+    return float(low), float(high)
+
+
+def evaluate_scores(
+    scores: ArrayLike, mos: ArrayLike, *, samples: int = 1000, confidence: float = 0.95, seed: int = 0
+) -> dict[str, float]:
+    """All metrics of one set of videos: a flat dictionary of finite floats, ready for a metrics file.
+
+    scores, mos: (N,), both on one scale (0-100). samples, confidence, seed: of the bootstrap intervals.
+    Keys: n, srocc, plcc, krocc, mean (of the three), rmse, plcc_logistic, logistic_converged (1 or 0), and
+    srocc_low, srocc_high, plcc_low, plcc_high, krocc_low, krocc_high.
+    Raises ShapeError, NonFiniteError, UndefinedMetricError.
+    """
+    fit = logistic_fit(scores, mos)
+    correlations = {"srocc": srocc(scores, mos), "plcc": plcc(scores, mos), "krocc": krocc(scores, mos)}
+    result = {
+        "n": float(np.size(mos)),
+        **correlations,
+        "mean": paper_mean(**correlations),
+        "rmse": rmse(scores, mos),
+        "plcc_logistic": _plcc_of_fit(fit, scores, mos),
+        "logistic_converged": float(fit.converged),
+    }
+    for name, metric in (("srocc", srocc), ("plcc", plcc), ("krocc", krocc)):
+        result[f"{name}_low"], result[f"{name}_high"] = bootstrap_interval(
+            metric, scores, mos, samples=samples, confidence=confidence, seed=seed
+        )
+    if wrong := [name for name, value in result.items() if not math.isfinite(value)]:
+        raise NonFiniteError(f"metrics that are not finite: {', '.join(wrong)}")
+    return result
+
+
+def _logistic(x: FloatArray, parameters: FloatArray) -> FloatArray:
+    upper, lower, centre, width = parameters
+    # expit saturates where exp would overflow; the floor keeps a width of 0 (a step) from dividing 0 by 0.
+    return lower + (upper - lower) * special.expit((x - centre) / max(abs(width), 1e-12))
+
+
+def _logistic_residuals(parameters: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
+    return _logistic(x, parameters) - y
+
+
+def _plcc_of_fit(fit: LogisticFit, scores: ArrayLike, mos: ArrayLike) -> float:
+    return plcc(fit.fitted if fit.converged else scores, mos)
+
+
+def _centred_rows(values: FloatArray) -> FloatArray:
+    """Values less their mean, largest 1 in size, along the last axis; NaN where all are equal.
+
+    Scaled so that no square leaves the range of float64. The mean of equal numbers may be off by rounding, so
+    the range says which rows are constant.
+    """
+    centred = values - values.mean(axis=-1, keepdims=True)
+    largest = np.abs(centred).max(axis=-1, keepdims=True)
+    return centred / np.where(np.ptp(values, axis=-1, keepdims=True) == 0, np.nan, largest)
+
+
+def _pearson_rows(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Pearson's correlation along the last axis: (..., N) -> (...); NaN where either is constant."""
+    x, y = _centred_rows(x), _centred_rows(y)
+    product = np.sum(x * y, axis=-1) / (np.linalg.norm(x, axis=-1) * np.linalg.norm(y, axis=-1))
+    return np.clip(product, -1.0, 1.0)
+
+
+def _srocc_rows(x: FloatArray, y: FloatArray) -> FloatArray:
+    return _pearson_rows(stats.rankdata(x, axis=-1), stats.rankdata(y, axis=-1))
+
+
+def _rmse_rows(x: FloatArray, y: FloatArray) -> FloatArray:
+    return np.sqrt(np.mean((x - y) ** 2, axis=-1))
+
+
+def _each_row(metric: Callable[[ArrayLike, ArrayLike], float], x: FloatArray, y: FloatArray) -> FloatArray:
+    values = np.full(len(x), np.nan)
+    for row in range(len(x)):
+        try:
+            values[row] = metric(x[row], y[row])
+        except UndefinedMetricError:
+            continue
+    return values
+
+
+_ROWWISE: dict[Callable[[ArrayLike, ArrayLike], float], Callable[[FloatArray, FloatArray], FloatArray]] = {
+    srocc: _srocc_rows,
+    plcc: _pearson_rows,
+    rmse: _rmse_rows,
+}
+
+
+def _checked_arrays(
+    first: tuple[str, ArrayLike], second: tuple[str, ArrayLike]
+) -> tuple[FloatArray, FloatArray]:
+    x, y = np.asarray(first[1], dtype=np.float64), np.asarray(second[1], dtype=np.float64)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise ShapeError(f"{first[0]} has shape {x.shape} and {second[0]} {y.shape}; needed: both (N,)")
+    for name, values in ((first[0], x), (second[0], y)):
+        if not (finite := np.isfinite(values)).all():
+            index = int(np.argmin(finite))
+            raise NonFiniteError(f"{name}[{index}] is {values[index]}; needed: finite numbers")
+    return x, y
+
+
+def _checked_pair(scores: ArrayLike, mos: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Both as (N,) float64, for metrics that need N >= 3 and two inputs with spread."""
+    x, y = _checked_arrays(("scores", scores), ("mos", mos))
+    if x.size < N_MIN:
+        raise UndefinedMetricError(f"{x.size} videos: a correlation needs at least {N_MIN}")
+    named = (("scores", x), ("mos", y))
+    constant = [f"{name} ({values[0]:g})" for name, values in named if np.ptp(values) == 0]
+    if constant:
+        raise UndefinedMetricError(
+            f"constant over all {x.size} videos: {' and '.join(constant)}; correlations need inputs that vary"
+        )
+    return x, y

@@ -1,0 +1,255 @@
+"""The metrics against SciPy, values derived by hand, published figures and their own symmetries."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from models.errors import NonFiniteError, ShapeError
+from models.metrics import (
+    MetricOptionError,
+    UndefinedMetricError,
+    bootstrap_interval,
+    evaluate_scores,
+    krocc,
+    logistic_fit,
+    ntire_score,
+    paper_mean,
+    plcc,
+    plcc_logistic,
+    rank_accuracy,
+    rmse,
+    srocc,
+)
+
+CORRELATIONS = [srocc, plcc, krocc]
+
+
+def noisy(n: int = 200, seed: int = 0, *, noise: float = 10.0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    mos = generator.uniform(0.0, 100.0, n)
+    return mos + generator.normal(0.0, noise, n), mos
+
+
+def test_correlations_by_hand() -> None:
+    scores, mos = [1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 8.0]
+    # Ranks 1 2 3 4 and 1 3 2 4: 1 - 6 (0 + 1 + 1 + 0) / (4 * 15) = 0.8.
+    assert srocc(scores, mos) == pytest.approx(0.8, abs=1e-12)
+    # One of the 6 pairs is the wrong way round: (5 - 1) / 6.
+    assert krocc(scores, mos) == pytest.approx(2.0 / 3.0, abs=1e-12)
+    # Centred -1.5 -0.5 0.5 1.5 and -2.5 -0.5 -1.5 4.5: 10 / sqrt(5 * 29).
+    assert plcc(scores, mos) == pytest.approx(10.0 / math.sqrt(145.0), abs=1e-12)
+    # Differences 0 1 1 4: sqrt(18 / 4).
+    assert rmse(scores, mos) == pytest.approx(math.sqrt(4.5), abs=1e-12)
+
+
+def test_ties_by_hand() -> None:
+    scores, mos = [1.0, 1.0, 2.0], [1.0, 2.0, 3.0]
+    # Tau-b: of 3 pairs 2 agree, 1 is tied in scores: 2 / sqrt(2 * 3).
+    assert krocc(scores, mos) == pytest.approx(2.0 / math.sqrt(6.0), abs=1e-12)
+    # Ranks 1.5 1.5 3 and 1 2 3, centred -0.5 -0.5 1 and -1 0 1: 1.5 / sqrt(1.5 * 2).
+    assert srocc(scores, mos) == pytest.approx(1.5 / math.sqrt(3.0), abs=1e-12)
+
+
+@pytest.mark.parametrize("decimals", [8, -1])  # without ties, and with many
+@pytest.mark.parametrize("n", [3, 50, 1000])
+def test_correlations_equal_those_of_scipy(n: int, decimals: int) -> None:
+    scores, mos = (values.round(decimals) for values in noisy(n, seed=n))
+    assert srocc(scores, mos) == pytest.approx(stats.spearmanr(scores, mos).statistic, abs=1e-12)
+    assert plcc(scores, mos) == pytest.approx(stats.pearsonr(scores, mos).statistic, abs=1e-12)
+    assert krocc(scores, mos) == pytest.approx(stats.kendalltau(scores, mos).statistic, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", CORRELATIONS)
+def test_correlations_are_symmetric_and_change_sign(metric: type) -> None:
+    scores, mos = noisy(60)
+    assert metric(scores, mos) == pytest.approx(metric(mos, scores), abs=1e-12)
+    assert metric(-scores, mos) == pytest.approx(-metric(scores, mos), abs=1e-12)
+    assert metric(mos, mos) == pytest.approx(1.0, abs=1e-12)
+    assert metric(mos, mos) <= 1.0
+
+
+def test_rank_correlations_see_only_the_order() -> None:
+    scores, mos = noisy(60)
+    assert srocc(np.exp(scores / 20.0), mos) == pytest.approx(srocc(scores, mos), abs=1e-12)
+    assert krocc(np.exp(scores / 20.0), mos) == pytest.approx(krocc(scores, mos), abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-180, 1e180])
+def test_plcc_does_not_depend_on_the_unit(size: float) -> None:
+    scores, mos = noisy(30)
+    assert plcc(scores * size, mos) == pytest.approx(plcc(scores, mos), abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", [*CORRELATIONS, rmse, plcc_logistic, evaluate_scores])
+def test_ambiguous_shapes_are_refused_with_both(metric: type) -> None:
+    scores, mos = noisy(5)
+    for first, second in ((scores, mos[:, None]), (scores[:, None], mos[:, None]), (scores[:4], mos)):
+        with pytest.raises(ShapeError) as caught:
+            metric(first, second)
+        assert str(first.shape) in str(caught.value)
+        assert str(second.shape) in str(caught.value)
+
+
+@pytest.mark.parametrize("metric", [*CORRELATIONS, rmse, plcc_logistic, evaluate_scores])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_numbers_that_are_not_finite_are_refused(metric: type, value: float) -> None:
+    with pytest.raises(NonFiniteError, match=r"mos\[2\]"):
+        metric([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, value, 4.0])
+
+
+@pytest.mark.parametrize("metric", [*CORRELATIONS, plcc_logistic, evaluate_scores])
+def test_too_few_videos_and_constant_input_are_undefined(metric: type) -> None:
+    for n in (0, 1, 2):
+        with pytest.raises(UndefinedMetricError, match=f"{n} videos"):
+            metric(np.arange(n), np.arange(n))
+    constant, varying = [0.1] * 7, range(7)  # the mean of seven times 0.1 is not 0.1 in binary
+    with pytest.raises(UndefinedMetricError, match=r"scores \(0\.1\);"):
+        metric(constant, varying)
+    with pytest.raises(UndefinedMetricError, match=r": mos \(0\.1\);"):
+        metric(varying, constant)
+    with pytest.raises(UndefinedMetricError, match=r"scores \(0\.1\) and mos \(0\.1\)"):
+        metric(constant, constant)
+
+
+def test_rmse_of_constant_and_single_input() -> None:
+    assert rmse([50.0, 50.0], [50.0, 50.0]) == 0.0
+    assert rmse([40.0], [43.0]) == 3.0
+    with pytest.raises(UndefinedMetricError, match="no videos"):
+        rmse([], [])
+
+
+def test_logistic_fit_finds_the_curve_that_made_the_data() -> None:
+    x = np.linspace(-3.0, 3.0, 101)
+    x /= x.std()
+    mos = 10.0 + 80.0 / (1.0 + np.exp(-(x - 0.4) / 0.3))
+    for scores in (x, 50.0 + 7.0 * x):  # predictions are standardised, so their unit does not matter
+        fit = logistic_fit(scores, mos)
+        assert fit.converged
+        assert fit.parameters[:3] == pytest.approx((90.0, 10.0, 0.4), abs=1e-5)
+        assert abs(fit.parameters[3]) == pytest.approx(0.3, abs=1e-5)
+        np.testing.assert_allclose(fit.fitted, mos, atol=1e-5)
+        assert plcc_logistic(scores, mos) == pytest.approx(1.0, abs=1e-9)
+        assert plcc(scores, mos) < 0.98
+
+
+def test_logistic_fit_hardly_changes_what_is_linear() -> None:
+    # For jointly normal scores and MOS the best curve is a line.
+    generator = np.random.default_rng(0)
+    mos = generator.normal(50.0, 16.6, 2000)
+    scores = 20.0 + 0.5 * mos + generator.normal(0.0, 6.0, 2000)
+    assert plcc_logistic(scores, mos) == pytest.approx(plcc(scores, mos), abs=2e-3)
+
+
+def test_logistic_fit_mends_a_skewed_output() -> None:
+    scores, mos = noisy(500, noise=8.0)
+    skewed = np.exp(scores / 10.0)
+    assert plcc(skewed, mos) < 0.7
+    assert plcc_logistic(skewed, mos) > plcc(skewed, mos) + 0.1
+
+
+def test_a_fit_that_fails_is_marked_and_falls_back() -> None:
+    # Three points cannot determine four parameters. The line through (1, 2, 3), (1, 3, 2): 2 + 0.5 (x - 2).
+    fit = logistic_fit([1.0, 2.0, 3.0], [1.0, 3.0, 2.0])
+    assert not fit.converged
+    assert fit.parameters == ()
+    np.testing.assert_allclose(fit.fitted, [1.5, 2.0, 2.5], atol=1e-12)
+    assert plcc_logistic([3.0, 2.0, 1.0], [1.0, 3.0, 2.0]) == pytest.approx(-0.5, abs=1e-12)
+
+
+def test_means_and_final_scores_of_published_tables() -> None:
+    # arXiv 2409.14888, T2VQA-DB: 0.742, 0.757, 0.555, mean 0.684 from figures before rounding.
+    assert paper_mean(srocc=0.742, plcc=0.757, krocc=0.555) == pytest.approx(0.684, abs=1e-3)
+    assert paper_mean(0.3, 0.6, 0.9) == pytest.approx(0.6, abs=1e-12)
+    # The same paper's table III, NTIRE 2024.
+    first = ntire_score(srocc=0.9361, plcc=0.9359, rank1=0.7792, rank2=0.8284)
+    second = ntire_score(srocc=0.9298, plcc=0.9325, rank1=0.7013, rank2=0.8284)
+    assert (round(first, 4), round(second, 4)) == (0.9228, 0.9145)
+    # The weights apart, since the two rank accuracies look alike in a sum.
+    assert ntire_score(srocc=1.0, plcc=0.0, rank1=0.0, rank2=0.0) == 0.45
+    assert ntire_score(srocc=0.0, plcc=0.0, rank1=1.0, rank2=0.0) == 0.05
+
+
+def test_rank_accuracy_counts_a_draw_for_the_first() -> None:
+    # Predicted: first, second, first (equal). Right, wrong, right.
+    assert rank_accuracy([3.0, 1.0, 2.0], [1.0, 2.0, 2.0], [True, True, True]) == pytest.approx(2.0 / 3.0)
+    assert rank_accuracy([2.0], [2.0], [False]) == 0.0
+
+
+def test_rank_accuracy_refuses_what_it_cannot_compare() -> None:
+    with pytest.raises(ShapeError, match=r"first_is_better has shape \(1,\)"):
+        rank_accuracy([1.0, 2.0], [2.0, 1.0], [True])
+    with pytest.raises(ShapeError, match="second_scores"):
+        rank_accuracy([1.0], [2.0, 1.0], [True])
+    with pytest.raises(MetricOptionError, match="needed: bool"):
+        rank_accuracy([1.0], [2.0], [2])
+    with pytest.raises(UndefinedMetricError, match="no pairs"):
+        rank_accuracy([], [], np.zeros(0, dtype=bool))
+
+
+@pytest.mark.parametrize("metric", [*CORRELATIONS, rmse])
+def test_bootstrap_equals_a_loop_over_the_same_draws(metric: type) -> None:
+    scores, mos = (values.round(-1) for values in noisy(40))  # with ties
+    found = bootstrap_interval(metric, scores, mos, samples=50, confidence=0.9, seed=7)
+    drawn = np.random.default_rng(7).integers(0, 40, size=(50, 40))
+    values = [metric(scores[row], mos[row]) for row in drawn]
+    assert found == pytest.approx(tuple(np.percentile(values, [5.0, 95.0])), abs=1e-12)
+    assert found[0] < metric(scores, mos) < found[1]
+
+
+def test_bootstrap_of_any_function_and_of_its_seed() -> None:
+    scores, mos = noisy(40)
+
+    def own_plcc(first: ArrayLike, second: ArrayLike) -> float:
+        return float(np.corrcoef(np.asarray(first), np.asarray(second))[0, 1])
+
+    given = bootstrap_interval(plcc, scores, mos, samples=50, confidence=0.95, seed=1)
+    own = bootstrap_interval(own_plcc, scores, mos, samples=50, confidence=0.95, seed=1)
+    assert own == pytest.approx(given, abs=1e-12)
+    assert bootstrap_interval(plcc, scores, mos, samples=50, confidence=0.95, seed=1) == given
+    assert bootstrap_interval(plcc, scores, mos, samples=50, confidence=0.95, seed=2) != given
+
+
+def test_bootstrap_has_the_known_width_of_srocc() -> None:
+    # The standard error of SROCC near 0.8 with 854 videos is about 0.013: 95 % spans 2 * 1.96 * 0.013 =
+    # 0.051.
+    scores, mos = noisy(854, noise=21.0)
+    assert srocc(scores, mos) == pytest.approx(0.8, abs=0.03)
+    low, high = bootstrap_interval(srocc, scores, mos, samples=400, confidence=0.95, seed=0)
+    assert high - low == pytest.approx(0.051, abs=0.012)
+
+
+def test_bootstrap_leaves_out_undefined_resamples_but_not_most() -> None:
+    # Three videos: 3 of 27 draws repeat one of them. Any other draw of a straight line has correlation 1.
+    for metric in (plcc, krocc):
+        assert bootstrap_interval(
+            metric, [1.0, 2.0, 3.0], [1.0, 2.0, 3.0], samples=100, confidence=0.95, seed=0
+        ) == pytest.approx((1.0, 1.0))
+    # One video of 20 has another score, one another mos: both are in a draw with probability
+    # 1 - 2 (19/20)^20 + (18/20)^20 = 0.404, so 596 of 1000 draws are expected to be undefined, +- 16.
+    scores, mos = np.zeros(20), np.zeros(20)
+    scores[0], mos[1] = 1.0, 1.0
+    with pytest.raises(UndefinedMetricError, match="of 1000 resamples of 20 videos"):
+        bootstrap_interval(plcc, scores, mos, samples=1000, confidence=0.95, seed=0)
+
+
+@pytest.mark.parametrize(("samples", "confidence"), [(0, 0.95), (10, 0.0), (10, 1.0), (10, math.nan)])
+def test_bootstrap_refuses_options_out_of_range(samples: int, confidence: float) -> None:
+    with pytest.raises(MetricOptionError):
+        bootstrap_interval(plcc, *noisy(9), samples=samples, confidence=confidence, seed=0)
+
+
+def test_evaluate_scores_gives_each_metric_under_its_name() -> None:
+    scores, mos = noisy(80)
+    result = evaluate_scores(scores, mos, samples=100, confidence=0.9, seed=3)
+    expected = {"n": 80.0, "srocc": srocc(scores, mos), "plcc": plcc(scores, mos)}
+    expected |= {"krocc": krocc(scores, mos), "rmse": rmse(scores, mos)}
+    expected |= {"plcc_logistic": plcc_logistic(scores, mos), "logistic_converged": 1.0}
+    expected["mean"] = (expected["srocc"] + expected["plcc"] + expected["krocc"]) / 3.0
+    for name, metric in (("srocc", srocc), ("plcc", plcc), ("krocc", krocc)):
+        low, high = bootstrap_interval(metric, scores, mos, samples=100, confidence=0.9, seed=3)
+        expected |= {f"{name}_low": low, f"{name}_high": high}
+    assert result == expected
+    assert all(type(value) is float and math.isfinite(value) for value in result.values())
