@@ -170,9 +170,7 @@ def _check_mos(logits: Tensor, mos: Tensor) -> None:
     row = int((~allowed).nonzero()[0])
     value = float(mos[row])
     if not math.isfinite(value):
-        raise NonFiniteError(
-            f"mos of row {row} of the batch is {value}; needed: a finite number from 0 to 100"
-        )
+        raise NonFiniteError(f"mos of row {row} of the batch is {value}; needed: a finite number from 0 to 100")
     raise LossInputError(f"mos of row {row} of the batch is {value:g}; allowed: 0 to 100")
 
 

@@ -125,9 +125,7 @@ def rank_accuracy(first_scores: ArrayLike, second_scores: ArrayLike, first_is_be
     first, second = _checked_arrays(("first_scores", first_scores), ("second_scores", second_scores))
     better = np.asarray(first_is_better)
     if better.shape != first.shape:
-        raise ShapeError(
-            f"first_is_better has shape {better.shape} and first_scores {first.shape}; needed: equal"
-        )
+        raise ShapeError(f"first_is_better has shape {better.shape} and first_scores {first.shape}; needed: equal")
     if better.dtype != np.bool_:
         raise MetricOptionError(f"first_is_better has dtype {better.dtype}; needed: bool")
     if first.size == 0:
@@ -271,9 +269,7 @@ _ROWWISE: dict[Callable[[ArrayLike, ArrayLike], float], Callable[[FloatArray, Fl
 }
 
 
-def _checked_arrays(
-    first: tuple[str, ArrayLike], second: tuple[str, ArrayLike]
-) -> tuple[FloatArray, FloatArray]:
+def _checked_arrays(first: tuple[str, ArrayLike], second: tuple[str, ArrayLike]) -> tuple[FloatArray, FloatArray]:
     x, y = np.asarray(first[1], dtype=np.float64), np.asarray(second[1], dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape:
         raise ShapeError(f"{first[0]} has shape {x.shape} and {second[0]} {y.shape}; needed: both (N,)")

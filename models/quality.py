@@ -73,12 +73,8 @@ def video_score(frame_scores: Tensor) -> VideoScore:
     The spread divides by F, not F - 1, so that a video of one frame has spread 0.
     """
     if frame_scores.ndim != 2 or 0 in frame_scores.shape:
-        raise ShapeError(
-            f"frame_scores have shape {tuple(frame_scores.shape)}; needed: (B, F), both at least 1"
-        )
-    return VideoScore(
-        score=100.0 * frame_scores.mean(dim=1), spread=100.0 * frame_scores.std(dim=1, correction=0)
-    )
+        raise ShapeError(f"frame_scores have shape {tuple(frame_scores.shape)}; needed: (B, F), both at least 1")
+    return VideoScore(score=100.0 * frame_scores.mean(dim=1), spread=100.0 * frame_scores.std(dim=1, correction=0))
 
 
 class FeaturePool(nn.Module):
@@ -102,8 +98,7 @@ class FeaturePool(nn.Module):
             positions = features[:, self.prefix_tokens :]
         else:
             raise ShapeError(
-                f"backbone features have shape {tuple(features.shape)}; needed: (N, D, H, W), (N, H, W, D) "
-                "or (N, L, D)"
+                f"backbone features have shape {tuple(features.shape)}; needed: (N, D, H, W), (N, H, W, D) or (N, L, D)"
             )
         mean = positions.mean(dim=1)
         if not self.with_std:
@@ -122,9 +117,7 @@ class QualityNet(nn.Module):
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(
-        self, backbone: nn.Module, pool: nn.Module, head: nn.Linear, *, dropout: float, input_px: int
-    ) -> None:
+    def __init__(self, backbone: nn.Module, pool: nn.Module, head: nn.Linear, *, dropout: float, input_px: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.pool = pool
@@ -228,18 +221,14 @@ def _check_name(name: str) -> None:
         raise QualityError(f"timm has no backbone {name!r}; nearest: {', '.join(nearest) or 'none'}")
     tagged = timm.list_pretrained(f"{architecture}.*") if tag else [name]
     if name not in tagged:
-        raise QualityError(
-            f"timm has no tag {tag!r} for {architecture!r}; it has: {', '.join(tagged) or 'none'}"
-        )
+        raise QualityError(f"timm has no tag {tag!r} for {architecture!r}; it has: {', '.join(tagged) or 'none'}")
 
 
 def _build_backbone(name: str, input_px: int) -> tuple[nn.Module, bool, int]:
     """The backbone without classifier and pooling, whether its maps are channels-last, and its width D."""
     settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
     # Networks with position tables or windows are built for one size; the others refuse the argument.
-    size: dict[str, Any] = (
-        {"img_size": input_px} if settings is not None and settings.fixed_input_size else {}
-    )
+    size: dict[str, Any] = {"img_size": input_px} if settings is not None and settings.fixed_input_size else {}
     try:
         backbone = timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **size)
         with torch.no_grad():

@@ -15,9 +15,7 @@ EPSILON = 0.3
 def small_network(*, dropout: float = 0.0) -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        return nn.Sequential(
-            nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1)
-        )
+        return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1))
 
 
 def batch(seed: int = 0) -> Tensor:
@@ -106,9 +104,7 @@ def record_dropout(network: nn.Module, device: str = "cpu") -> list[Tensor]:
     "device",
     [
         "cpu",
-        pytest.param(
-            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-        ),
+        pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
     ],
 )
 def test_both_passes_draw_the_same_numbers_and_count_once(device: str) -> None:

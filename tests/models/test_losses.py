@@ -52,9 +52,7 @@ def test_frame_scores_of_equal_and_of_two_levels() -> None:
 
 
 def test_frame_scores_reach_exactly_the_ends_of_their_range() -> None:
-    torch.testing.assert_close(
-        frame_scores(one_level_logits(0, 99)), torch.tensor([[0.0, 0.99]]), rtol=0, atol=1e-7
-    )
+    torch.testing.assert_close(frame_scores(one_level_logits(0, 99)), torch.tensor([[0.0, 0.99]]), rtol=0, atol=1e-7)
     logits = 100.0 * torch.sign(torch.randn(50, 8, 100, generator=torch.Generator().manual_seed(1)))
     scores = frame_scores(logits)
     assert scores.min() >= 0
@@ -114,8 +112,7 @@ def test_all_losses_equal_a_slow_loop() -> None:
         for frame in video:
             p = [1.0 / (1.0 + math.exp(-x)) for x in frame]
             d = [
-                math.exp(-((i - target) ** 2) / (2 * SIGMA**2)) / math.sqrt(2 * math.pi * SIGMA**2)
-                for i in range(100)
+                math.exp(-((i - target) ** 2) / (2 * SIGMA**2)) / math.sqrt(2 * math.pi * SIGMA**2) for i in range(100)
             ]
             scores.append(sum(p[i] * i for i in range(100)) / (100 * sum(p)))
             entropies += [-d[i] * math.log(p[i]) - (1 - d[i]) * math.log(1 - p[i]) for i in range(100)]

@@ -36,9 +36,7 @@ def frames(videos: int = 2, count: int = 3, *, seed: int = 0, px: int = PX) -> T
 
 
 def same_state(one: nn.Module, other: nn.Module) -> bool:
-    pairs: Iterable[tuple[Tensor, Tensor]] = zip(
-        one.state_dict().values(), other.state_dict().values(), strict=True
-    )
+    pairs: Iterable[tuple[Tensor, Tensor]] = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
     return all(torch.equal(first, second) for first, second in pairs)
 
 
@@ -82,9 +80,7 @@ def test_pixels_are_normalised_inside_and_order_of_frames_is_kept() -> None:
     video = torch.zeros(1, 2, 3, 2, 2, dtype=torch.uint8)
     video[0, 1] = 255
     # (0 - mean) / std and (1 - mean) / std of ImageNet: R 0.485, 0.229; G 0.456, 0.224; B 0.406, 0.225.
-    expected = [
-        [[-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], [0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225]]
-    ]
+    expected = [[[-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], [0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225]]]
     torch.testing.assert_close(network(video), torch.tensor(expected))
     assert list(network.state_dict()) == ["head.weight"]
 
@@ -129,9 +125,7 @@ def test_the_seed_decides_the_weights_and_nothing_else_changes() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert same_state(one, again)
     assert not torch.equal(one.head.weight, other.head.weight)
-    assert all(
-        torch.equal(first, second) for first, second in zip(one(frames()), again(frames()), strict=True)
-    )
+    assert all(torch.equal(first, second) for first, second in zip(one(frames()), again(frames()), strict=True))
 
 
 def test_a_fresh_network_is_near_the_middle_and_in_training_mode() -> None:

@@ -1,0 +1,335 @@
+"""Faster R-CNN (Ren et al., 1506.01497) with a feature pyramid (Lin et al., 1612.03144), from torchvision's parts.
+
+Two families: a small network on any convolutional timm backbone, that learns from scratch, and the architectures that
+torchvision publishes weights for.
+"""
+
+import difflib
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
+from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, MultiScaleRoIAlign, clip_boxes_to_image
+
+from models.detectors.interface import Detections, DetectorError
+from models.errors import ShapeError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+PIXEL_MAX = 255.0
+
+# Scaled pixels in one pass of `detect`: bounds its memory, whatever the number and the size of the frames.
+PASS_PX = 2**23
+
+ANCHOR_RATIOS = (0.5, 1.0, 2.0)
+SCALES_AN_OCTAVE = 2
+# Boxes a frame that the losses of the two stages look at; frames with a few objects need no more.
+RPN_EXAMPLES = 64
+BOX_EXAMPLES = 16
+ROI_SIDE = 5
+
+# Published architectures, and the epsilon of their frozen normalisation: torchvision zeroes it for the first one, whose
+# weights are older than the epsilon (torchvision 0.29.2, models/detection/faster_rcnn.py).
+PUBLISHED = {
+    "fasterrcnn_resnet50_fpn": 0.0,
+    "fasterrcnn_resnet50_fpn_v2": 1e-5,
+    "fasterrcnn_mobilenet_v3_large_fpn": 1e-5,
+    "fasterrcnn_mobilenet_v3_large_320_fpn": 1e-5,
+}
+TIMM_FPN = "timm_fpn"
+ARCHITECTURES = (TIMM_FPN, *PUBLISHED)
+
+
+@dataclass(frozen=True)
+class FasterRcnnConfig:
+    """What `build_faster_rcnn` needs; stored beside the weights.
+
+    architecture: "timm_fpn", or a name in `PUBLISHED`.
+    n_classes: classes of objects, the background not counted.
+    min_size_px: frames are scaled so that their shorter side has this length ...
+    max_size_px: ... unless the longer one would be longer than this.
+    min_score: detections below it are dropped, 0..1.
+    nms_iou: of two boxes of a class that overlap more, the better one stays, 0..1.
+    max_detections: boxes a frame at most.
+    backbone, stride_px, levels, anchor_px, fpn_channels, head_channels, rpn_boxes: of timm_fpn alone. A timm name;
+    stride of the finest of the pyramid's levels, each twice as coarse as the one before; side of the finest level's
+    smallest anchor (two sides a level, a factor of the square root of 2 apart, three shapes each); widths of the
+    pyramid and of the box head; boxes of the first stage that the second looks at.
+    frozen_norms: of the published ones alone: batch normalisation as constants, as their weights have it.
+    """
+
+    architecture: str
+    n_classes: int
+    min_size_px: int
+    max_size_px: int
+    min_score: float = 0.05
+    nms_iou: float = 0.5
+    max_detections: int = 100
+    backbone: str = ""
+    stride_px: int = 8
+    levels: int = 2
+    anchor_px: float = 24.0
+    fpn_channels: int = 64
+    head_channels: int = 128
+    rpn_boxes: int = 50
+    frozen_norms: bool = False
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.architecture not in ARCHITECTURES:
+            problems.append(f"architecture is {self.architecture!r}; allowed: {', '.join(ARCHITECTURES)}")
+        counts = ("n_classes", "min_size_px", "max_detections", "stride_px", "levels", "fpn_channels")
+        for name in (*counts, "head_channels", "rpn_boxes"):
+            if getattr(self, name) < 1:
+                problems.append(f"{name} is {getattr(self, name)}; allowed: 1 or more")
+        if self.max_size_px < self.min_size_px:
+            problems.append(f"max_size_px is {self.max_size_px}; allowed: min_size_px ({self.min_size_px}) or more")
+        problems += [
+            f"{name} is {getattr(self, name)}; allowed: 0 to 1"
+            for name in ("min_score", "nms_iou")
+            if not 0 <= getattr(self, name) <= 1
+        ]
+        if not 0 < self.anchor_px < math.inf:
+            problems.append(f"anchor_px is {self.anchor_px}; allowed: above 0")
+        if problems:
+            raise DetectorError("Faster R-CNN: " + "; ".join(problems))
+
+
+class FrameTransform(GeneralizedRCNNTransform):
+    """torchvision's scaling and normalisation, for frames of any shape: no side is scaled away to nothing."""
+
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
+        height, width = image.shape[-2:]
+        size = scaled_size(height, width, min_size_px=self.min_size[-1], max_size_px=self.max_size)
+        if size != (height, width):
+            image = nn.functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
+        if target is not None:
+            target["boxes"] = resize_boxes(target["boxes"], [height, width], list(size))
+        return image, target
+
+
+def scaled_size(height: int, width: int, *, min_size_px: int, max_size_px: int) -> tuple[int, int]:
+    """(height, width) in pixels that the network sees: the same ratio, rounded down, at least 1."""
+    scale = min(min_size_px / min(height, width), max_size_px / max(height, width))
+    return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
+
+
+class Pyramid(nn.Module):
+    """A timm backbone under a feature pyramid.
+
+    body: (B, 3, H, W) -> a list of maps (B, D_i, H_i, W_i), from fine to coarse. fpn: those, by name -> the same with
+    out_channels each.
+    """
+
+    def __init__(self, body: nn.Module, fpn: FeaturePyramidNetwork, *, out_channels: int) -> None:
+        super().__init__()
+        self.body = body
+        self.fpn = fpn
+        self.out_channels = out_channels
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        return self.fpn(OrderedDict((str(level), map_) for level, map_ in enumerate(self.body(images))))
+
+
+class SharedBoxPredictor(nn.Module):
+    """Class scores and one box for all classes: a few examples a class are too few to learn a box of its own from."""
+
+    def __init__(self, in_features: int, n_outputs: int) -> None:
+        super().__init__()
+        self.cls_score = nn.Linear(in_features, n_outputs)
+        self.bbox_pred = nn.Linear(in_features, 4)
+        self.n_outputs = n_outputs
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, D) -> logits (N, n_outputs), and box deltas (N, 4 n_outputs) that are the same for every class."""
+        return self.cls_score(features), self.bbox_pred(features).repeat(1, self.n_outputs)
+
+
+class FasterRcnn(nn.Module):
+    """A torchvision network as a `Detector`, and its losses for training.
+
+    network: takes RGB tensors (3, H, W) in 0..1 and normalises and scales them itself.
+    """
+
+    def __init__(self, network: FasterRCNN, config: FasterRcnnConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+
+    def losses(
+        self, frames: Sequence[np.ndarray], boxes_xyxy_px: Sequence[Tensor], labels: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """The four terms of the training loss, scalars: objectness and boxes of the first stage, classes and boxes of
+        the second.
+
+        frames: (H, W, 3) uint8 RGB. boxes_xyxy_px: (N, 4) float32 a frame, N may be 0. labels: (N,) int64,
+        1..n_classes. Leaves the network in training mode. The sampling of boxes draws from torch's global generator.
+        Raises ShapeError.
+        """
+        device = self._device
+        images = [_to_tensor(_checked(frame, place), device) for place, frame in enumerate(frames)]
+        targets = [
+            {"boxes": boxes.to(device), "labels": classes.to(device)}
+            for boxes, classes in zip(boxes_xyxy_px, labels, strict=True)
+        ]
+        self.network.train()
+        return self.network(images, targets)
+
+    @torch.inference_mode()
+    def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+        """See `Detector.detect`. Only frames of one size share a pass: padding to another's would change results."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for place, frame in enumerate(frames):
+            groups.setdefault(_checked(frame, place).shape[:2], []).append(place)
+        mode = self.network.training
+        self.network.eval()
+        found: dict[int, Detections] = {}
+        try:
+            for size, places in groups.items():
+                step = self._frames_a_pass(*size)
+                for start in range(0, len(places), step):
+                    part = places[start : start + step]
+                    found |= zip(part, self._detect_group([frames[place] for place in part]), strict=True)
+        finally:
+            self.network.train(mode)
+        return [found[place] for place in range(len(frames))]
+
+    def _detect_group(self, frames: list[np.ndarray]) -> list[Detections]:
+        height, width = frames[0].shape[:2]
+        results = self.network([_to_tensor(frame, self._device) for frame in frames])
+        return [_sorted(result, height, width) for result in results]
+
+    def _frames_a_pass(self, height: int, width: int) -> int:
+        limits = {"min_size_px": self.config.min_size_px, "max_size_px": self.config.max_size_px}
+        return max(1, PASS_PX // math.prod(scaled_size(height, width, **limits)))
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
+def build_faster_rcnn(config: FasterRcnnConfig, *, seed: int = 0) -> FasterRcnn:
+    """The network on the CPU, with random weights that depend on `seed` alone; downloads nothing.
+
+    Raises DetectorError for a backbone that timm lacks or that has no maps of the wanted strides.
+    """
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: that would reseed the CUDA devices too, for good.
+        torch.default_generator.manual_seed(seed)
+        network = _timm_fpn(config) if config.architecture == TIMM_FPN else _published(config)
+    # torchvision's own builders cannot be given a transform.
+    network.transform = FrameTransform(config.min_size_px, config.max_size_px, [*IMAGENET_MEAN], [*IMAGENET_STD])
+    return FasterRcnn(network, config)
+
+
+def _timm_fpn(config: FasterRcnnConfig) -> FasterRCNN:
+    strides = [config.stride_px * 2**level for level in range(config.levels)]
+    body, channels = _timm_body(config.backbone, strides)
+    names = [str(level) for level in range(config.levels)]
+    sides = tuple(
+        tuple(config.anchor_px * 2 ** (level + step / SCALES_AN_OCTAVE) for step in range(SCALES_AN_OCTAVE))
+        for level in range(config.levels)
+    )
+    return FasterRCNN(
+        Pyramid(body, FeaturePyramidNetwork(channels, config.fpn_channels), out_channels=config.fpn_channels),
+        min_size=config.min_size_px,
+        max_size=config.max_size_px,
+        rpn_anchor_generator=AnchorGenerator(sides, (ANCHOR_RATIOS,) * config.levels),
+        rpn_pre_nms_top_n_train=8 * config.rpn_boxes,
+        rpn_pre_nms_top_n_test=4 * config.rpn_boxes,
+        rpn_post_nms_top_n_train=2 * config.rpn_boxes,
+        rpn_post_nms_top_n_test=config.rpn_boxes,
+        rpn_fg_iou_thresh=0.6,
+        rpn_batch_size_per_image=RPN_EXAMPLES,
+        box_roi_pool=MultiScaleRoIAlign(names, output_size=ROI_SIDE, sampling_ratio=2),
+        box_head=TwoMLPHead(config.fpn_channels * ROI_SIDE**2, config.head_channels),
+        box_predictor=SharedBoxPredictor(config.head_channels, config.n_classes + 1),
+        box_batch_size_per_image=BOX_EXAMPLES,
+        box_score_thresh=config.min_score,
+        box_nms_thresh=config.nms_iou,
+        box_detections_per_img=config.max_detections,
+    )
+
+
+def _timm_body(name: str, strides: list[int]) -> tuple[nn.Module, list[int]]:
+    """The backbone up to the coarsest of the wanted strides, and the channels of its maps."""
+    known = timm.list_models()
+    if name.partition(".")[0] not in known:
+        nearest = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
+        raise DetectorError(f"timm has no backbone {name!r}; nearest: {', '.join(nearest) or 'none'}")
+    try:
+        whole: Any = timm.create_model(name, pretrained=False, features_only=True)
+        have = whole.feature_info.reduction()
+        missing = [stride for stride in strides if stride not in have]
+        if missing:
+            raise DetectorError(f"backbone {name!r} has no features of stride {missing}; it has: {have}")
+        indices = [have.index(stride) for stride in strides]
+        body: Any = timm.create_model(name, pretrained=False, features_only=True, out_indices=indices)
+        with torch.no_grad():
+            maps = body.eval()(torch.zeros(1, 3, 2 * strides[-1], 2 * strides[-1]))
+    except (AssertionError, RuntimeError, TypeError, AttributeError) as error:
+        raise DetectorError(f"backbone {name!r} gives no feature maps: {error}") from error
+    channels = body.feature_info.channels()
+    if any(map_.ndim != 4 or map_.shape[1] != width for map_, width in zip(maps, channels, strict=True)):
+        shapes = [tuple(map_.shape) for map_ in maps]
+        raise DetectorError(f"backbone {name!r} gives features {shapes}; needed: (B, D, H, W) with D of {channels}")
+    return body.train(), channels
+
+
+def _published(config: FasterRcnnConfig) -> FasterRCNN:
+    network = torchvision.models.get_model(
+        config.architecture,
+        weights=None,
+        weights_backbone=None,
+        num_classes=config.n_classes + 1,
+        min_size=config.min_size_px,
+        max_size=config.max_size_px,
+        box_score_thresh=config.min_score,
+        box_nms_thresh=config.nms_iou,
+        box_detections_per_img=config.max_detections,
+    )
+    if config.frozen_norms:
+        _freeze_norms(network, epsilon=PUBLISHED[config.architecture])
+    return network
+
+
+def _freeze_norms(module: nn.Module, *, epsilon: float) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, FrozenBatchNorm2d(child.num_features, eps=epsilon))
+        else:
+            _freeze_norms(child, epsilon=epsilon)
+
+
+def _checked(frame: np.ndarray, place: int) -> np.ndarray:
+    if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or frame.dtype != np.uint8:
+        raise ShapeError(
+            f"frame {place} has shape {frame.shape} and dtype {frame.dtype}; needed: (H, W, 3) with H and W at least "
+            "1, uint8, RGB"
+        )
+    return frame
+
+
+def _to_tensor(frame: np.ndarray, device: torch.device) -> Tensor:
+    """(H, W, 3) uint8 -> (3, H, W) float32 in 0..1."""
+    pixels = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))
+    return pixels.to(device).float() / PIXEL_MAX
+
+
+def _sorted(result: dict[str, Tensor], height: int, width: int) -> Detections:
+    """torchvision's result on the CPU, best first; equal scores keep torchvision's order."""
+    boxes, scores, labels = (result[name].cpu() for name in ("boxes", "scores", "labels"))
+    order = scores.argsort(descending=True, stable=True)
+    # Scaling back to the frame's pixels can round past its edge.
+    return Detections(clip_boxes_to_image(boxes[order], (height, width)), scores[order], labels[order])

@@ -1,0 +1,37 @@
+"""What every detector gives, whatever is behind it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from models.errors import AigcVqaError
+
+
+class DetectorError(AigcVqaError, ValueError):
+    """A detector that cannot be built as configured."""
+
+
+class Detections(NamedTuple):
+    """The objects of one frame, best first; on the CPU.
+
+    boxes_xyxy_px: (N, 4) float32, pixels of the frame that was given, inside it.
+    scores: (N,) float32, 0..1, descending. labels: (N,) int64, from 1 (0 is the background).
+    """
+
+    boxes_xyxy_px: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+class Detector(Protocol):
+    """Finds objects in frames."""
+
+    def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+        """The objects of every frame, in order.
+
+        frames: (H, W, 3) uint8 RGB each; sizes may differ. What a frame gives depends on that frame alone.
+        Raises ShapeError for anything else, such as grey frames or frames with an alpha channel.
+        """
+        ...

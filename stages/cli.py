@@ -1,0 +1,30 @@
+"""The command `aigc-vqa`: score videos, show the metrics of the last run."""
+
+import argparse
+from collections.abc import Sequence
+
+from stages import score, show, summary
+from stages.command import run
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="aigc-vqa", description="Quality scores for AI-generated video.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    score.add_arguments(commands)
+    show.add_arguments(commands)
+    summary.add_arguments(commands)
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    """The console script."""
+
+    def call() -> int | None:
+        arguments = vars(parse())
+        return arguments.pop("call")(**arguments)
+
+    run(call)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""crop: every candidate of every frame with its score, the selected one marked, in shards, one row group a video."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stages.command import run
+from stages.engine import Batched, Item, run_stage
+from stages.errors import TableError
+from stages.io.clips import ClipFrame, read_clip
+from stages.io.cropper import crops_table, load_cropper
+from stages.io.files import file_sha256
+from stages.io.items import digest, library_versions
+from stages.io.tables import BOX_COLUMNS, CROPS, FRAMES, PROPOSALS, Shards
+from stages.params import Params, load_params
+from stages.runtime import LIBRARIES, make_deterministic, pick_device
+
+VERSION = 1
+
+
+class Input(NamedTuple):
+    """One frame and the boxes (N, 4) of its objects, float32 xyxy in its pixels, best first."""
+
+    entry: ClipFrame
+    objects_xyxy_px: NDArray[np.float32]
+
+
+def read_inputs(frames: pa.Table, proposals: pa.Table) -> list[Input]:
+    """The frames of one video with their objects; a frame without proposals has none."""
+    boxes = np.stack([proposals[name].to_numpy() for name in BOX_COLUMNS], axis=1)
+    frame_of, rank = proposals["frame_index"].to_numpy(), proposals["rank"].to_numpy()
+    inputs = []
+    for entry in read_clip(frames):
+        here = np.flatnonzero(frame_of == entry.frame_index)
+        inputs.append(Input(entry, boxes[here[np.argsort(rank[here], kind="stable")]].astype(np.float32)))
+    return inputs
+
+
+def crop(params: Params, *, frames: Path, proposals: Path, cropper: Path, out: Path) -> None:
+    """Write the crop shards; raise EngineError when too many videos fail, WeightsError for foreign weights."""
+    make_deterministic(threads=params.engine.n_threads)
+    network = load_cropper(cropper, pick_device(params.engine.device))
+    frames_table, proposals_table = Shards(frames, schema=FRAMES), Shards(proposals, schema=PROPOSALS)
+    if lost := [name for name in proposals_table.ids if name not in frames_table]:
+        raise TableError(f"{proposals}: {len(lost)} videos are not in {frames} (first: {lost[0]!r})")
+    settings = params.crop.model_dump()
+    made = {
+        "version": VERSION,
+        "params": settings,
+        "weights": file_sha256(cropper),
+        "libraries": library_versions("opencv-python-headless", *LIBRARIES),
+    }
+
+    def finish(item: Item, inputs: Sequence[Input], scored: list) -> pa.Table:
+        return crops_table(item.video_id, [one.entry for one in inputs], scored, params.crop)
+
+    compute = Batched(
+        load=lambda name: read_inputs(frames_table.read(name), proposals_table.read(name)),
+        group=lambda one: one.entry.frame.shape,
+        infer=lambda batch: network.score(
+            [one.entry.frame for one in batch], [one.objects_xyxy_px for one in batch], params.crop
+        ),
+        finish=finish,
+        batch_size=params.engine.batch_frames,
+    )
+    keys = proposals_table.keys
+    # A crop by chance depends on the name of the video too.
+    names = {name: name if params.crop.method == "random" else "" for name in proposals_table.ids}
+    run_stage(
+        "crop",
+        [Item(name, digest("crop", made, keys[name], names[name]), name) for name in proposals_table.ids],
+        compute,
+        schema=CROPS,
+        out=out,
+        made_by=proposals_table.made_by | {"crop": made},
+        failed_before=proposals_table.failed,
+        n_shards=params.engine.shards,
+        max_failed_fraction=params.engine.max_failed_fraction,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.crop", description=__doc__)
+    parser.add_argument("--frames", type=Path, required=True)
+    parser.add_argument("--proposals", type=Path, required=True)
+    parser.add_argument("--cropper", type=Path, required=True, help="weights of S2CNet")
+    parser.add_argument("--out", type=Path, required=True, help="folder of shards to write")
+    arguments = parser.parse_args(argv)
+    crop(load_params(), **vars(arguments))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,291 @@
+"""cropper: S²CNet, trained on crop scores in GAIC's format or imported from a public checkpoint.
+
+A folder as source is trained on: gather, build, fit, save; the epoch with the best SRCC on the validation
+images is kept, and the metrics are those of the test images. A file as source is a checkpoint: the public
+release's, or one that this stage wrote.
+"""
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.crop_features import load_backbone_state
+from models.crop_loss import CropLoss, crop_loss
+from models.crop_metrics import evaluate_crops
+from models.cropping import normalise
+from models.detectors import Detector
+from models.detectors.top_boxes import top_boxes
+from models.errors import NonFiniteError
+from models.s2cnet import S2CNet, S2CNetConfig, build_s2cnet
+from models.s2cnet_release import RELEASE_MOS_MEAN, RELEASE_MOS_STD, RELEASE_SHORT_SIDE_PX, from_release
+from models.training import parameter_groups, warmup_cosine
+from stages.command import run
+from stages.datasets.crop_examples import (
+    Example,
+    augment,
+    collate,
+    content_digest,
+    gather_examples,
+    make_batches,
+)
+from stages.datasets.gaic import read_gaic, split_images
+from stages.errors import DatasetError, ParamsError, WeightsError
+from stages.io.cropper import load_cropper, save_cropper
+from stages.io.detectors import load_detector
+from stages.io.files import file_sha256, write_json
+from stages.io.items import cache_root, digest, library_versions
+from stages.io.state import TrainingState
+from stages.io.weights import read_checkpoint
+from stages.params import Params, load_params
+from stages.progress import progress
+from stages.runtime import LIBRARIES, make_deterministic, pick_device
+
+VERSION = 1
+# The paper reads the score from the candidate's node, the release from all of them.
+READOUTS: dict[str, Literal["nodes", "candidate"]] = {"paper": "candidate", "release": "nodes"}
+# Of the global norm. The guarded quotient of the paper's variant can make a rare step large.
+GRADIENT_NORM_MAX = 5.0
+
+
+@dataclass(frozen=True)
+class Data:
+    """Examples by part, and mean and standard deviation of the MOS of the training part."""
+
+    train: list[Example]
+    val: list[Example]
+    test: list[Example]
+    mos_mean: float
+    mos_std: float
+
+
+def gather(params: Params, source: Path, detector: Detector) -> Data:
+    """Everything in memory, at the network's size; raise DatasetError for data that cannot be trained on."""
+    settings = params.cropper
+    parts = split_images(read_gaic(source), val_fraction=settings.val_fraction, seed=settings.seed)
+    boxes = params.propose.model_dump()
+    examples = {
+        part: list(
+            progress(
+                gather_examples(
+                    images,
+                    lambda frames: [top_boxes(found, **boxes) for found in detector.detect(frames)],
+                    short_side_px=settings.input_short_side_px,
+                ),
+                desc=f"objects, {part}",
+                unit="image",
+                total=len(images),
+                leave=False,
+            )
+        )
+        for part, images in parts.items()
+    }
+    mos = torch.cat([each.mos for each in examples["train"]]).double()
+    if mos.max() == mos.min():
+        raise DatasetError(f"{source}: all scores of the training images are {mos[0]:g}; nothing can be learned")
+    return Data(**examples, mos_mean=mos.mean().item(), mos_std=mos.std(correction=0).item())
+
+
+def build(params: Params) -> S2CNet:
+    """The network on the CPU, from scratch by seed or with the backbone's weights from a file."""
+    settings = params.cropper
+    config = S2CNetConfig(
+        variant=settings.variant,
+        backbone=settings.backbone,
+        reduced_channels=settings.reduced_channels,
+        align_size=settings.align_size,
+        embed_width=settings.embed_width,
+        heads=settings.heads,
+        layers=settings.layers,
+        mlp_width=settings.mlp_width,
+        objects=params.propose.top_n,
+        head_width=settings.head_width,
+        dropout=settings.dropout,
+        readout=READOUTS[settings.variant],
+        sampling=settings.sampling,
+    )
+    network = build_s2cnet(config, seed=settings.seed)
+    if settings.pretrained:
+        load_backbone_state(network.features.backbone, read_checkpoint(settings.pretrained))
+    return network
+
+
+def train_epoch(
+    network: S2CNet, optimizer: torch.optim.Optimizer, data: Data, params: Params, epoch: int
+) -> dict[str, float]:
+    """One pass over the training images; returns the means of the loss and its terms."""
+    settings, device = params.cropper, next(network.parameters()).device
+    random = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+    batches = make_batches(data.train, batch_images=settings.batch_images, random=random)
+    totals = torch.zeros(3, dtype=torch.float64)
+    network.train()
+    bar = progress(batches, desc=f"epoch {epoch + 1}/{settings.epochs}", unit="step", leave=False)
+    for step, indices in enumerate(bar):
+        batch = collate([data.train[index] for index in indices])
+        batch = augment(batch, flip=settings.flip, jitter=settings.color_jitter, random=random)
+        rate = warmup_cosine(
+            epoch * len(batches) + step,
+            steps=settings.epochs * len(batches),
+            peak=settings.learning_rate,
+            warmup_fraction=settings.warmup_fraction,
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        scores = network(normalise(batch.pixels.to(device)), batch.candidates, batch.objects)
+        targets = [((mos - data.mos_mean) / data.mos_std).to(device) for mos in batch.mos]
+        loss = crop_loss(scores, targets, rank_weight=settings.rank_weight)
+        if not torch.isfinite(loss.total):
+            raise NonFiniteError(
+                f"the loss is {loss.total.item()} in epoch {epoch + 1}, step {step + 1}: regression "
+                f"{loss.regression.item()}, ranking {loss.ranking.item()}; images: {', '.join(batch.names)}; "
+                "a lower cropper.learning_rate may help"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM_MAX)
+        optimizer.step()
+        totals += torch.stack(loss).detach().double().cpu() * len(indices)
+        bar.set_postfix(loss=f"{loss.total.item():.4f}")
+    return dict(zip(CropLoss._fields, (totals / len(data.train)).tolist(), strict=True))
+
+
+@torch.inference_mode()
+def evaluate(network: S2CNet, examples: Sequence[Example], *, batch_images: int) -> dict[str, float]:
+    """srcc, acc5, acc10 and n_images of a part; see `models.crop_metrics`."""
+    device = next(network.parameters()).device
+    network.eval()
+    scores: dict[int, Tensor] = {}
+    for indices in make_batches(examples, batch_images=batch_images, random=None):
+        batch = collate([examples[index] for index in indices])
+        found = network(normalise(batch.pixels.to(device)), batch.candidates, batch.objects)
+        scores |= zip(indices, (each.cpu() for each in found), strict=True)
+    ordered = [scores[index].numpy() for index in range(len(examples))]
+    return evaluate_crops(ordered, [each.mos.numpy() for each in examples])
+
+
+def fit(network: S2CNet, data: Data, params: Params, *, state: TrainingState) -> dict[str, Any]:
+    """Train to the last epoch, from where `state` left off; returns the best epoch's record with its `weights`.
+
+    The network has these weights then.
+    """
+    settings = params.cropper
+    optimizer = torch.optim.AdamW(
+        parameter_groups(network, settings.weight_decay), lr=settings.learning_rate, foreach=True
+    )
+    done = 0
+    best: dict[str, Any] = {"srcc": -math.inf}
+    if (saved := state.load()) is not None:
+        network.load_state_dict(saved["network"])
+        optimizer.load_state_dict(saved["optimizer"])
+        done, best = saved["done"], saved["best"]
+        print(f"cropper: goes on after epoch {done} of {settings.epochs}")
+    for epoch in range(done, settings.epochs):
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed * 1_000_003 + epoch)  # dropout draws from the global generators
+            record: dict[str, Any] = train_epoch(network, optimizer, data, params, epoch)
+        record |= evaluate(network, data.val, batch_images=settings.batch_images)
+        print(
+            f"epoch {epoch + 1:>{len(str(settings.epochs))}}/{settings.epochs}  loss {record['total']:.4f} "
+            f"(regression {record['regression']:.4f}, ranking {record['ranking']:.4f})  "
+            f"val SRCC {record['srcc']:.4f}",
+            flush=True,
+        )
+        if record["srcc"] > best["srcc"]:
+            weights = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
+            best = record | {"epoch": epoch + 1, "weights": weights}
+        state.save(network=network.state_dict(), optimizer=optimizer.state_dict(), done=epoch + 1, best=best)
+    network.load_state_dict(best["weights"])
+    return best
+
+
+def train(params: Params, *, source: Path, detector: Path, weights: Path, metrics: Path, made: dict[str, Any]) -> None:
+    """Train on a folder; write the weights, and the metrics of the test images."""
+    device = pick_device(params.engine.device)
+    made |= {"propose": params.propose.model_dump(), "detector": file_sha256(detector)}
+    data = gather(params, source, load_detector(detector, device))
+    network = build(params).to(device)
+    key = digest(made, content_digest(data.train), content_digest(data.val))
+    state = TrainingState(cache_root() / "cropper" / f"{key}.pt")
+    best = fit(network, data, params, state=state)
+    found = evaluate(network, data.test, batch_images=params.cropper.batch_images)
+    save_cropper(
+        weights,
+        network,
+        short_side_px=params.cropper.input_short_side_px,
+        mos_mean=data.mos_mean,
+        mos_std=data.mos_std,
+        config={"made_by": {"cropper": made}},
+    )
+    write_json(metrics, found | {"val_srcc": best["srcc"], "best_epoch": best["epoch"], "imported": 0})
+    state.remove()
+    print(
+        f"cropper: epoch {best['epoch']} of {params.cropper.epochs} kept, validation SRCC {best['srcc']:.4f}; "
+        f"on {len(data.test)} test images SRCC {found['srcc']:.4f}, Acc5 {found['acc5']:.4f}, "
+        f"Acc10 {found['acc10']:.4f}"
+    )
+
+
+def take_over(
+    params: Params, *, source: Path, detector: Path, weights: Path, metrics: Path, made: dict[str, Any]
+) -> None:
+    """Import a checkpoint; nothing is known of its quality here, and the metrics say so by having none.
+
+    The network is the checkpoint's, whatever widths `cropper.*` asks for. Raises WeightsError,
+    CheckpointError, and ParamsError where `cropper.variant` is not the checkpoint's.
+    """
+    try:
+        loaded = load_cropper(source, torch.device("cpu"))
+        network, short_side_px = loaded.network, loaded.short_side_px
+        mos_mean, mos_std = loaded.mos_mean, loaded.mos_std
+    except WeightsError:
+        network, short_side_px = from_release(read_checkpoint(source)), RELEASE_SHORT_SIDE_PX
+        mos_mean, mos_std = RELEASE_MOS_MEAN, RELEASE_MOS_STD
+    config = network.config
+    if config.variant != params.cropper.variant:
+        raise ParamsError(
+            f"{source} is a network of the variant {config.variant}, but cropper.variant is "
+            f"{params.cropper.variant}; a checkpoint is imported as what it is"
+        )
+    save_cropper(
+        weights,
+        network,
+        short_side_px=short_side_px,
+        mos_mean=mos_mean,
+        mos_std=mos_std,
+        config={"made_by": {"cropper": made | {"source": file_sha256(source)}}},
+    )
+    write_json(metrics, {"imported": 1, "n_images": 0})
+    print(f"cropper: imported {source} ({config.variant}, {config.backbone}); its quality was not measured")
+
+
+def cropper(params: Params, *, source: Path, detector: Path, weights: Path, metrics: Path) -> None:
+    """Write weights and metrics. Raises DatasetError, WeightsError, CheckpointError, ParamsError, NonFiniteError."""
+    make_deterministic(threads=params.engine.n_threads)
+    if not source.exists():
+        raise DatasetError(f"{source}: no such folder of crop scores (images/, annotations/) or checkpoint")
+    made: dict[str, Any] = {
+        "version": VERSION,
+        "params": params.cropper.model_dump(),
+        "libraries": library_versions("opencv-python-headless", *LIBRARIES),
+    }
+    phase = train if source.is_dir() else take_over
+    phase(params, source=source, detector=detector, weights=weights, metrics=metrics, made=made)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.cropper", description=__doc__)
+    parser.add_argument("--source", type=Path, required=True, help="folder in GAIC's format, or a checkpoint")
+    parser.add_argument("--detector", type=Path, required=True, help="weights of the detector, for objects")
+    parser.add_argument("--weights", type=Path, required=True, help="safetensors to write")
+    parser.add_argument("--metrics", type=Path, required=True, help="JSON to write")
+    arguments = parser.parse_args(argv)
+    cropper(load_params(), **vars(arguments))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,183 @@
+"""Object boxes in COCO's JSON: `images`, `annotations` (bbox: x, y, width, height in pixels) and `categories`."""
+
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.errors import DatasetError, TableError
+from stages.io.images import Frame, decode_image
+
+# Boxes from other tools reach past the edge by a rounding; a box that reaches further has wrong units or a wrong image.
+EDGE_TOLERANCE_PX = 1.0
+MAX_PROBLEMS = 20
+
+
+@dataclass(frozen=True)
+class ObjectImage:
+    """One image and its objects: boxes (N, 4) float32, inside the image, and labels (N,) int64 from 1."""
+
+    path: Path
+    width: int
+    height: int
+    boxes_xyxy_px: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    def read(self) -> Frame:
+        """(H, W, 3) uint8 RGB; raise DatasetError naming the file when it is none, or of another size."""
+        try:
+            frame = decode_image(self.path.read_bytes())
+        except (OSError, TableError) as error:
+            raise DatasetError(f"{self.path}: no readable image ({error})") from None
+        if frame.shape[:2] != (self.height, self.width):
+            raise DatasetError(
+                f"{self.path}: {frame.shape[1]}x{frame.shape[0]} px, the annotations say {self.width}x{self.height}"
+            )
+        return frame
+
+
+@dataclass(frozen=True)
+class ObjectSet:
+    """Images in the order of the file; label i is `classes[i - 1]`. `n_crowd`: annotations of crowds, left out."""
+
+    images: tuple[ObjectImage, ...]
+    classes: tuple[str, ...]
+    n_crowd: int
+
+    @property
+    def n_boxes(self) -> int:
+        return sum(len(image.labels) for image in self.images)
+
+
+def merge_classes(objects: ObjectSet) -> ObjectSet:
+    """The same boxes with one class, `object`."""
+    images = tuple(replace(image, labels=np.ones_like(image.labels)) for image in objects.images)
+    return replace(objects, images=images, classes=("object",))
+
+
+def read_coco(path: Path, images: Path) -> ObjectSet:
+    """Read an annotation file whose file names start from the folder `images`.
+
+    Categories become labels 1, 2, ... by rising id. Raises DatasetError that names the file and every annotation or
+    image that cannot be used, also when there are no images or no boxes.
+    """
+    content = _read_json(path)
+    problems: list[str] = []
+    categories = _by_id(content["categories"], "category", problems)
+    entries = _by_id(content["images"], "image", problems)
+    for image_id, entry in entries.items():
+        problems += [f"image {image_id}: {problem}" for problem in _image_problems(entry, images)]
+    if not entries:
+        problems.append("there are no images")
+    _stop_on(problems, path)
+
+    label_of = {category_id: label for label, category_id in enumerate(sorted(categories), start=1)}
+    boxes: dict[Any, list[tuple[list[float], int]]] = {image_id: [] for image_id in entries}
+    n_crowd = 0
+    for annotation in content["annotations"]:
+        if not isinstance(annotation, dict):
+            problems.append(f"an annotation is {annotation!r}; a mapping is needed")
+        elif annotation.get("iscrowd"):
+            n_crowd += 1
+        elif problem := _annotation_problem(annotation, entries, label_of):
+            problems.append(f"annotation {annotation.get('id')}: {problem}")
+        else:
+            boxes[annotation["image_id"]].append((annotation["bbox"], label_of[annotation["category_id"]]))
+    if not problems and not any(boxes.values()):
+        problems.append("there are no boxes" + (f" besides {n_crowd} of crowds" if n_crowd else ""))
+    _stop_on(problems, path)
+    return ObjectSet(
+        tuple(_object_image(entry, images, boxes[image_id]) for image_id, entry in entries.items()),
+        tuple(str(categories[category_id].get("name", category_id)) for category_id in label_of),
+        n_crowd,
+    )
+
+
+def _read_json(path: Path) -> dict[str, list[Any]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: not JSON ({error})") from None
+    names = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in names):
+        raise DatasetError(f"{path}: not COCO's format; a mapping with the lists {', '.join(names)} is needed")
+    return content
+
+
+def _by_id(entries: list[Any], kind: str, problems: list[str]) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for entry in entries:
+        if not isinstance(entry, dict) or not _is_integer(entry.get("id")):
+            problems.append(f"one {kind} has no integer id: {str(entry)[:80]}")
+        elif entry["id"] in found:
+            problems.append(f"{kind} {entry['id']}: the id stands twice")
+        else:
+            found[entry["id"]] = entry
+    return found
+
+
+def _image_problems(entry: dict[str, Any], folder: Path) -> list[str]:
+    problems = [
+        f"{name} is {entry.get(name)!r}; a positive integer is needed"
+        for name in ("width", "height")
+        if not (_is_integer(entry.get(name)) and entry[name] > 0)
+    ]
+    name = entry.get("file_name")
+    if not isinstance(name, str) or not name:
+        return [*problems, "file_name is missing"]
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        return [*problems, f"{name!r} leaves the folder of the images"]
+    if not (folder / name).is_file():
+        problems.append(f"{folder / name}: no such file")
+    return problems
+
+
+def _annotation_problem(
+    annotation: dict[str, Any], images: dict[int, dict[str, Any]], label_of: dict[int, int]
+) -> str | None:
+    for name, known in (("image_id", images), ("category_id", label_of)):
+        if not _is_integer(annotation.get(name)) or annotation[name] not in known:
+            return f"{name} is {annotation.get(name)!r}, which is not in the file"
+    bbox = annotation.get("bbox")
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(value) for value in bbox):
+        return f"bbox is {bbox}; four finite numbers are needed: x, y, width, height"
+    x, y, width, height = bbox
+    if width <= 0 or height <= 0:
+        return f"bbox is {bbox}; width and height must be positive"
+    image = images[annotation["image_id"]]
+    right, bottom = image["width"], image["height"]
+    inside = x < right and y < bottom and x + width > 0 and y + height > 0
+    past = max(-x, -y, x + width - right, y + height - bottom)
+    if not inside or past > EDGE_TOLERANCE_PX:
+        return f"bbox is {bbox}, outside of image {image['id']} ({right}x{bottom} px)"
+    return None
+
+
+def _object_image(entry: dict[str, Any], folder: Path, objects: list[tuple[list[float], int]]) -> ObjectImage:
+    bboxes = np.array([bbox for bbox, _ in objects], dtype=np.float64).reshape(-1, 4)
+    corners = np.concatenate([bboxes[:, :2], bboxes[:, :2] + bboxes[:, 2:]], axis=1)
+    corners = corners.clip(0, [entry["width"], entry["height"]] * 2)
+    labels = np.array([label for _, label in objects], dtype=np.int64)
+    return ObjectImage(folder / entry["file_name"], entry["width"], entry["height"], corners.astype(np.float32), labels)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _stop_on(problems: list[str], path: Path) -> None:
+    if problems:
+        shown = problems[:MAX_PROBLEMS]
+        if len(problems) > MAX_PROBLEMS:
+            shown.append(f"and {len(problems) - MAX_PROBLEMS} more")
+        raise DatasetError("\n  ".join([f"{path}: the object boxes cannot be used", *shown]))

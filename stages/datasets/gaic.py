@@ -1,0 +1,148 @@
+"""Crop scores in the format of GAIC: images/ with a text file of scored candidates for each in annotations/.
+
+An annotation line is `ymin xmin ymax xmax mos`, in pixels; a MOS of -2 marks a candidate that was not rated.
+The images lie in images/train, images/test and, if there is one, images/val; or all in images/ itself.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.errors import DatasetError
+
+PARTS = ("train", "val", "test")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+NOT_RATED = -2.0
+# One candidate ranks nothing.
+CANDIDATES_MIN = 2
+PROBLEMS_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """One image and its rated candidates.
+
+    part: train, val, test, or empty where the folder has no parts. candidates_xyxy_px: (K, 4) float32, pixels
+    of the image, K >= 2. mos: (K,) float64, on the data's own scale. annotation: the text file; lines: where
+    in it, from 1.
+    """
+
+    path: Path
+    part: str
+    candidates_xyxy_px: NDArray[np.float32]
+    mos: NDArray[np.float64]
+    annotation: Path
+    lines: tuple[int, ...]
+
+
+def read_gaic(root: Path) -> list[ScoredImage]:
+    """All images of a GAIC folder, by part and name; no image file is opened.
+
+    Raises DatasetError that lists the problems with file and line: no images, an image without annotation, a
+    line that is not five numbers, an empty box, a MOS that is not finite, two images of one name, fewer than
+    two candidates.
+    """
+    files = [(part, path) for part in PARTS for path in _image_files(root / "images" / part)]
+    files += [("", path) for path in _image_files(root / "images")]
+    if not files:
+        raise DatasetError(f"{root}: no images in images/ or images/train; a folder in GAIC's format is needed")
+    problems: list[str] = []
+    seen: dict[str, Path] = {}
+    images = []
+    for part, path in files:
+        # Annotations are found by name: two images of one name would share theirs.
+        first = seen.setdefault(path.stem, path)
+        if first != path:
+            problems.append(f"{path}: an image of this name is at {first} too")
+            continue
+        annotation = root / "annotations" / f"{path.stem}.txt"
+        try:
+            images.append(_read_annotation(annotation, image=path, part=part))
+        except DatasetError as error:
+            problems.append(str(error))
+    if problems:
+        shown = problems[:PROBLEMS_SHOWN]
+        if len(problems) > len(shown):
+            shown.append(f"and {len(problems) - len(shown)} more")
+        raise DatasetError("\n  ".join([f"{root}: the crop scores cannot be used", *shown]))
+    return images
+
+
+def read_image(image: ScoredImage) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB. Raises DatasetError for a damaged file and for candidates that leave the image."""
+    pixels = cv2.imread(str(image.path), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise DatasetError(f"{image.path}: not an image that can be read")
+    height, width = pixels.shape[:2]
+    boxes = image.candidates_xyxy_px
+    outside = (boxes[:, :2] < 0).any(axis=1) | (boxes[:, 2] > width) | (boxes[:, 3] > height)
+    if outside.any():
+        line = image.lines[int(np.argmax(outside))]
+        raise DatasetError(f"{image.annotation}, line {line}: the box leaves {image.path.name} ({width}x{height} px)")
+    return np.ascontiguousarray(pixels[:, :, ::-1])
+
+
+def split_images(images: Sequence[ScoredImage], *, val_fraction: float, seed: int) -> dict[str, list[ScoredImage]]:
+    """Images by part: train, val and test.
+
+    The folder's own parts stay. A part that it lacks, test first, gets `val_fraction` (0..1) of the training
+    images, drawn by seed, at least one. Raises DatasetError where no image is left to train on.
+    """
+    parts = {part: [image for image in images if image.part == part] for part in PARTS}
+    parts["train"] += [dataclasses.replace(image, part="train") for image in images if image.part == ""]
+    random = np.random.default_rng(seed)
+    for part in ("test", "val"):
+        if not parts[part]:
+            pool = parts["train"]
+            count = max(1, round(val_fraction * len(pool)))
+            drawn = set(random.permutation(len(pool))[:count].tolist())
+            parts[part] = [dataclasses.replace(pool[i], part=part) for i in sorted(drawn)]
+            parts["train"] = [image for i, image in enumerate(pool) if i not in drawn]
+    if empty := [part for part in PARTS if not parts[part]]:
+        raise DatasetError(f"{len(images)} images are too few for train, val and test (none for {', '.join(empty)})")
+    return parts
+
+
+def _image_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
+
+
+def _read_annotation(annotation: Path, *, image: Path, part: str) -> ScoredImage:
+    try:
+        text = annotation.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DatasetError(f"{image}: no annotation ({annotation} is missing)") from None
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{annotation}: not a text file ({error})") from None
+    boxes, mos, lines = [], [], []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            y0, x0, y1, x1, score = map(float, line.split())
+        except ValueError:
+            raise DatasetError(f"{annotation}, line {number}: {line!r} is not `ymin xmin ymax xmax mos`") from None
+        if score == NOT_RATED:
+            continue
+        if not all(map(math.isfinite, (y0, x0, y1, x1, score))):
+            raise DatasetError(f"{annotation}, line {number}: {line!r} holds a number that is not finite")
+        if x1 <= x0 or y1 <= y0:
+            raise DatasetError(
+                f"{annotation}, line {number}: the box is empty (x {x0:g} to {x1:g}, y {y0:g} to {y1:g})"
+            )
+        boxes.append((x0, y0, x1, y1))
+        mos.append(score)
+        lines.append(number)
+    if len(boxes) < CANDIDATES_MIN:
+        raise DatasetError(f"{annotation}: {len(boxes)} rated candidates; at least {CANDIDATES_MIN} are needed")
+    return ScoredImage(
+        image, part, np.array(boxes, dtype=np.float32), np.array(mos, dtype=np.float64), annotation, tuple(lines)
+    )

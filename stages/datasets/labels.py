@@ -1,0 +1,80 @@
+"""What every adapter of video labels gives: entries with their place in the label file, problems reported together."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from stages.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One labelled video. `path` is relative to the data set's root, `place` names its line for messages.
+
+    `mos_raw` is on the data set's own scale; `problem` says why the label cannot be used (mos_raw is NaN then).
+    """
+
+    video_id: str
+    path: str
+    mos_raw: float
+    place: str
+    prompt: str | None = None
+    generator: str | None = None
+    group: str | None = None
+    part: str | None = None
+    problem: str | None = None
+
+
+def parse_mos(text: str | float | None, *, place: str) -> tuple[float, str | None]:
+    """A MOS and None, or NaN and the reason why the text is none."""
+    if text is None or (isinstance(text, str) and not text.strip()):
+        return math.nan, f"{place}: the MOS is missing"
+    try:
+        value = float(text)
+    except (ValueError, TypeError):
+        return math.nan, f"{place}: the MOS {text!r} is not a number"
+    if not math.isfinite(value):
+        return math.nan, f"{place}: the MOS is {text}; a finite number is needed"
+    return value, None
+
+
+def video_id_of(path: str) -> str:
+    """The id of a video: its path as the labels write it, normalised (`./a//b.mp4` is `a/b.mp4`)."""
+    return str(PurePosixPath(path))
+
+
+def generator_of(path: str, pattern: str) -> str | None:
+    """The generator that a file name gives: the group `generator` of the pattern, or None without a match."""
+    match = re.search(pattern, PurePosixPath(path).name) if pattern else None
+    return match.group("generator") if match else None
+
+
+def check_entries(entries: list[Entry], *, source: Path, mos_min: float, mos_max: float) -> None:
+    """Raise DatasetError that lists what makes the whole data set doubtful.
+
+    That is: no entries, duplicate ids, paths that leave the root, MOS outside the declared range (the declared
+    range is then the likely mistake, and every mapped score would be wrong).
+    """
+    if not entries:
+        raise DatasetError(f"{source}: no videos are listed")
+    problems: list[str] = []
+    seen: dict[str, Entry] = {}
+    for entry in entries:
+        first = seen.setdefault(entry.video_id, entry)
+        if first is not entry:
+            problems.append(f"{entry.place}: {entry.path!r} has the id of {first.path!r} ({first.place})")
+        if PurePosixPath(entry.path).is_absolute() or ".." in PurePosixPath(entry.path).parts:
+            problems.append(f"{entry.place}: {entry.path!r} leaves the data set's folder")
+        if entry.problem is None and not mos_min <= entry.mos_raw <= mos_max:
+            problems.append(f"{entry.place}: the MOS {entry.mos_raw:g} of {entry.path!r} is out of range")
+    if problems:
+        values = [entry.mos_raw for entry in entries if entry.problem is None]
+        if any(not mos_min <= value <= mos_max for value in values):
+            problems.append(
+                f"MOS found: {min(values):g} to {max(values):g}; allowed by dataset.mos_min and dataset.mos_max: "
+                f"{mos_min:g} to {mos_max:g}"
+            )
+        if len(problems) > 20:
+            problems = [*problems[:19], f"and more, {len(problems) - 1} in all", problems[-1]]
+        raise DatasetError("\n  ".join([f"{source}: the labels cannot be used", *problems]))

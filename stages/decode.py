@@ -1,0 +1,61 @@
+"""decode: evenly spaced frames of every usable video, by decoded index, into shards with one row group a video."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from stages.command import run
+from stages.engine import Item, in_processes, run_stage
+from stages.io import video
+from stages.io.items import digest, library_versions
+from stages.io.tables import FRAMES, MANIFEST, read_table
+from stages.params import Params, load_params
+
+VERSION = 1
+
+
+def decode_payload(payload: dict[str, Any]) -> pa.Table:
+    """One video's rows of the FRAMES schema; the payload holds the arguments of `video.decode_video`."""
+    return video.decode_video(**payload)
+
+
+def decode(params: Params, *, manifest: Path, root: Path, out: Path) -> None:
+    """Write the frame shards; raise EngineError when too many videos fail."""
+    table, metadata = read_table(manifest, schema=MANIFEST)
+    libraries = library_versions("opencv-python-headless")
+    settings = params.decode.model_dump()
+    failed, items = {}, []
+    for row in table.to_pylist():
+        if row["status"] != "ok":
+            failed[row["video_id"]] = row["reason"]
+            continue
+        key = digest("decode", VERSION, video.VERSION, libraries, settings, row["sha256"], row["n_frames"])
+        payload = {"path": str(root / row["path"]), "n_frames": row["n_frames"], **settings}
+        items.append(Item(row["video_id"], key, payload))
+    run_stage(
+        "decode",
+        items,
+        in_processes(decode_payload, workers=params.engine.n_workers),
+        schema=FRAMES,
+        out=out,
+        made_by=metadata["made_by"] | {"decode": {"version": VERSION, "params": settings, "libraries": libraries}},
+        failed_before=failed,
+        n_shards=params.engine.shards,
+        max_failed_fraction=params.engine.max_failed_fraction,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.decode", description=__doc__)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--root", type=Path, required=True, help="folder that the manifest's paths start from")
+    parser.add_argument("--out", type=Path, required=True, help="folder of shards to write")
+    arguments = parser.parse_args(argv)
+    decode(load_params(), manifest=arguments.manifest, root=arguments.root, out=arguments.out)
+
+
+if __name__ == "__main__":
+    run(main)

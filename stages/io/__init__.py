@@ -1,0 +1,1 @@
+"""Files: tables, videos, weights."""

@@ -1,0 +1,52 @@
+"""A video as networks see it: its frames with their times, its selected crops cut out and brought to one size."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stages.errors import TableError
+from stages.io.images import Frame, cut, decode_image
+from stages.io.tables import BOX_COLUMNS
+from stages.io.video import spread_indices
+
+
+class ClipFrame(NamedTuple):
+    """One decoded frame: its index and time in the video, and (H, W, 3) uint8 RGB."""
+
+    frame_index: int
+    time_s: float
+    frame: Frame
+
+
+def read_clip(frames: pa.Table) -> list[ClipFrame]:
+    """The frames of one video from its rows of the FRAMES schema, in order."""
+    return [
+        ClipFrame(index, time_s, decode_image(image))
+        for index, time_s, image in zip(
+            frames["frame_index"].to_pylist(), frames["time_s"].to_pylist(), frames["image"].to_pylist(), strict=True
+        )
+    ]
+
+
+def selected_boxes(crops: pa.Table) -> dict[int, tuple[float, float, float, float]]:
+    """Frame index -> the selected crop's box (xyxy, pixels of the frame), from one video's rows of the CROPS schema."""
+    chosen = crops.filter(crops["selected"])
+    boxes = zip(*(chosen[name].to_pylist() for name in BOX_COLUMNS), strict=True)
+    return dict(zip(chosen["frame_index"].to_pylist(), boxes, strict=True))
+
+
+def cut_clip(clip: list[ClipFrame], crops: pa.Table, *, size_px: int) -> NDArray[np.uint8]:
+    """The selected crop of every frame, (F, 3, size_px, size_px) uint8 RGB; raise TableError when a frame has none."""
+    boxes = selected_boxes(crops)
+    missing = [entry.frame_index for entry in clip if entry.frame_index not in boxes]
+    if missing:
+        raise TableError(f"no selected crop for frames {missing}; frames and crops do not belong together")
+    cuts = [cut(entry.frame, boxes[entry.frame_index], size_px=size_px) for entry in clip]
+    return np.ascontiguousarray(np.stack(cuts).transpose(0, 3, 1, 2))
+
+
+def frame_slots(n_distinct: int, frames: int) -> list[int]:
+    """Which distinct frame fills each of the `frames` places of a clip; short videos repeat, evenly."""
+    return spread_indices(n_distinct, frames) if n_distinct < frames else list(range(n_distinct))

@@ -1,0 +1,33 @@
+"""The state of a training between epochs, so that a killed one goes on instead of starting over."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stages.io.files import replacing
+
+
+class TrainingState:
+    """One file, replaced whole after every epoch, removed at the end. Its name says all that the result depends on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(self) -> dict[str, Any] | None:
+        """What `save` wrote last, tensors on the CPU; None when there is nothing, or nothing readable."""
+        if not self.path.exists():
+            return None
+        try:
+            return torch.load(self.path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError):
+            # A file that a crash of the machine spoiled is worth no more than none.
+            return None
+
+    def save(self, **state: Any) -> None:
+        with replacing(self.path) as temporary:
+            torch.save(state, temporary)
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,75 @@
+"""Weights: safetensors with their configuration as JSON metadata; foreign checkpoints, without running their code."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from stages.errors import WeightsError
+from stages.io.files import write_bytes
+
+CONFIG_KEY = "aigc_vqa"
+
+
+def save_weights(path: str | Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Write tensors and their configuration, whole or not at all; equal input writes equal bytes."""
+    tensors = {name: state[name].detach().cpu().contiguous() for name in sorted(state)}
+    write_bytes(path, save(tensors, metadata={CONFIG_KEY: json.dumps(config, sort_keys=True, allow_nan=False)}))
+
+
+def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_weights` wrote: (tensors on the CPU, configuration). Raises WeightsError naming the file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no plain mapping)
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such weights; `dvc repro` writes them") from None
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not a readable safetensors file ({error})") from None
+    if CONFIG_KEY not in metadata:
+        raise WeightsError(f"{path}: safetensors of another program (no {CONFIG_KEY!r} in the metadata)")
+    return state, json.loads(metadata[CONFIG_KEY])
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict that another program wrote: safetensors, or a torch file without code (`weights_only`)."""
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such file") from None
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise WeightsError(f"{path}: not a checkpoint that can be read without running its code ({error})") from None
+    # Training scripts wrap the tensors; these are the two usual wrappers.
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path}: not a state dict (a mapping from names to tensors)")
+    return dict(state)
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
+    """Load every tensor into `module`; raise WeightsError that lists missing, unknown and wrongly shaped keys."""
+    expected = module.state_dict()
+    problems = [f"missing {name} {tuple(expected[name].shape)}" for name in expected if name not in state]
+    problems += [f"unknown {name} {tuple(state[name].shape)}" for name in state if name not in expected]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:12]) + (f"; and {len(problems) - 12} more" if len(problems) > 12 else "")
+        raise WeightsError(f"{source}: weights of another network ({len(problems)} keys do not fit): {shown}")
+    module.load_state_dict(state)

@@ -1,0 +1,129 @@
+"""predict: a score for every frame and every video, of all parts, with the trained model.
+
+frame_scores.parquet holds the frames, predictions.parquet one row a video, failed ones with their reason.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stages.command import run
+from stages.engine import Batched, Item, check_failures, closing_line, run_items
+from stages.io.clips import cut_clip, read_clip
+from stages.io.files import file_sha256
+from stages.io.images import sharpness
+from stages.io.items import ItemCache, digest, library_versions
+from stages.io.quality import QualityModel, load_quality
+from stages.io.tables import (
+    CROPS,
+    FRAME_SCORES,
+    FRAMES,
+    PREDICTIONS,
+    Shards,
+    read_labels,
+    to_frame,
+    write_frame,
+    write_table,
+)
+from stages.params import Params, load_params
+from stages.runtime import LIBRARIES, make_deterministic, pick_device
+
+VERSION = 1
+
+
+class Input(NamedTuple):
+    """One frame on its way to the network: (3, S, S) uint8 RGB, and what stands beside its score in the table."""
+
+    crop: NDArray[np.uint8]
+    frame_index: int
+    time_s: float
+    sharpness: float
+
+
+def read_inputs(frames: pa.Table, crops: pa.Table, *, size_px: int) -> list[Input]:
+    """The selected crops of one video, cut out and resized."""
+    clip = read_clip(frames)
+    cuts = cut_clip(clip, crops, size_px=size_px)
+    return [
+        Input(crop, entry.frame_index, entry.time_s, sharpness(entry.frame))
+        for crop, entry in zip(cuts, clip, strict=True)
+    ]
+
+
+def frame_rows(item: Item, inputs: Sequence[Input], scores: list[float]) -> pa.Table:
+    """One video's rows of the FRAME_SCORES schema."""
+    columns = {
+        "video_id": [item.video_id] * len(inputs),
+        "frame_index": [one.frame_index for one in inputs],
+        "time_s": [one.time_s for one in inputs],
+        "score": scores,
+        "sharpness": [one.sharpness for one in inputs],
+    }
+    return pa.Table.from_pydict(columns, schema=FRAME_SCORES)
+
+
+def predictions(
+    labels: pd.DataFrame, frames: pd.DataFrame, failed: dict[str, str], model: QualityModel
+) -> pd.DataFrame:
+    """One row a video of the split, sorted by id; the scores of a failed video are missing and its reason is there."""
+    results = {video_id: model.summarise(rows) for video_id, rows in frames.groupby("video_id", sort=True)}
+    rows = []
+    for label in labels.sort_values("video_id").to_dict("records"):
+        reason = failed.get(label["video_id"])
+        known = {name: label[name] for name in ("video_id", "part", "generator", "mos")}
+        status = {"status": "ok" if reason is None else "failed", "reason": reason}
+        rows.append(known | results.get(label["video_id"], {}) | status)
+    return pd.DataFrame(rows, columns=PREDICTIONS.names)
+
+
+def predict(
+    params: Params, *, manifest: Path, split: Path, frames: Path, crops: Path, weights: Path, scores: Path, out: Path
+) -> None:
+    """Score every video that has crops; raise EngineError when too many failed, WeightsError for foreign weights."""
+    make_deterministic(threads=params.engine.n_threads)
+    model = load_quality(weights, device=pick_device(params.engine.device))
+    frames_table, crops_table = Shards(frames, schema=FRAMES), Shards(crops, schema=CROPS)
+    made = {"version": VERSION, "weights": file_sha256(weights), "libraries": library_versions(*LIBRARIES)}
+    items = [Item(name, digest("predict", made, crops_table.keys[name]), name) for name in crops_table.ids]
+    cache = ItemCache("predict")
+    compute = Batched(
+        load=lambda name: read_inputs(frames_table.read(name), crops_table.read(name), size_px=model.input_px),
+        group=lambda _: None,
+        infer=lambda inputs: model.score([one.crop for one in inputs]),
+        finish=frame_rows,
+        batch_size=params.engine.batch_frames,
+    )
+    outcome = run_items("predict", items, compute, cache, failed_before=crops_table.failed)
+    print(closing_line("predict", outcome))
+    check_failures("predict", outcome, max_failed_fraction=params.engine.max_failed_fraction)
+
+    scored = [item for item in items if item.video_id not in outcome.failed]
+    made_by = model.made_by | {"predict": made}
+    frame_table = pa.concat_tables([cache.read_as(item.key, item.video_id) for item in scored]).cast(FRAME_SCORES)
+    labels = read_labels(manifest, split)
+    table = predictions(labels, to_frame(frame_table), outcome.failed, model)
+    write_table(scores, frame_table, schema=FRAME_SCORES, metadata={"made_by": made_by})
+    write_frame(out, table, schema=PREDICTIONS, metadata={"made_by": made_by})
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.predict", description=__doc__)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--frames", type=Path, required=True)
+    parser.add_argument("--crops", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True, help="the trained quality model")
+    parser.add_argument("--scores", type=Path, required=True, help="frame scores to write (Parquet)")
+    parser.add_argument("--out", type=Path, required=True, help="predictions to write (Parquet)")
+    arguments = parser.parse_args(argv)
+    predict(load_params(), **vars(arguments))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,34 @@
+"""Where networks run, and how: the device, deterministic kernels, a versioned name for what made the values."""
+
+import os
+import warnings
+
+import torch
+
+from stages.errors import ParamsError
+
+# What changes the values of a network's outputs; the device and the number of threads are left out, because the
+# differences that they make are below every tolerance that this project states.
+LIBRARIES = ("torch", "torchvision", "timm")
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is a GPU when there is one. Raises ParamsError when `cuda` is asked for and not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ParamsError("engine.device is cuda, but torch finds no GPU; allowed here: auto, cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def make_deterministic(*, threads: int) -> None:
+    """Same input, same machine, same values: only deterministic kernels; a kernel without such a form warns once.
+
+    threads: of an operation on a CPU. Sums are split by it, so it changes the last bits of a training.
+    """
+    torch.set_num_threads(threads)
+    # cuBLAS asks for this before its first call when deterministic algorithms are wanted.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Filling every fresh tensor with NaN finds bugs in kernels; it would cost this pipeline its speed on a CPU.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False
+    warnings.filterwarnings("once", message=".*deterministic.*")

@@ -1,0 +1,256 @@
+"""`aigc-vqa score`: new videos through decode, propose, crop and predict in one pass, a row a video.
+
+The weights carry the parameters of every stage that made them: a folder with the three files is all that scoring needs,
+and a video of the data set gets the score that the pipeline gave it.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+
+from models.cropping import CropScores
+from models.detectors import Detections, Detector
+from models.detectors.top_boxes import top_boxes
+from stages.engine import Item, in_processes, reason_of
+from stages.errors import DatasetError, WeightsError
+from stages.io import video
+from stages.io.clips import ClipFrame, cut_clip, read_clip
+from stages.io.cropper import Cropper, crops_table, load_cropper
+from stages.io.detectors import load_detector
+from stages.io.files import file_sha256, replacing, write_text
+from stages.io.images import sharpness
+from stages.io.items import ItemCache, library_versions
+from stages.io.quality import QualityModel, load_quality
+from stages.io.tables import BOX_COLUMNS
+from stages.params import CropParams, available_cores
+from stages.progress import progress
+from stages.runtime import make_deterministic, pick_device
+
+EXTENSIONS = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
+WEIGHTS = {"detector": "detector.safetensors", "cropper": "s2cnet.safetensors", "quality": "quality.safetensors"}
+ROWS_ON_SCREEN = 60
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """The three networks and the parameters that they were trained behind."""
+
+    detector: Detector
+    cropper: Cropper
+    quality: QualityModel
+
+    @property
+    def made_by(self) -> dict[str, Any]:
+        return self.quality.made_by
+
+    def analyse(self, frames: pa.Table, *, name: str) -> "Analysis":
+        """From one video's rows of the FRAMES schema to its scores; `name` decides where crops are chosen by chance."""
+        clip = read_clip(frames)
+        images = [entry.frame for entry in clip]
+        settings = CropParams(**self.made_by["crop"]["params"])
+        objects = [top_boxes(one, **self.made_by["propose"]["params"]) for one in self.detector.detect(images)]
+        candidates = self.cropper.score(images, [one.boxes_xyxy_px.numpy() for one in objects], settings)
+        crops = crops_table(name, clip, candidates, settings)
+        chosen = crops.filter(crops["selected"])
+        scores = pd.DataFrame(
+            {
+                "frame_index": [entry.frame_index for entry in clip],
+                "time_s": [entry.time_s for entry in clip],
+                "score": self.quality.score(list(cut_clip(clip, crops, size_px=self.quality.input_px))),
+                "sharpness": [sharpness(image) for image in images],
+                **{column: chosen[column].to_numpy() for column in BOX_COLUMNS},
+            }
+        )
+        return Analysis(clip, objects, candidates, scores)
+
+
+class Analysis(NamedTuple):
+    """One video frame by frame: what was found in it, the candidates, and the result.
+
+    scores: a row a frame with frame_index, time_s, score (0-100), sharpness and the selected crop (x0, y0, x1, y1).
+    """
+
+    clip: list[ClipFrame]
+    objects: list[Detections]
+    candidates: list[CropScores]
+    scores: pd.DataFrame
+
+
+def load_scorer(folder: Path, *, device_name: str) -> Scorer:
+    """The networks of a folder of weights; raise WeightsError when one is missing or they do not belong together."""
+    device = pick_device(device_name)
+    paths = {name: folder / file for name, file in WEIGHTS.items()}
+    missing = [str(path) for path in paths.values() if not path.is_file()]
+    if missing:
+        raise WeightsError(f"no trained model: {', '.join(missing)} missing; `dvc repro` or `make demo` trains one")
+    quality = load_quality(paths["quality"], device=device)
+    for name, stage in (("detector", "propose"), ("cropper", "crop")):
+        if file_sha256(paths[name]) != quality.made_by[stage]["weights"]:
+            raise WeightsError(f"{paths[name]}: not the {name} that {paths['quality']} was trained behind")
+    wanted = quality.made_by["decode"]["libraries"]
+    if wanted != (found := library_versions(*wanted)):
+        print(f"warning: the model's frames came from {wanted}, here is {found}: scores may differ", file=sys.stderr)
+    return Scorer(load_detector(paths["detector"], device), load_cropper(paths["cropper"], device), quality)
+
+
+def find_videos(paths: Iterable[Path]) -> list[Path]:
+    """Files as they are given, folders searched for video files, each once, sorted within a folder."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
+            found |= dict.fromkeys(inside)
+        else:
+            found[path] = None
+    return list(found)
+
+
+def decode_file(payload: tuple[str, float, dict[str, Any]]) -> pa.Table:
+    """The frames of a file as the decode stage takes them; the table's metadata says how many frames the file has."""
+    path, max_missing_fraction, settings = payload
+    n_frames = video.probe(path, max_missing_fraction=max_missing_fraction).n_frames
+    table = video.decode_video(path, n_frames=n_frames, **settings)
+    return table.replace_schema_metadata({"n_frames": str(n_frames)})
+
+
+def score_videos(
+    scorer: Scorer, paths: Sequence[Path], *, workers: int
+) -> Iterator[tuple[dict[str, Any], pd.DataFrame | None]]:
+    """For every file its row, and its frames or None when it failed, in the order given.
+
+    Other processes decode a few files ahead into a temporary folder while the networks work.
+    """
+    decode = scorer.made_by["decode"]["params"]
+    max_missing = scorer.made_by["prepare"]["params"]["max_missing_fraction"]
+    items = [Item(str(path), f"{number:08d}", (str(path), max_missing, decode)) for number, path in enumerate(paths)]
+    with TemporaryDirectory(prefix="aigc-vqa-") as folder:
+        cache = ItemCache("score", Path(folder))
+        for item, reason in in_processes(decode_file, workers=workers)(items, cache):
+            row: dict[str, Any] = {"path": item.video_id}
+            if reason is None:
+                frames = cache.read(item.key)
+                cache.path(item.key).unlink()
+                try:
+                    scores = scorer.analyse(frames, name=Path(item.video_id).name).scores
+                    summary = scorer.quality.summarise(scores)
+                    n_frames = int(frames.schema.metadata[b"n_frames"])
+                    yield row | summary | {"n_frames": n_frames, "status": "ok", "reason": None}, scores
+                    continue
+                except Exception as error:
+                    reason = reason_of(error)
+            yield row | {"status": "failed", "reason": reason}, None
+
+
+COLUMNS = (
+    "path",
+    "score",
+    "score_raw",
+    "spread",
+    "worst_frame_index",
+    "worst_time_s",
+    "sharpness",
+    "n_frames",
+    "status",
+    "reason",
+)
+
+
+def write_results(rows: pd.DataFrame, out: Path) -> None:
+    """Write rows as .parquet, .csv or .json (a list of objects), whole or not at all."""
+    if out.suffix == ".csv":
+        write_text(out, rows.to_csv(index=False, lineterminator="\n"))
+    elif out.suffix == ".json":
+        write_text(out, rows.to_json(orient="records", indent=2, force_ascii=False) + "\n")
+    else:
+        with replacing(out) as temporary:
+            rows.to_parquet(temporary, index=False)
+
+
+def screen_table(rows: pd.DataFrame, scale: tuple[float, float], *, shown: int = ROWS_ON_SCREEN) -> str:
+    """The rows for the screen: score on 0-100 and on the data set's scale, spread, worst frame and its time."""
+    low, high = scale
+    names = [str(path) for path in rows["path"].head(shown)]
+    width = min(60, max([len(name) for name in names] + [4]))
+    lines = [f"{'video':<{width}}  {'score':>6}  {f'of {low:g}-{high:g}':>10}  {'spread':>6}  worst frame"]
+    for name, row in zip(names, rows.head(shown).to_dict("records"), strict=True):
+        short = name if len(name) <= width else "…" + name[-(width - 1) :]
+        if row["status"] == "ok":
+            worst = f"{int(row['worst_frame_index'])} at {row['worst_time_s']:.2f} s"
+            lines.append(
+                f"{short:<{width}}  {row['score']:>6.2f}  {row['score_raw']:>10.2f}  {row['spread']:>6.2f}  {worst}"
+            )
+        else:
+            lines.append(f"{short:<{width}}  failed: {row['reason']}")
+    if len(rows) > shown:
+        lines.append(f"and {len(rows) - shown} more")
+    return "\n".join(lines)
+
+
+def frames_path(out: Path) -> Path:
+    """Where the frames of `--frames` go: beside the results, `scores.csv` and `scores.frames.csv`."""
+    return out.with_name(f"{out.stem}.frames{out.suffix}")
+
+
+def score(
+    paths: list[Path], out: Path | None, frames: bool, model: Path, device: str, workers: int, threads: int
+) -> int:
+    """Score files and folders; returns 0 when every video was scored, else 1. Raises for misuse before work starts."""
+    if out is not None and out.suffix not in (".parquet", ".csv", ".json"):
+        raise DatasetError(f"--out {out}: allowed endings are .parquet, .csv and .json")
+    videos = find_videos(paths)
+    if not videos:
+        places = ", ".join(map(str, paths))
+        raise DatasetError(f"no videos in {places} (looked for {', '.join(sorted(EXTENSIONS))})")
+    make_deterministic(threads=threads or available_cores())
+    scorer = load_scorer(model, device_name=device)
+    results, parts = [], []
+    try:
+        for row, scores in progress(
+            score_videos(scorer, videos, workers=workers or available_cores()),
+            total=len(videos),
+            desc="score",
+            unit="video",
+        ):
+            results.append(row)
+            if frames and scores is not None:
+                parts.append(scores.assign(path=row["path"]))
+    finally:
+        # What was scored is kept when the run is interrupted.
+        rows = pd.DataFrame(results, columns=COLUMNS)
+        if out is not None and results:
+            write_results(rows, out)
+            if parts:
+                table = pd.concat(parts)
+                write_results(table[["path", *table.columns.drop("path")]], frames_path(out))
+    print(screen_table(rows, scorer.quality.mos_scale))
+    if frames and out is None:
+        for part in parts:
+            line = " ".join(f"{value:.1f}" for value in part["score"])
+            print(f"{part['path'].iloc[0]}  frame scores: {line}")
+    failed = int((rows["status"] != "ok").sum())
+    written = f", written to {out}" if out is not None else ""
+    print(f"{len(rows) - failed} of {len(rows)} videos scored, {failed} failed{written}")
+    return 1 if failed else 0
+
+
+def add_arguments(commands: Any) -> None:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "score",
+        help="score videos with the trained model",
+        description="Score video files, and all videos in folders. Exit status 1 when a video could not be scored.",
+    )
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="video file or folder")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the rows as .parquet, .csv or .json")
+    parser.add_argument("--frames", action="store_true", help="every frame's score too (beside --out: NAME.frames.*)")
+    parser.add_argument("--model", type=Path, default=Path("weights"), metavar="DIR", help="folder of weights")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where networks run (auto)")
+    parser.add_argument("--workers", type=int, default=0, help="decoding processes; 0: one a core (0)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a network on a CPU; 0: one a core (1)")
+    parser.set_defaults(call=score)

@@ -1,0 +1,162 @@
+"""`aigc-vqa crops`: a look at one video: its objects, the best and the worst crop, the score of every frame."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.errors import DatasetError
+from stages.io.files import replacing
+from stages.io.images import Frame
+from stages.io.plots import INK, save_figure
+from stages.runtime import make_deterministic
+from stages.score import Analysis, Scorer, decode_file, load_scorer
+
+OBJECT, BEST, WORST = "#f2c14e", "#2ecc71", "#e4572e"
+FILM_HEIGHT_PX = 480
+
+
+def add_arguments(commands: Any) -> None:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "crops",
+        help="draw a video's objects, crops and frame scores",
+        description="Draw objects, the best and worst candidate crop and the score of every frame: .png or .mp4.",
+    )
+    parser.add_argument("video", type=Path, metavar="VIDEO")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="picture .png or film .mp4")
+    parser.add_argument("--model", type=Path, default=Path("weights"), metavar="DIR", help="folder of weights")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where networks run (auto)")
+    parser.set_defaults(call=show)
+
+
+def show(video: Path, out: Path, model: Path, device: str) -> None:
+    """Write the picture or the film; raise VideoError when the video cannot be used."""
+    if out.suffix not in (".png", ".mp4"):
+        raise DatasetError(f"--out {out}: allowed endings are .png and .mp4")
+    make_deterministic(threads=1)
+    scorer = load_scorer(model, device_name=device)
+    analysis = analyse_file(scorer, video)
+    if out.suffix == ".png":
+        draw_picture(analysis, out, title=video.name)
+    else:
+        write_film(analysis, out)
+    summary = scorer.quality.summarise(analysis.scores)
+    print(f"{video}: score {summary['score']:.2f}, spread {summary['spread']:.2f}; drawn in {out}")
+
+
+def analyse_file(scorer: Scorer, path: Path) -> Analysis:
+    frames = decode_file(
+        (
+            str(path),
+            scorer.made_by["prepare"]["params"]["max_missing_fraction"],
+            scorer.made_by["decode"]["params"],
+        )
+    )
+    return scorer.analyse(frames, name=path.name)
+
+
+def marked_boxes(analysis: Analysis, position: int) -> list[tuple[NDArray[np.float32], str, str, int]]:
+    """(box, colour, text, weight) to draw on one frame: the objects, the worst candidate, the selected one."""
+    objects, candidates = analysis.objects[position], analysis.candidates[position]
+    drawn = [
+        (box, OBJECT, f"{score:.2f}", 1)
+        for box, score in zip(objects.boxes_xyxy_px.numpy(), objects.scores.tolist(), strict=True)
+    ]
+    selected = analysis.scores.iloc[position][["x0", "y0", "x1", "y1"]].to_numpy(np.float32)
+    if np.isfinite(candidates.scores).all():
+        worst, best = int(candidates.scores.argmin()), int(candidates.scores.argmax())
+        drawn.append((candidates.candidates_xyxy_px[worst], WORST, f"{candidates.scores[worst]:+.2f}", 1))
+        drawn.append((selected, BEST, f"{candidates.scores[best]:+.2f}", 2))
+    else:
+        drawn.append((selected, BEST, "", 2))
+    return drawn
+
+
+def draw_picture(analysis: Analysis, out: Path, *, title: str) -> None:
+    """A strip of the frames with their boxes, the crops that were scored below, and the frame scores over time."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Rectangle
+
+    n = len(analysis.clip)
+    height, width = analysis.clip[0].frame.shape[:2]
+    figure = Figure(figsize=(1.9 * n, 1.9 * 2 * height / width + 2.3), layout="constrained")
+    grid = figure.add_gridspec(3, n, height_ratios=[height / width, height / width, 0.75])
+    for position, entry in enumerate(analysis.clip):
+        row = analysis.scores.iloc[position]
+        axes = figure.add_subplot(grid[0, position])
+        axes.imshow(entry.frame)
+        for box, color, text, weight in marked_boxes(analysis, position):
+            x0, y0, x1, y1 = box
+            axes.add_patch(
+                Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=weight, clip_on=False)
+            )
+            if text and color != OBJECT:
+                below = color == WORST
+                axes.text(
+                    x0 + 1, y1 - 1 if below else y0 + 1, text, color="white", fontsize=6,
+                    va="bottom" if below else "top",
+                    bbox={"facecolor": color, "edgecolor": "none", "pad": 0.8},
+                )  # fmt: skip
+        axes.set_title(f"frame {entry.frame_index}, {entry.time_s:.2f} s", fontsize=7, color=INK)
+        axes.axis("off")
+        x0, y0, x1, y1 = (round(float(row[name])) for name in ("x0", "y0", "x1", "y1"))
+        crop = figure.add_subplot(grid[1, position])
+        crop.imshow(entry.frame[y0:y1, x0:x1])
+        crop.set_title(f"score {row['score']:.1f}", fontsize=8, color=INK)
+        crop.axis("off")
+    scores = figure.add_subplot(grid[2, :])
+    scores.plot(analysis.scores["time_s"], analysis.scores["score"], color="#2f6db5", marker="o", markersize=4)
+    mean = float(analysis.scores["score"].mean())
+    scores.axhline(mean, color="#8a97a6", linewidth=0.8, linestyle="--")
+    place: Any = {"xytext": (2, 3), "textcoords": "offset points"}
+    scores.annotate(f"mean {mean:.1f}", (0, mean), fontsize=7, color="#5b6673", **place)
+    scores.set(ylim=(0, 100), xlabel="time (s)", ylabel="frame score")
+    scores.spines[["top", "right"]].set_visible(False)
+    scores.tick_params(labelsize=7)
+    for label in (scores.xaxis.label, scores.yaxis.label):
+        label.set_fontsize(8)
+    handles = [
+        Line2D([], [], color=OBJECT, label="objects"),
+        Line2D([], [], color=BEST, linewidth=2, label="selected crop, with its S²CNet score"),
+        Line2D([], [], color=WORST, label="worst candidate"),
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=3, frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=9, x=0.01, ha="left", color=INK)
+    save_figure(figure, out)
+
+
+def write_film(analysis: Analysis, out: Path) -> None:
+    """The scored frames one after the other, a second each, with the same boxes as the picture."""
+    height, width = analysis.clip[0].frame.shape[:2]
+    scale = FILM_HEIGHT_PX / height
+    size = (2 * round(width * scale / 2), FILM_HEIGHT_PX)
+    with replacing(out) as temporary:
+        named = temporary.with_suffix(".mp4")  # the container is chosen by the ending
+        writer = cv2.VideoWriter(str(named), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 1.0, size)
+        try:
+            if not writer.isOpened():
+                raise DatasetError(f"{out}: OpenCV cannot write MP4 here")
+            for position, entry in enumerate(analysis.clip):
+                frame = np.asarray(cv2.resize(entry.frame, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+                writer.write(cv2.cvtColor(_draw_on(frame, analysis, position, scale), cv2.COLOR_RGB2BGR))
+        finally:
+            writer.release()
+        named.replace(temporary)
+
+
+def _draw_on(frame: Frame, analysis: Analysis, position: int, scale: float) -> Frame:
+    for box, color, text, weight in marked_boxes(analysis, position):
+        rgb = tuple(int(color[start : start + 2], 16) for start in (1, 3, 5))
+        x0, y0, x1, y1 = (round(float(value) * scale) for value in box)
+        cv2.rectangle(frame, (x0, y0), (x1, y1), rgb, 2 * weight)
+        if text:
+            cv2.putText(frame, text, (x0 + 4, y0 + 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, rgb, 1, cv2.LINE_AA)
+    row = analysis.scores.iloc[position]
+    label = f"{row['time_s']:.2f} s  score {row['score']:.1f}"
+    for ink, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+        cv2.putText(frame, label, (10, frame.shape[0] - 12), cv2.FONT_HERSHEY_SIMPLEX, 0.7, ink, width, cv2.LINE_AA)
+    return frame

@@ -1,0 +1,51 @@
+"""`aigc-vqa metrics`: the results of the last run as a table for people; the JSON files beside are for programs."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from stages.errors import EvaluationError
+
+# File, key, label, unit or format; rows whose file or key is not there are left out.
+ROWS = (
+    ("metrics.json", "srocc", "SROCC", "{:.4f}"),
+    ("metrics.json", "srocc_ci_low", "  interval, low", "{:.4f}"),
+    ("metrics.json", "srocc_ci_high", "  interval, high", "{:.4f}"),
+    ("metrics.json", "plcc", "PLCC", "{:.4f}"),
+    ("metrics.json", "plcc_logistic", "PLCC after a logistic fit", "{:.4f}"),
+    ("metrics.json", "krocc", "KROCC", "{:.4f}"),
+    ("metrics.json", "mean", "mean of SROCC, PLCC, KROCC", "{:.4f}"),
+    ("metrics.json", "rmse", "RMSE, on MOS 0-100", "{:.2f}"),
+    ("metrics.json", "n_expected", "test videos", "{:.0f}"),
+    ("metrics.json", "n_scored", "  scored", "{:.0f}"),
+    ("metrics.json", "n_failed", "  failed", "{:.0f}"),
+    ("baselines.json", "sharpness_srocc", "SROCC of plain sharpness", "{:.4f}"),
+    ("detector.json", "recall", "detector: recall at IoU 0.5", "{:.4f}"),
+    ("cropper.json", "srcc", "cropper: SRCC", "{:.4f}"),
+    ("cropper.json", "acc5", "cropper: Acc5", "{:.4f}"),
+    ("cropper.json", "acc10", "cropper: Acc10", "{:.4f}"),
+)
+
+
+def add_arguments(commands: Any) -> None:
+    parser: argparse.ArgumentParser = commands.add_parser("metrics", help="show the metrics of the last run")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the JSON files")
+    parser.set_defaults(call=show)
+
+
+def show(results: Path) -> None:
+    """Print the table; raise EvaluationError when there are no metrics yet."""
+    print(metrics_table(results))
+
+
+def metrics_table(results: Path) -> str:
+    if not (results / "metrics.json").is_file():
+        raise EvaluationError(f"{results / 'metrics.json'}: no metrics yet; `dvc repro` writes them")
+    lines = []
+    for name, key, label, form in ROWS:
+        path = results / name
+        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if key in values:
+            lines.append(f"{label:<28}{form.format(values[key]):>9}")
+    return "\n".join(lines)

@@ -1,0 +1,92 @@
+"""Candidate crops: golden anchors, the counts of the release, and what no candidate may break."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.candidates import ASPECT_UNITS, CandidateConfig, CandidateError, grid_anchors, make_candidates
+from models.errors import ShapeError
+
+GOLDEN = json.loads((Path(__file__).parent / "data" / "s2cnet_golden.json").read_text())
+
+
+def test_golden_anchors():
+    found = make_candidates(256, 320, CandidateConfig())
+    # The golden file rounds to four digits.
+    np.testing.assert_allclose(found, np.array(GOLDEN["candidates_xyxy_px"]), atol=6e-5, rtol=0)
+    assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize(("height", "width", "count"), [(256, 256, 90), (64, 64, 90), (256, 448, 72), (448, 256, 72)])
+def test_counts_of_the_release(height, width, count):
+    assert len(grid_anchors(height, width)) == count
+
+
+def test_first_anchor_by_hand():
+    # Bins of 10 px: the first corner is at 0.5 bins; from (0.5, 0.5) at least 72 cells: 9 x 8 is the first
+    # that fits, so the first candidate is 9 columns by 8 rows: x1 = 9.5 bins, y1 = 8.5 bins.
+    np.testing.assert_array_equal(grid_anchors(120, 120)[0], [5, 5, 95, 85])
+
+
+@pytest.mark.parametrize("kind", list(ASPECT_UNITS))
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (256, 448), (720, 405), (96, 128)])
+def test_fixed_aspect_ratios(kind, height, width):
+    config = CandidateConfig(kind=kind, min_area_fraction=0.25)
+    found = make_candidates(height, width, config)
+    sides = found[:, 2:] - found[:, :2]
+    across, down = map(int, kind.split(":"))
+    np.testing.assert_allclose(sides[:, 0] / sides[:, 1], across / down, rtol=1e-4)
+    assert (found[:, :2] >= 0).all()
+    assert (found[:, 2] <= width).all()
+    assert (found[:, 3] <= height).all()
+    assert (sides.prod(axis=1) >= 0.25 * height * width * (1 - 1e-5)).all()
+    assert len(np.unique(found, axis=0)) == len(found) > 1
+
+
+def test_square_crops_of_a_square_by_hand():
+    # At 256 px the unit is 12 px and 21 units fit. Half the area needs 256 / sqrt(2) = 181.02 px, so 16 units
+    # (192 px) up to 21: with 21 - s + 1 places an axis, 6^2 + 5^2 + 4^2 + 3^2 + 2^2 + 1 = 91.
+    found = make_candidates(256, 256, CandidateConfig(kind="1:1", min_area_fraction=0.5))
+    assert len(found) == 91
+    np.testing.assert_array_equal(found[0], [0, 0, 192, 192])
+    np.testing.assert_array_equal(found[1], [12, 0, 204, 192])
+    np.testing.assert_array_equal(found[-1], [0, 0, 252, 252])
+
+
+def test_a_crop_that_fits_exactly_counts():
+    # A 16:9 frame of 448x252 px: at a short side of 252 the unit is 15.75 x 8.859, and 28 units are the frame itself.
+    found = make_candidates(252, 448, CandidateConfig(kind="16:9", min_area_fraction=0.99))
+    np.testing.assert_array_equal(found, [[0, 0, 448, 252]])
+
+
+def test_scale_of_the_frame_does_not_change_the_scheme():
+    for kind in ("grid", "4:3"):
+        small = make_candidates(96, 160, CandidateConfig(kind=kind))
+        large = make_candidates(960, 1600, CandidateConfig(kind=kind))
+        np.testing.assert_allclose(small * 10, large, rtol=1e-5)
+
+
+def test_full_frame_on_request_comes_last():
+    without = make_candidates(100, 120, CandidateConfig())
+    found = make_candidates(100, 120, CandidateConfig(full_frame=True))
+    np.testing.assert_array_equal(found[:-1], without)
+    np.testing.assert_array_equal(found[-1], [0, 0, 120, 100])
+
+
+@pytest.mark.parametrize("kind", ["grid", "1:1"])
+def test_a_long_strip_falls_back_to_the_whole_frame(kind):
+    # 10:1: a grid anchor has at most 11 columns and needs at least 6.5 rows, so its aspect ratio is above 2;
+    # a square covers at most a tenth.
+    found = make_candidates(64, 640, CandidateConfig(kind=kind))
+    np.testing.assert_array_equal(found, [[0, 0, 640, 64]])
+
+
+def test_errors_name_the_value():
+    with pytest.raises(CandidateError, match=r"'2:1'.*16:9"):
+        CandidateConfig(kind="2:1")  # type: ignore[arg-type]
+    with pytest.raises(CandidateError, match=r"1\.5"):
+        CandidateConfig(min_area_fraction=1.5)
+    with pytest.raises(ShapeError, match="0x5"):
+        make_candidates(5, 0, CandidateConfig())

@@ -1,0 +1,158 @@
+"""Reading COCO's JSON."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from stages.datasets.coco import ObjectSet, merge_classes, read_coco
+from stages.errors import DatasetError
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    """Two images of 40 x 30 px, one box in the first; categories out of order and with gaps."""
+    return {
+        "images": [
+            {"id": 7, "file_name": "a.png", "width": 40, "height": 30},
+            {"id": 5, "file_name": "b.png", "width": 40, "height": 30},
+        ],
+        "annotations": [{"id": 11, "image_id": 7, "category_id": 9, "bbox": [4, 5, 10, 20], "iscrowd": 0}],
+        "categories": [{"id": 9, "name": "star"}, {"id": 2, "name": "disc"}],
+    } | changes
+
+
+def annotation(bbox: Any, **changes: Any) -> dict[str, Any]:
+    return {"id": 11, "image_id": 7, "category_id": 9, "bbox": bbox} | changes
+
+
+Read = Callable[..., ObjectSet]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    (tmp_path / "images").mkdir()
+    for number, name in enumerate(("a.png", "b.png")):
+        cv2.imwrite(str(tmp_path / "images" / name), np.full((30, 40, 3), (0, 0, 100 + number), np.uint8))
+
+    def from_values(**changes: Any) -> ObjectSet:
+        path = tmp_path / "train.json"
+        path.write_text(json.dumps(content(**changes)), encoding="utf-8")
+        return read_coco(path, tmp_path / "images")
+
+    return from_values
+
+
+def test_boxes_labels_and_pixels(read: Read) -> None:
+    objects = read()
+    # Ids 2 and 9 become labels 1 and 2.
+    assert objects.classes == ("disc", "star")
+    first, second = objects.images
+    assert first.boxes_xyxy_px.tolist() == [[4, 5, 14, 25]]
+    assert first.boxes_xyxy_px.dtype == np.float32
+    assert first.labels.tolist() == [2]
+    # An image without objects is an example too.
+    assert second.boxes_xyxy_px.shape == (0, 4)
+    assert second.labels.shape == (0,)
+    assert objects.n_boxes == 1
+    # Written as blue 0, green 0, red 100.
+    assert first.read()[0, 0].tolist() == [100, 0, 0]
+
+
+def test_merged_classes_keep_their_boxes(read: Read) -> None:
+    boxes = [annotation([4, 5, 10, 20]), annotation([1, 2, 3, 4], id=12, category_id=2)]
+    objects = read(annotations=boxes)
+    merged = merge_classes(objects)
+    assert objects.images[0].labels.tolist() == [2, 1]
+    assert merged.images[0].labels.tolist() == [1, 1]
+    assert merged.classes == ("object",)
+    assert merged.images[0].boxes_xyxy_px is objects.images[0].boxes_xyxy_px
+
+
+def test_crowds_are_left_out(read: Read) -> None:
+    crowd = annotation({"counts": [1, 2]}, id=12, iscrowd=1)
+    objects = read(annotations=[annotation([4, 5, 10, 20]), crowd])
+    assert (objects.n_boxes, objects.n_crowd) == (1, 1)
+    with pytest.raises(DatasetError, match="no boxes besides 1 of crowds"):
+        read(annotations=[crowd])
+
+
+def test_boxes_are_clipped_by_a_rounding_only(read: Read) -> None:
+    objects = read(annotations=[annotation([-0.5, 0.0, 41.0, 30.25])])
+    assert objects.images[0].boxes_xyxy_px.tolist() == [[0, 0, 40, 30]]
+
+
+@pytest.mark.parametrize(
+    ("bbox", "words"),
+    [
+        ([4, 5, 0, 20], "must be positive"),
+        ([4, 5, 10, -1], "must be positive"),
+        ([4, 5, 40, 20], r"outside of image 7 \(40x30 px\)"),
+        ([-5, 5, 10, 20], "outside of image 7"),
+        ([40, 5, 0.5, 20], "outside of image 7"),
+        ([4, 5, float("nan"), 20], "four finite numbers"),
+        ([4, 5, float("inf"), 20], "four finite numbers"),
+        ([4, 5, 10], "four finite numbers"),
+        (["4", 5, 10, 20], "four finite numbers"),
+        (None, "four finite numbers"),
+    ],
+)
+def test_boxes_that_cannot_be(read: Read, bbox: Any, words: str) -> None:
+    with pytest.raises(DatasetError, match=rf"train\.json(.|\n)*annotation 11: .*{words}"):
+        read(annotations=[annotation(bbox)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"images": []}, "there are no images"),
+        ({"annotations": []}, "there are no boxes"),
+        ({"annotations": [annotation([1, 1, 5, 5], image_id=8)]}, "annotation 11: image_id is 8"),
+        ({"annotations": [annotation([1, 1, 5, 5], category_id=None)]}, "annotation 11: category_id is None"),
+        ({"annotations": ["box"]}, "an annotation is 'box'"),
+        ({"annotations": {}}, "lists images, annotations, categories"),
+        ({"categories": [{"id": 9}, {"id": 9}]}, "category 9: the id stands twice"),
+        ({"images": [{"id": "7"}]}, "one image has no integer id"),
+        ({"images": [{"id": 7, "file_name": "c.png", "width": 40, "height": 30}]}, "c.png: no such file"),
+        ({"images": [{"id": 7, "file_name": "../a.png", "width": 40, "height": 30}]}, "leaves the folder"),
+        ({"images": [{"id": 7, "file_name": "a.png", "width": 0, "height": 30}]}, "image 7: width is 0"),
+        ({"images": [{"id": 7, "width": 40, "height": 30}]}, "image 7: file_name is missing"),
+    ],
+)
+def test_files_that_cannot_be_used(read: Read, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(DatasetError, match=rf"train\.json(.|\n)*{words}"):
+        read(**changes)
+
+
+def test_all_problems_together_up_to_a_number(read: Read) -> None:
+    with pytest.raises(DatasetError) as error:
+        read(annotations=[annotation([1, 1, 0, 5], id=number) for number in range(30)])
+    lines = str(error.value).splitlines()
+    # The headline, twenty problems, and how many more there are.
+    assert len(lines) == 22
+    assert "annotation 19:" in lines[20]
+    assert lines[21].strip() == "and 10 more"
+
+
+def test_files_that_are_no_json(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"none\.json: no such file"):
+        read_coco(tmp_path / "none.json", tmp_path)
+    (tmp_path / "bad.json").write_text('{"images": [', encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"bad\.json: not JSON"):
+        read_coco(tmp_path / "bad.json", tmp_path)
+
+
+def test_images_that_cannot_be_read(read: Read) -> None:
+    objects = read(images=[{"id": 7, "file_name": "a.png", "width": 30, "height": 40}])
+    with pytest.raises(DatasetError, match=r"a\.png: 40x30 px, the annotations say 30x40"):
+        objects.images[0].read()
+    path = objects.images[0].path
+    path.write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=r"a\.png: no readable image"):
+        objects.images[0].read()
+    path.unlink()
+    with pytest.raises(DatasetError, match=r"a\.png: no readable image"):
+        objects.images[0].read()

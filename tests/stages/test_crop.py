@@ -1,0 +1,137 @@
+"""The choice of crops by every method and scope, and the rows that say so; the stage runs in test_pipeline.py."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from models.cropping import CropScores
+from models.s2cnet import S2CNetConfig, build_s2cnet
+from stages.crop import read_inputs
+from stages.io.clips import ClipFrame, selected_boxes
+from stages.io.cropper import Cropper, crops_table
+from stages.io.images import encode_image
+from stages.io.tables import CROPS, FRAMES, PROPOSALS
+from stages.params import CropParams, load_params
+from tests.conftest import ROOT, noise_clip
+
+SHIPPED = load_params(ROOT / "params.yaml").crop
+
+
+def crop_params(**changes: Any) -> CropParams:
+    return SHIPPED.model_copy(update=changes)
+
+
+def clip_of(n_frames: int, *, height: int = 32, width: int = 48) -> list[ClipFrame]:
+    frames = noise_clip(0, n_frames=n_frames, height=height, width=width)
+    return [ClipFrame(2 * number, number / 8, frame) for number, frame in enumerate(frames)]
+
+
+@pytest.fixture(scope="module")
+def cropper() -> Cropper:
+    config = S2CNetConfig(
+        variant="paper", backbone="test_resnet", reduced_channels=2, align_size=3, embed_width=8, heads=2, layers=1,
+        mlp_width=8, objects=2, head_width=12, readout="candidate",
+    )  # fmt: skip
+    return Cropper(build_s2cnet(config, seed=1).eval(), torch.device("cpu"), 32, 3.0, 0.8)
+
+
+def boxes(*values: tuple[float, ...]) -> np.ndarray:
+    return np.array(values, np.float32).reshape(-1, 4)
+
+
+def test_each_frame_takes_its_best_candidate_or_the_video_its_best_mean() -> None:
+    clip = clip_of(2)
+    candidates = boxes((0, 0, 10, 10), (5, 5, 20, 20), (8, 8, 40, 30))
+    # By frame: 1 and 2. By video the means are 0.5, 1.0 and 1.5: candidate 2.
+    scored = [
+        CropScores(candidates, np.array([0.5, 1.5, 1.0], np.float32)),
+        CropScores(candidates, np.array([0.5, 0.5, 2.0], np.float32)),
+    ]
+    by_frame = crops_table("a", clip, scored, crop_params(scope="frame"))
+    by_video = crops_table("a", clip, scored, crop_params(scope="video"))
+    assert by_frame.schema.equals(CROPS)
+    assert selected_boxes(by_frame) == {0: (5, 5, 20, 20), 2: (8, 8, 40, 30)}
+    assert selected_boxes(by_video) == {0: (8, 8, 40, 30), 2: (8, 8, 40, 30)}
+    assert by_frame["candidate"].to_pylist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_frames_of_two_sizes_share_a_crop_a_size() -> None:
+    clip = [*clip_of(2), ClipFrame(9, 2.0, noise_clip(1, n_frames=1, height=64, width=64)[0])]
+    small, large = boxes((0, 0, 9, 9), (1, 1, 30, 30)), boxes((0, 0, 60, 60), (4, 4, 64, 64), (0, 0, 64, 64))
+    scored = [
+        CropScores(small, np.array([0, 1], np.float32)),
+        CropScores(small, np.array([3, 1], np.float32)),
+        CropScores(large, np.array([0, 2, 1], np.float32)),
+    ]
+    chosen = selected_boxes(crops_table("a", clip, scored, crop_params(scope="video")))
+    assert chosen == {0: (0, 0, 9, 9), 2: (0, 0, 9, 9), 9: (4, 4, 64, 64)}
+
+
+@pytest.mark.parametrize("method", ["center", "random", "full"])
+@pytest.mark.parametrize("scope", ["frame", "video"])
+def test_methods_without_a_network_have_no_scores(cropper: Cropper, method: str, scope: str) -> None:
+    clip = clip_of(3, height=96, width=96)
+    params = crop_params(method=method, scope=scope)
+    scored = cropper.score([entry.frame for entry in clip], [boxes()] * 3, params)
+    table = crops_table("clip.avi", clip, scored, params)
+    assert table["score"].null_count == table.num_rows == (3 if method == "full" else 270)
+    chosen = selected_boxes(table)
+    assert set(chosen) == {0, 2, 4}
+    if method == "full":
+        assert set(chosen.values()) == {(0, 0, 96, 96)}
+    if method == "center":
+        (x0, y0, x1, y1) = chosen[0]
+        assert ((x0 + x1) / 2, (y0 + y1) / 2) == (48, 48)
+    if scope == "video":
+        assert len(set(chosen.values())) == 1
+
+
+def test_a_crop_by_chance_depends_on_video_and_seed_alone(cropper: Cropper) -> None:
+    clip = clip_of(3, height=96, width=96)
+
+    def chosen(video_id: str, seed: int) -> dict[int, tuple[float, float, float, float]]:
+        params = crop_params(method="random", seed=seed)
+        scored = cropper.score([entry.frame for entry in clip], [boxes()] * 3, params)
+        return selected_boxes(crops_table(video_id, clip, scored, params))
+
+    assert chosen("a", 0) == chosen("a", 0)
+    assert chosen("a", 0) != chosen("b", 0)
+    assert chosen("a", 0) != chosen("a", 1)
+
+
+def test_scores_do_not_depend_on_what_shares_the_batch(cropper: Cropper) -> None:
+    clip = [*clip_of(3, height=96, width=96), ClipFrame(7, 1.0, noise_clip(2, n_frames=1, height=64, width=96)[0])]
+    objects = [boxes((10, 10, 50, 50)), boxes(), boxes((0, 0, 20, 30), (30, 30, 90, 90)), boxes((5, 5, 60, 60))]
+    together = cropper.score([entry.frame for entry in clip], objects, SHIPPED)
+    for entry, own, whole in zip(clip, objects, together, strict=True):
+        (alone,) = cropper.score([entry.frame], [own], SHIPPED)
+        np.testing.assert_allclose(alone.scores, whole.scores, atol=1e-5)
+        np.testing.assert_array_equal(alone.candidates_xyxy_px, whole.candidates_xyxy_px)
+
+
+@pytest.fixture
+def frame_rows() -> Callable[[], pa.Table]:
+    def make() -> pa.Table:
+        image = encode_image(noise_clip(0, n_frames=1)[0], encoding="png", jpeg_quality=95)
+        rows = [
+            {"video_id": "a", "frame_index": index, "time_s": 0.0, "width": 48, "height": 32, "encoding": "png",
+             "image": image}
+            for index in (0, 3)
+        ]  # fmt: skip
+        return pa.Table.from_pylist(rows, schema=FRAMES)
+
+    return make
+
+
+def test_objects_come_by_rank_and_a_frame_may_have_none(frame_rows: Callable[[], pa.Table]) -> None:
+    box = {"x1": 9.0, "y0": 0.0, "y1": 9.0, "score": 0.5, "label": 1}
+    rows = [
+        {"video_id": "a", "frame_index": 3, "rank": rank, "x0": x0} | box for rank, x0 in ((1, 1.0), (0, 2.0), (2, 0.0))
+    ]
+    inputs = read_inputs(frame_rows(), pa.Table.from_pylist(rows, schema=PROPOSALS))
+    assert inputs[0].objects_xyxy_px.shape == (0, 4)
+    assert inputs[1].objects_xyxy_px[:, 0].tolist() == [2.0, 1.0, 0.0]

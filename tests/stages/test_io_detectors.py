@@ -1,0 +1,161 @@
+"""Detectors as files."""
+
+import dataclasses
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from models.detectors import build_detector
+from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
+from models.detectors.published import CLASS_SCORES
+from stages.errors import WeightsError
+from stages.io.detectors import import_detector, load_detector, save_detector
+from stages.io.weights import load_weights, save_weights
+
+TINY = FasterRcnnConfig(
+    "timm_fpn", 2, 32, 64, min_score=0.0, backbone="test_resnet", fpn_channels=8, head_channels=8, rpn_boxes=10
+)
+SMALLEST = "fasterrcnn_mobilenet_v3_large_320_fpn"
+SETTINGS = {"min_size_px": 64, "max_size_px": 96}
+
+
+@pytest.fixture(scope="module")
+def detector() -> FasterRcnn:
+    return build_detector(TINY, seed=1)
+
+
+@pytest.fixture
+def file(tmp_path: Path, detector: FasterRcnn) -> Path:
+    save_detector(
+        tmp_path / "detector.safetensors", detector, classes=["disc", "star"], made_by={"detector": {"version": 1}}
+    )
+    return tmp_path / "detector.safetensors"
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, torch.Tensor]:
+    """A state dict of torchvision's smallest network for two classes."""
+    return torchvision.models.get_model(SMALLEST, weights=None, weights_backbone=None, num_classes=3).state_dict()
+
+
+def test_a_file_is_all_that_detecting_takes(file: Path, detector: FasterRcnn) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (32, 40, 3), dtype=np.uint8)
+    loaded = load_detector(file)
+    assert loaded.config == TINY
+    assert not loaded.training
+    (found,), (expected,) = loaded.detect([frame]), detector.detect([frame])
+    assert len(found.scores) > 0
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_equal_networks_are_equal_bytes(file: Path, tmp_path: Path) -> None:
+    save_detector(
+        tmp_path / "again.safetensors",
+        build_detector(TINY, seed=1),
+        classes=["disc", "star"],
+        made_by={"detector": {"version": 1}},
+    )
+    assert (tmp_path / "again.safetensors").read_bytes() == file.read_bytes()
+
+
+def test_a_file_of_this_project_brings_its_own_configuration(file: Path) -> None:
+    imported, classes = import_detector(file, architecture=SMALLEST, **SETTINGS)
+    assert imported.config == TINY
+    assert classes == ["disc", "star"]
+
+
+def test_truncated_and_missing_files(file: Path, tmp_path: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match=r"detector\.safetensors: not a readable safetensors file"):
+        load_detector(file)
+    with pytest.raises(WeightsError, match=r"detector\.safetensors: "):
+        import_detector(file, architecture=SMALLEST, **SETTINGS)
+    with pytest.raises(WeightsError, match=r"none\.safetensors: no such"):
+        load_detector(tmp_path / "none.safetensors")
+    with pytest.raises(WeightsError, match=r"none\.pth: no such file"):
+        import_detector(tmp_path / "none.pth", architecture=SMALLEST, **SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"network": {}}, "not the weights of a detector"),
+        ({"detector": {"architecture": "timm_fpn"}, "classes": []}, "not the weights of a detector"),
+        ({"detector": dataclasses.asdict(TINY) | {"colour": 1}, "classes": []}, "colour"),
+        ({"detector": dataclasses.asdict(TINY) | {"backbone": "test_resnt"}, "classes": []}, "nearest: test_resnet"),
+    ],
+)
+def test_files_of_other_parts_and_versions(tmp_path: Path, detector: FasterRcnn, config: dict, words: str) -> None:
+    save_weights(tmp_path / "other.safetensors", detector.network.state_dict(), config)
+    with pytest.raises(WeightsError, match=rf"other\.safetensors: .*{words}"):
+        load_detector(tmp_path / "other.safetensors")
+
+
+def test_weights_of_another_network(tmp_path: Path, detector: FasterRcnn) -> None:
+    config = dataclasses.asdict(TINY) | {"n_classes": 3}
+    path = tmp_path / "other.safetensors"
+    save_weights(path, detector.network.state_dict(), {"detector": config, "classes": []})
+    with pytest.raises(WeightsError) as error:
+        load_detector(path)
+    # 2 and 3 classes, and the background.
+    assert f"{CLASS_SCORES} is (3, 8), expected (4, 8)" in str(error.value)
+
+
+def test_weights_that_are_not_finite(tmp_path: Path, detector: FasterRcnn) -> None:
+    state = detector.network.state_dict() | {CLASS_SCORES: torch.full((3, 8), torch.nan)}
+    path = tmp_path / "broken.safetensors"
+    save_weights(path, state, {"detector": dataclasses.asdict(TINY), "classes": []})
+    with pytest.raises(WeightsError, match=rf"broken\.safetensors: weights that are not finite: {CLASS_SCORES}"):
+        load_detector(path)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_published_weights_go_through_a_file(tmp_path: Path, published: dict, suffix: str) -> None:
+    path = tmp_path / f"published.{suffix}"
+    if suffix == "pth":
+        torch.save(published, path)
+    else:
+        save_file(published, path)
+    imported, classes = import_detector(path, architecture=SMALLEST, min_score=0.2, **SETTINGS)
+    assert classes == []
+    assert (imported.config.n_classes, imported.config.min_score) == (2, 0.2)
+    save_detector(tmp_path / "own.safetensors", imported, classes=classes, made_by={})
+    state, _ = load_weights(tmp_path / "own.safetensors")
+    assert state.keys() == published.keys()
+    assert all(torch.equal(value, published[name]) for name, value in state.items())
+    assert load_detector(tmp_path / "own.safetensors").config == imported.config
+
+
+def test_weights_of_another_architecture(tmp_path: Path, published: dict) -> None:
+    path = tmp_path / "published.pth"
+    torch.save(published, path)
+    with pytest.raises(WeightsError, match=r"published\.pth: weights of another network .*missing backbone"):
+        import_detector(path, architecture="fasterrcnn_resnet50_fpn", **SETTINGS)
+    with pytest.raises(WeightsError, match=r"published\.pth: 'timm_fpn' has no published weights"):
+        import_detector(path, architecture="timm_fpn", **SETTINGS)
+
+
+def test_scores_and_boxes_of_different_class_counts(tmp_path: Path, published: dict) -> None:
+    path = tmp_path / "mixed.pth"
+    scores = {CLASS_SCORES: torch.zeros(5, 1024), CLASS_SCORES.replace("weight", "bias"): torch.zeros(5)}
+    torch.save(published | scores, path)
+    with pytest.raises(WeightsError) as error:
+        import_detector(path, architecture=SMALLEST, **SETTINGS)
+    # Four coordinates for each of 3 outputs, where 5 outputs have scores.
+    assert "roi_heads.box_predictor.bbox_pred.weight is (12, 1024), expected (20, 1024)" in str(error.value)
+
+
+def test_pickles_are_not_run(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (tmp_path / "ran",))
+
+    (tmp_path / "bomb.pth").write_bytes(pickle.dumps(Bomb(), protocol=2))
+    with pytest.raises(WeightsError, match=r"bomb\.pth: not a checkpoint that can be read without running its code"):
+        import_detector(tmp_path / "bomb.pth", architecture=SMALLEST, **SETTINGS)
+    assert not (tmp_path / "ran").exists()

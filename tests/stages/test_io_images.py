@@ -1,0 +1,76 @@
+"""Encoding single frames, cutting crops, sharpness."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from stages.errors import TableError
+from stages.io.images import LOSSLESS, cut, decode_image, encode_image, sharpness
+from tests.conftest import noise_clip
+
+NOISE: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (33, 47, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("encoding", LOSSLESS)
+def test_lossless_encodings_give_every_level_back(encoding: str) -> None:
+    data = encode_image(NOISE, encoding=encoding, jpeg_quality=1)
+    np.testing.assert_array_equal(decode_image(data), NOISE)
+    assert data == encode_image(NOISE, encoding=encoding, jpeg_quality=1)
+
+
+def test_jpeg_keeps_the_channel_order_and_obeys_its_quality() -> None:
+    red = np.zeros((32, 32, 3), np.uint8)
+    red[..., 0] = 200
+    assert np.abs(decode_image(encode_image(red, encoding="jpeg", jpeg_quality=95)).astype(int) - red).max() <= 3
+    small, large = (encode_image(NOISE, encoding="jpeg", jpeg_quality=quality) for quality in (10, 95))
+    assert len(small) < len(large) / 2
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x00" * 20, b"no image at all", encode_image(NOISE, encoding="png", jpeg_quality=95)[:60]]
+)
+def test_damaged_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(TableError, match=f"{len(data)} bytes are no image"):
+        decode_image(data)
+
+
+@pytest.mark.parametrize(
+    ("box", "rows", "columns"),
+    [
+        ((0, 0, 47, 33), slice(0, 33), slice(0, 47)),
+        ((2.9, 3.1, 9.1, 8.9), slice(3, 9), slice(2, 10)),  # minima floored, maxima ceiled
+        ((-5, -7, 4, 4), slice(0, 4), slice(0, 4)),
+        ((40, 30, 90, 90), slice(30, 33), slice(40, 47)),
+        ((5, 5, 5, 5), slice(5, 6), slice(5, 6)),  # at least one pixel
+        ((100, 100, 120, 120), slice(32, 33), slice(46, 47)),
+    ],
+)
+def test_a_cut_holds_the_pixels_of_its_box(box: tuple[float, float, float, float], rows: slice, columns: slice) -> None:
+    """Marked pixels show what was cut: the mean of an enlarged or shrunk constant patch is the constant."""
+    frame = np.zeros_like(NOISE)
+    frame[rows, columns] = (10, 120, 250)
+    patch = cut(frame, box, size_px=8)
+    np.testing.assert_array_equal(patch, np.full((8, 8, 3), (10, 120, 250), np.uint8))
+
+
+def test_a_cut_of_the_wanted_size_is_a_copy_of_the_pixels() -> None:
+    np.testing.assert_array_equal(cut(NOISE, (4, 2, 20, 18), size_px=16), NOISE[2:18, 4:20])
+
+
+def test_shrinking_averages_areas() -> None:
+    """Halving: each new pixel is the mean of four, rounded."""
+    patch = cut(NOISE, (0, 0, 32, 32), size_px=16)
+    means = NOISE[:32, :32].reshape(16, 2, 16, 2, 3).astype(float).mean(axis=(1, 3))
+    assert np.abs(patch - means).max() <= 0.5
+
+
+def test_sharpness_is_the_variance_of_the_laplacian() -> None:
+    """A grey frame with one bright pixel v: the 3x3 Laplacian is -4v there, v at its four neighbours, else 0.
+
+    n = 49 values, mean 0, so the variance is (16 + 4) v^2 / 49.
+    """
+    frame = np.zeros((7, 7, 3), np.uint8)
+    frame[3, 3] = 70
+    assert sharpness(frame) == pytest.approx(20 * 70**2 / 49)
+    assert sharpness(np.full((5, 5, 3), 90, np.uint8)) == 0
+    assert sharpness(NOISE) > sharpness(noise_clip(0)[0])

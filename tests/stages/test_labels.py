@@ -1,0 +1,247 @@
+"""Labels: what each format reads, and what is refused with file, line and reason."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stages.datasets.labels import Entry, check_entries, generator_of, parse_mos, video_id_of
+from stages.datasets.t2vqa_db import read_t2vqa_db
+from stages.datasets.table import read_table_labels
+from stages.errors import DatasetError
+
+PATTERN = r"^(?P<generator>.+?)_\d+\."
+
+
+@pytest.fixture
+def t2vqa(tmp_path: Path) -> Callable[[str | bytes], list[Entry]]:
+    def read(text: str | bytes) -> list[Entry]:
+        path = tmp_path / "info.txt"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return read_t2vqa_db(path, videos="videos", generator_pattern=PATTERN)
+
+    return read
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Callable[[str | bytes], list[Entry]]:
+    def read(text: str | bytes) -> list[Entry]:
+        path = tmp_path / "labels.csv"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return read_table_labels(path, videos="clips", generator_pattern=PATTERN)
+
+    return read
+
+
+def test_t2vqa_db_line(t2vqa) -> None:
+    assert t2vqa("sora_0001.mp4|a red fox|61.25\n") == [
+        Entry(
+            video_id="sora_0001.mp4",
+            path="videos/sora_0001.mp4",
+            mos_raw=61.25,
+            place="info.txt line 1",
+            prompt="a red fox",
+            generator="sora",
+            group="a red fox",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "prompts"),
+    [
+        ("a_1.mp4|either | or|5\n", ["either | or"]),
+        ("\ufeffa_1.mp4|x|5\r\nb_2.mp4|y|6\r\n", ["x", "y"]),  # BOM, CRLF
+        ("a_1.mp4|x|5\n\n   \nb_2.mp4|y|6", ["x", "y"]),
+        ("a_1.mp4|one\u2028line\x85still\x0cone|5\n", ["one\u2028line\x85still\x0cone"]),
+        ('a_1.mp4|ein Bär, "süß" 熊|5\n', ['ein Bär, "süß" 熊']),
+        ("a_1.mp4||5\n", [None]),
+    ],
+)
+def test_t2vqa_db_prompts(t2vqa, text: str, prompts: list[str | None]) -> None:
+    entries = t2vqa(text)
+    assert [entry.prompt for entry in entries] == prompts
+    assert [entry.mos_raw for entry in entries] == [5, 6][: len(prompts)]
+    assert entries[0].video_id == "a_1.mp4"
+
+
+def test_a_video_without_a_prompt_is_its_own_group(t2vqa, csv) -> None:
+    assert [entry.group for entry in t2vqa("a_1.mp4||5\nb_1.mp4| |6\n")] == ["a_1.mp4", "b_1.mp4"]
+    assert [entry.group for entry in csv("path,mos,prompt\na.mp4,1,\nb.mp4,1, \n")] == ["a.mp4", "b.mp4"]
+
+
+def test_t2vqa_db_lines_that_are_none(t2vqa) -> None:
+    with pytest.raises(DatasetError) as caught:
+        t2vqa("a.mp4|5\nb.mp4|ok|6\n|prompt|7\nonly text\n")
+    assert str(caught.value).splitlines()[1:] == [
+        "  info.txt line 1: 'a.mp4|5' is not `filename|prompt|mos`",
+        "  info.txt line 3: '|prompt|7' is not `filename|prompt|mos`",
+        "  info.txt line 4: 'only text' is not `filename|prompt|mos`",
+    ]
+
+
+@pytest.mark.parametrize("name", ["info.txt", "labels.csv", "labels.parquet"])
+def test_a_label_file_that_is_missing_or_a_folder(tmp_path: Path, name: str) -> None:
+    read = read_t2vqa_db if name == "info.txt" else read_table_labels
+    path = tmp_path / name
+    with pytest.raises(DatasetError, match=rf"{name}: no such label file \(dataset.root, dataset.labels\)"):
+        read(path, videos="", generator_pattern="")
+    path.mkdir()
+    with pytest.raises(DatasetError, match=name):
+        read(path, videos="", generator_pattern="")
+
+
+def test_text_that_is_not_utf8(t2vqa, csv) -> None:
+    with pytest.raises(DatasetError, match=r"info.txt: not UTF-8 text \(.*at byte 8\)"):
+        t2vqa(b"a.mp4|B\xe4r|5\n"[0:7] + b"x\xe4r|5\n")
+    with pytest.raises(DatasetError, match=r"labels.csv: cannot be read as a table"):
+        csv(b"path,mos\nB\xe4r.mp4,5\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "problem"),
+    [
+        ("61.25", 61.25, None),
+        (" -3 ", -3, None),
+        ("1e1", 10, None),
+        (7, 7, None),
+        (None, None, "the MOS is missing"),
+        ("  ", None, "the MOS is missing"),
+        ("good", None, "the MOS 'good' is not a number"),
+        ("5,5", None, "the MOS '5,5' is not a number"),
+        ([5], None, "the MOS [5] is not a number"),
+        ("nan", None, "the MOS is nan; a finite number is needed"),
+        (math.inf, None, "the MOS is inf; a finite number is needed"),
+    ],
+)
+def test_mos(text, value: float | None, problem: str | None) -> None:
+    found, reason = parse_mos(text, place="l 3")
+    assert reason == (None if problem is None else f"l 3: {problem}")
+    assert found == value if value is not None else math.isnan(found)
+
+
+def test_ids_and_generators() -> None:
+    assert video_id_of("./a//b.mp4") == "a/b.mp4"
+    assert generator_of("x/y_z_0012.mp4", PATTERN) == "y_z"
+    assert generator_of("x_1/y.mp4", PATTERN) is None  # only the file's own name counts
+    assert generator_of("a_1.mp4", "") is None
+
+
+def entry(name: str, mos: float = 50, *, line: int = 1, problem: str | None = None) -> Entry:
+    return Entry(video_id_of(name), f"videos/{name}", mos, f"line {line}", problem=problem)
+
+
+@pytest.mark.parametrize(
+    ("entries", "texts"),
+    [
+        ([], ["info.txt: no videos are listed"]),
+        ([entry("a.mp4"), entry("./a.mp4", line=2)], ["line 2: 'videos/./a.mp4' has the id of 'videos/a.mp4' (line"]),
+        ([entry("../a.mp4")], ["line 1: 'videos/../a.mp4' leaves the data set's folder"]),
+        ([Entry("/a.mp4", "/a.mp4", 5, "line 1")], ["line 1: '/a.mp4' leaves the data set's folder"]),
+        (
+            [entry("a.mp4", 101), entry("b.mp4", 3, line=2), entry("c.mp4", -0.5, line=3)],
+            [
+                "line 1: the MOS 101 of 'videos/a.mp4' is out of range",
+                "line 3: the MOS -0.5 of 'videos/c.mp4' is out of range",
+                "MOS found: -0.5 to 101; allowed by dataset.mos_min and dataset.mos_max: 0 to 100",
+            ],
+        ),
+        ([entry("a.mp4", 101), entry("a.mp4", line=2)], ["is out of range", "has the id of"]),
+    ],
+)  # fmt: skip
+def test_a_doubtful_data_set_is_refused(entries: list[Entry], texts: list[str]) -> None:
+    with pytest.raises(DatasetError) as caught:
+        check_entries(entries, source=Path("info.txt"), mos_min=0, mos_max=100)
+    for text in texts:
+        assert text in str(caught.value)
+
+
+def test_many_problems_are_counted_and_the_range_stays_in_sight() -> None:
+    entries = [entry(f"{number}.mp4", 200, line=number) for number in range(50)]
+    with pytest.raises(DatasetError) as caught:
+        check_entries(entries, source=Path("info.txt"), mos_min=0, mos_max=100)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 22
+    assert "50 in all" in lines[-2]
+    assert "MOS found: 200 to 200" in lines[-1]
+
+
+def test_the_ends_of_the_range_and_labels_with_problems_pass() -> None:
+    entries = [entry("a", 0), entry("b", 100), entry("c", math.nan, problem="line 3: the MOS is missing")]
+    check_entries(entries, source=Path("info.txt"), mos_min=0, mos_max=100)
+
+
+def test_csv(csv) -> None:
+    text = (
+        'path,mos,prompt,split,rater\n"a,b_1.mp4",3.5,"says ""hi"", 熊\non two lines",train,me\nc_2.mp4,2,x,test,you\n'
+    )
+    first, second = csv(text)
+    assert first == Entry(
+        video_id="a,b_1.mp4",
+        path="clips/a,b_1.mp4",
+        mos_raw=3.5,
+        place="labels.csv line 3",  # the last line of a row with a line break
+        prompt='says "hi", 熊\non two lines',
+        generator="a,b",
+        group='says "hi", 熊\non two lines',
+        part="train",
+    )
+    assert (second.place, second.part, second.group) == ("labels.csv line 4", "test", "x")
+    assert csv("\ufeffpath,mos\r\na.mp4,1\r\n")[0].path == "clips/a.mp4"  # BOM, CRLF
+
+
+def test_columns_come_before_patterns_and_prompts(csv) -> None:
+    (found,) = csv("path,mos,prompt,generator,group\nx_1.mp4,5,p,own,g\n")
+    assert (found.generator, found.group, found.prompt) == ("own", "g", "p")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no column 'path'; no column 'mos' (found: nothing; needed: path, mos"),
+        ("path;mos\na.mp4;5\n", "no column 'path'; no column 'mos'"),
+        ("path,moss\na.mp4,5\n", "no column 'mos'; column 'moss': did you mean 'mos'?"),
+        ("path,mos,promt\na.mp4,5,x\n", "column 'promt': did you mean 'prompt'?"),
+        ("path,mos,splits\na.mp4,5,x\n", "column 'splits': did you mean 'split'?"),
+        ("path,mos,mos\na.mp4,5,6\n", "column 'mos' is there 2 times"),
+        ("path,mos,split\na.mp4,5,training\n", "labels.csv line 2: split is 'training'; allowed: train, val, test"),
+        ("path,mos\na.mp4,5\n,6\n", "labels.csv line 3: the path is empty"),
+        ("path,mos\na.mp4,5,6\n", "labels.csv line 2: not the 2 fields of the header"),
+        ("path,mos\na.mp4\n", "labels.csv line 2: not the 2 fields of the header"),
+        ('path,mos\n"a.mp4"x,5\n', "cannot be read as a table"),
+    ],
+)
+def test_tables_that_are_refused(csv, text: str, message: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        csv(text)
+    assert "labels.csv: " in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_csv_mos_with_a_problem_is_that_videos_failure(csv) -> None:
+    problems = [found.problem for found in csv("path,mos\na.mp4,\nb.mp4,good\nc.mp4,NaN\nd.mp4,5\n")]
+    assert problems == [
+        "labels.csv line 2: the MOS is missing",
+        "labels.csv line 3: the MOS 'good' is not a number",
+        "labels.csv line 4: the MOS is NaN; a finite number is needed",
+        None,
+    ]
+
+
+def test_parquet_labels(tmp_path: Path) -> None:
+    columns = {"path": ["a_1.mp4", "b_2.mp4"], "mos": [3.5, None], "split": [None, "val"], "group": [7, None]}
+    pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
+    first, second = read_table_labels(tmp_path / "labels.parquet", videos="", generator_pattern=PATTERN)
+    assert (first.path, first.mos_raw, first.part, first.group, first.generator) == ("a_1.mp4", 3.5, None, "7", "a")
+    assert (second.part, second.group, second.problem) == ("val", "b_2.mp4", "labels.parquet row 1: the MOS is missing")
+
+
+def test_tables_of_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"labels.xlsx: a table of labels ends in .csv or .parquet"):
+        read_table_labels(tmp_path / "labels.xlsx", videos="", generator_pattern="")
+    (tmp_path / "labels.parquet").write_text("text")
+    with pytest.raises(DatasetError, match=r"labels.parquet: cannot be read as a table"):
+        read_table_labels(tmp_path / "labels.parquet", videos="", generator_pattern="")

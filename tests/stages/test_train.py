@@ -1,0 +1,159 @@
+"""Training: it learns, repeats, goes on after a kill, and says what is wrong with its data."""
+
+import dataclasses
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from models.errors import NonFiniteError
+from stages import train
+from stages.errors import DatasetError
+from stages.io.dataset import ClipDataset, ClipSource
+from stages.io.tables import CROPS, FRAMES, Shards
+from stages.io.weights import load_weights
+from stages.params import load_params
+from tests.conftest import ROOT
+from tests.stages.clip_tables import write_tables
+
+PATHS = ["--manifest", "manifest.parquet", "--split", "split.csv", "--frames", "frames", "--crops", "crops"]
+OUTS = ["--weights", "weights/quality.safetensors", "--log", "results/train"]
+TINY = {"backbone": "test_resnet", "input_px": 32, "epochs": 3, "batch_videos": 6, "dropout": 0.1}
+
+
+@pytest.fixture
+def tiny(workplace: Path, write_params: Callable[..., None]) -> Callable[..., None]:
+    """Tables in the working directory, and a function that writes params.yaml with changes to `train`."""
+    write_tables(workplace)
+
+    def write(*, cache_gib: float = 1.0, workers: int = 1, **changes: object) -> None:
+        write_params(
+            train=TINY | changes,
+            engine={"device": "cpu", "cache_gib": cache_gib, "workers": workers},
+        )
+
+    write()
+    return write
+
+
+def weights_sha256() -> str:
+    return hashlib.sha256(Path("weights/quality.safetensors").read_bytes()).hexdigest()
+
+
+def test_training_learns_and_writes_what_scoring_needs(tiny: Callable[..., None]) -> None:
+    tiny(epochs=8, learning_rate=0.003)
+    train.main(PATHS + OUTS)
+    _, config = load_weights("weights/quality.safetensors")
+    # Blur is the quality here: a network that sees pixels ranks six validation clips almost perfectly.
+    assert config["best"]["val/srocc"] >= 0.8
+    assert config["network"] == {
+        "backbone": "test_resnet",
+        "pooling": "mean_std",
+        "dropout": 0.1,
+        "input_px": 32,
+        "bins": 100,
+    }
+    assert config["made_by"]["decode"]["params"]["frames"] == 3
+    curve = pd.read_csv("results/train/plots/metrics/train/loss.tsv", sep="\t")
+    assert len(curve) == 8
+    assert curve["loss"].iloc[-1] < curve["loss"].iloc[0]
+    assert not list(Path(".cache/train").glob("*.pt")), "the state goes when the training is done"
+
+
+@pytest.mark.parametrize("loss", ["fcl", "mae", "bce"])
+def test_two_runs_write_the_same_bytes(tiny: Callable[..., None], loss: str) -> None:
+    tiny(loss=loss, epochs=1)
+    hashes = []
+    for _ in range(2):
+        train.main(PATHS + OUTS)
+        hashes.append(weights_sha256())
+    assert hashes[0] == hashes[1]
+
+
+def test_seed_changes_the_weights(tiny: Callable[..., None]) -> None:
+    hashes = []
+    for seed in (1, 2):
+        tiny(epochs=1, seed=seed)
+        train.main(PATHS + OUTS)
+        hashes.append(weights_sha256())
+    assert hashes[0] != hashes[1]
+
+
+def test_decoding_workers_and_memory_give_the_same_weights(tiny: Callable[..., None]) -> None:
+    hashes = []
+    for cache_gib, workers in ((1.0, 1), (0.0, 2)):
+        tiny(epochs=2, cache_gib=cache_gib, workers=workers)
+        train.main(PATHS + OUTS)
+        hashes.append(weights_sha256())
+    assert hashes[0] == hashes[1]
+
+
+def test_a_killed_training_goes_on_and_ends_the_same(tiny: Callable[..., None], capfd: pytest.CaptureFixture) -> None:
+    tiny(epochs=12)
+    train.main(PATHS + OUTS)
+    unbroken = weights_sha256()
+    Path("weights/quality.safetensors").unlink()
+    command = [sys.executable, "-m", "stages.train", *PATHS, *OUTS]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch  2/12"):
+            break
+    deadline = time.monotonic() + 60
+    while not list(Path(".cache/train").glob("*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not Path("weights/quality.safetensors").exists()
+    capfd.readouterr()
+    train.main(PATHS + OUTS)
+    assert "goes on after epoch" in capfd.readouterr().out
+    assert weights_sha256() == unbroken
+
+
+def test_memory_and_tables_give_the_same_crops(tiny: Callable[..., None]) -> None:
+    source = ClipSource(Shards("frames", schema=FRAMES), Shards("crops", schema=CROPS), input_px=24, frames=5)
+    in_memory = ClipDataset(source, source.frames_table.ids[:4], cache_gib=1)
+    decoded = ClipDataset(source, source.frames_table.ids[:4], cache_gib=0)
+    assert in_memory.memory is not None
+    assert decoded.memory is None
+    for index in range(4):
+        crops, _ = in_memory[index]
+        assert crops.shape == (5, 3, 24, 24)
+        assert torch.equal(crops, decoded[index][0])
+    # Three frames fill five places: 0, 0.5, 1, 1.5, 2 rounded half up.
+    crops, _ = decoded[0]
+    assert torch.equal(crops[[0, 2, 4]], torch.from_numpy(dataclasses.replace(source, frames=3).read(decoded.ids[0])))
+    assert torch.equal(crops[1], crops[2])
+    assert torch.equal(crops[3], crops[4])
+
+
+@pytest.mark.parametrize(
+    ("parts", "mos", "message"),
+    [
+        (["train"] * 22 + ["val"] * 2, None, "part val has 2 usable videos; at least 3"),
+        (["val"] * 24, None, "part train has 0 usable videos"),
+        (["train"] * 12 + ["val"] * 12, 50.0, "all MOS of the part train are 50"),
+    ],
+)
+def test_data_that_nothing_can_be_learned_from(
+    tiny: Callable[..., None], parts: list[str], mos: float | None, message: str
+) -> None:
+    frames, crops = Shards("frames", schema=FRAMES), Shards("crops", schema=CROPS)
+    labels = pd.DataFrame({"video_id": frames.ids, "part": parts, "mos": mos or range(24)})
+    with pytest.raises(DatasetError, match=message):
+        train.gather(load_params(), labels, frames, crops)
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_terms_and_videos(tiny: Callable[..., None]) -> None:
+    tiny(learning_rate=1e30)
+    with pytest.raises(NonFiniteError, match=r"epoch \d+, step \d+: MAE .*BCE .*videos: clip_\d+\.avi"):
+        train.main(PATHS + OUTS)

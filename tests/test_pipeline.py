@@ -1,0 +1,161 @@
+"""The pipeline itself, on a toy: one clean run, a second that does nothing, one changed param, one added video."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from stages.io.tables import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS, PROPOSALS, Shards, read_frame
+from tests.toy import call, dvc, environment, make_project
+
+STAGES = list(yaml.safe_load((Path(__file__).parent.parent / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project after its first `dvc repro`, in Git. Tests must leave its outputs as they are."""
+    project = make_project(tmp_path_factory.mktemp("project"), git=True)
+    dvc(project, "repro")
+    return project
+
+
+@pytest.fixture
+def project(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished project to change."""
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy, symlinks=True)
+    return copy
+
+
+def ran(output: str) -> list[str]:
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+
+def set_param(project: Path, section: str, key: str, value: object) -> None:
+    path = project / "params.yaml"
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values[section][key] = value
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
+def test_the_run_writes_what_the_design_promises(finished: Path) -> None:
+    metrics = json.loads((finished / "results/metrics.json").read_text())
+    assert metrics["n_expected"] == metrics["n_scored"] > 0
+    assert all(np.isfinite(value) for value in metrics.values())
+    frames, proposals, crops = (
+        Shards(finished / "data" / name, schema=schema)
+        for name, schema in (("frames", FRAMES), ("proposals", PROPOSALS), ("crops", CROPS))
+    )
+    assert len(frames.ids) == 18
+    assert frames.ids == proposals.ids == crops.ids
+    assert list(crops.made_by) == ["prepare", "decode", "propose", "crop"]
+    one = crops.read(crops.ids[0]).to_pandas()
+    assert one.groupby("frame_index")["selected"].sum().eq(1).all()
+    assert one.loc[one.groupby("frame_index")["score"].idxmax(), "selected"].all()
+    assert (finished / "results/detector.json").is_file()
+    assert (finished / "results/cropper.json").is_file()
+
+
+def test_a_second_run_does_nothing(finished: Path) -> None:
+    assert ran(dvc(finished, "repro").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "expected"),
+    [
+        ("evaluate", "seed", 7, ["evaluate"]),
+        ("train", "loss", "mae", ["train", "predict", "evaluate"]),
+        ("split", "seed", 3, ["split", "train", "predict", "evaluate"]),
+        ("engine", "workers", 1, []),
+        ("crop", "method", "center", ["crop", "train", "predict", "evaluate"]),
+    ],
+)
+def test_one_changed_param_reruns_only_its_stages(
+    project: Path, section: str, key: str, value: object, expected: list[str]
+) -> None:
+    set_param(project, section, key, value)
+    plan = dvc(project, "status", "--json")
+    changed = set(json.loads(plan.stdout))
+    # `dvc status` names the stages whose own inputs changed; the rest of the list depends on those.
+    assert changed <= set(expected)
+    output = dvc(project, "repro", "--dry").stdout
+    assert ran(output)[:1] == expected[:1]
+    assert set(ran(output)) <= set(expected)
+
+
+def test_one_added_video_costs_one_video(project: Path) -> None:
+    demo = project / "data/raw/demo"
+    dvc(project, "unprotect", "data/raw/demo")
+    own = project / "data/raw/own"
+    shutil.copytree(demo / "videos", own / "videos")
+    lines = (demo / "info.txt").read_text(encoding="utf-8").splitlines()
+    (own / "info.txt").write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
+    set_param(project, "dataset", "root", "data/raw/own")
+    shutil.rmtree(project / ".cache")
+    dvc(project, "repro", "crop")
+    (own / "info.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    output = dvc(project, "repro", "crop").stdout
+    for stage in ("prepare", "decode", "propose", "crop"):
+        assert f"{stage}: 1 computed, 17 cached, 0 failed" in output
+    assert not {"demo", "detector", "cropper"} & set(ran(output))
+
+
+@pytest.mark.parametrize("stage", ["decode", "propose", "crop"])
+def test_a_killed_stage_goes_on_with_the_same_result(project: Path, stage: str) -> None:
+    folder = {"decode": "frames", "propose": "proposals", "crop": "crops"}[stage]
+    before = {path.name: path.read_bytes() for path in sorted((project / "data" / folder).iterdir())}
+    shutil.rmtree(project / ".cache" / stage)
+    command = yaml.safe_load((project / "dvc.yaml").read_text())["stages"][stage]["cmd"]
+    command = command.replace("${dataset.root}", "data/raw/demo").replace('"', "").split()
+    process = subprocess.Popen(
+        [sys.executable, *command[1:]], cwd=project, env=environment(), stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not list((project / ".cache" / stage).glob("*/*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(list((project / ".cache" / stage).glob("*/[0-9a-f]*.parquet")))
+    assert done > 0
+    output = call(project, sys.executable, *command[1:]).stdout
+    counts = re.search(rf"{stage}: (\d+) computed, (\d+) cached, 0 failed", output)
+    assert counts is not None
+    # A worker may finish its video between the count and its end: what is cached is not less than was seen.
+    assert int(counts[1]) + int(counts[2]) == 18
+    assert int(counts[2]) >= done
+    assert {path.name: path.read_bytes() for path in sorted((project / "data" / folder).iterdir())} == before
+
+
+def test_score_equals_the_predictions(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.csv"
+    call(
+        finished, sys.executable, "-m", "stages.cli", "score", "data/raw/demo/videos", "--out", str(out), "--frames",
+        "--device", "cpu",
+    )  # fmt: skip
+    rows = pd.read_csv(out).assign(video_id=lambda table: table["path"].map(lambda path: Path(path).name))
+    expected = read_frame(finished / "results/predictions.parquet", schema=PREDICTIONS)
+    both = rows.merge(expected, on="video_id", suffixes=("", "_expected"))
+    assert len(both) == 18
+    for name in ("score", "score_raw", "spread", "worst_time_s", "sharpness"):
+        np.testing.assert_allclose(both[name], both[f"{name}_expected"], atol=1e-4)
+    frames = read_frame(finished / "results/frame_scores.parquet", schema=FRAME_SCORES)
+    scored = pd.read_csv(tmp_path / "scores.frames.csv")
+    np.testing.assert_allclose(scored["score"].sort_values(), frames["score"].sort_values(), atol=1e-4)
+
+
+def test_two_clean_runs_give_the_same_metrics(finished: Path, tmp_path: Path) -> None:
+    """The second one without Git, as from an exported archive."""
+    again = make_project(tmp_path, git=False)
+    dvc(again, "repro")
+    for name in ("metrics.json", "baselines.json", "detector.json", "cropper.json"):
+        assert (again / "results" / name).read_bytes() == (finished / "results" / name).read_bytes()
+    assert (again / "data/split.csv").read_bytes() == (finished / "data/split.csv").read_bytes()

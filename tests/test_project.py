@@ -1,0 +1,121 @@
+"""The house's own rules: names agree in all places, dvc.yaml lists what stages import and read, models stay pure."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.params import Params
+from tests.conftest import ROOT
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+SHARED_SECTIONS = {"dataset", "engine"}
+TRAININGS = {"detector", "cropper", "train"}
+
+
+def module_path(name: str) -> Path | None:
+    """The file of one of the project's modules, relative to the root; None for other modules."""
+    parts = name.split(".")
+    if parts[0] not in ("stages", "models"):
+        return None
+    base = Path(*parts)
+    candidates = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in candidates if (ROOT / path).is_file()), None)
+
+
+def imported(path: Path) -> set[Path]:
+    """Project files that a file imports, packages' __init__ included, wherever in the file the import stands."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            parts = name.split(".")
+            paths = (module_path(".".join(parts[:depth])) for depth in range(1, len(parts) + 1))
+            found |= {file for file in paths if file is not None}
+    return found
+
+
+def closure(path: Path) -> set[Path]:
+    """A file and all project files that it imports, directly or through others."""
+    seen: set[Path] = set()
+    waiting = {path}
+    while waiting:
+        current = waiting.pop()
+        seen.add(current)
+        waiting |= imported(current) - seen
+    return seen
+
+
+def test_stages_have_one_name_in_all_places() -> None:
+    sections = set(Params.model_fields) - SHARED_SECTIONS
+    assert sections <= set(STAGES), "every section of params.yaml belongs to a stage"
+    for stage, values in STAGES.items():
+        assert (ROOT / "stages" / f"{stage}.py").is_file()
+        assert (ROOT / "tests" / "stages" / f"test_{stage}.py").is_file()
+        assert values["desc"]
+        assert re.match(rf"python -m stages\.{stage} ", values["cmd"])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_lists_the_modules_that_a_stage_imports(stage: str) -> None:
+    listed = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
+    assert listed == {path.as_posix() for path in closure(Path("stages") / f"{stage}.py")}
+
+
+def params_read(path: Path) -> set[str]:
+    """Sections, and keys of `engine`, that a stage's module takes from its parameters."""
+    read: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute):
+            text = ast.unparse(node).replace("load_params()", "params")
+            match = re.fullmatch(r"params\.(engine\.\w+|\w+)", text)
+            if match and match[1].split(".")[0] in Params.model_fields:
+                read.add(match[1])
+    return read - {"engine"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_lists_the_params_that_a_stage_reads(stage: str) -> None:
+    """All but those that cannot change what is written; the number of threads changes the last bits of a training."""
+    without_effect = {f"engine.{key}" for key in ("n_workers", "batch_frames", "device", "cache_gib")}
+    expected = params_read(Path("stages") / f"{stage}.py") - without_effect
+    if "engine.n_threads" in expected:
+        expected.remove("engine.n_threads")
+        expected |= {"engine.threads"} if stage in TRAININGS else set()
+    assert set(STAGES[stage].get("params", [])) == expected
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "models").rglob("*.py")), ids=lambda path: path.name)
+def test_models_know_no_files_and_no_stages(path: Path) -> None:
+    names = imported(path.relative_to(ROOT))
+    assert not [name for name in names if name.parts[0] == "stages"]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert "open" not in calls
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_do_not_import_each_other(stage: str) -> None:
+    others = {Path("stages") / f"{name}.py" for name in STAGES} - {Path("stages") / f"{stage}.py"}
+    assert not imported(Path("stages") / f"{stage}.py") & others
+
+
+def test_no_data_path_is_written_in_python() -> None:
+    for path in (ROOT / "stages").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        documentation = {
+            node.body[0].value
+            for node in ast.walk(tree)
+            if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef))
+            and node.body
+            and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in documentation:
+                assert not re.match(r"(data|weights)/", node.value), f"{path.name}: {node.value}"
