@@ -42,9 +42,10 @@ from stages.io.files import file_sha256, write_json
 from stages.io.items import cache_root, digest, library_versions
 from stages.io.state import TrainingState
 from stages.io.weights import read_checkpoint
-from stages.params import Params, load_params
+from stages.params import load_params
 from stages.progress import progress
 from stages.runtime import LIBRARIES, make_deterministic, pick_device
+from stages.sections import Params
 
 VERSION = 1
 # The paper reads the score from the candidate's node, the release from all of them.

@@ -12,7 +12,8 @@ from stages.engine import Item, in_processes, run_stage
 from stages.io import video
 from stages.io.items import digest, library_versions
 from stages.io.tables import FRAMES, MANIFEST, read_table
-from stages.params import Params, load_params
+from stages.params import load_params
+from stages.sections import Params
 
 VERSION = 1
 

@@ -28,9 +28,10 @@ from stages.io.detectors import import_detector, save_detector
 from stages.io.files import file_sha256, write_json
 from stages.io.items import cache_root, digest, library_versions
 from stages.io.state import TrainingState
-from stages.params import DetectorParams, Params, load_params
+from stages.params import load_params
 from stages.progress import progress
 from stages.runtime import LIBRARIES, make_deterministic, pick_device
+from stages.sections import DetectorParams, Params
 
 VERSION = 1
 RECALL_IOU = 0.5

@@ -17,7 +17,8 @@ from stages.errors import EvaluationError
 from stages.io.files import write_json
 from stages.io.plots import plot_frame_scores, plot_scatter
 from stages.io.tables import FRAME_SCORES, PREDICTIONS, read_frame
-from stages.params import EvaluateParams, load_params
+from stages.params import load_params
+from stages.sections import EvaluateParams
 
 
 def evaluate(rows: pd.DataFrame, params: EvaluateParams) -> dict[str, float | int]:

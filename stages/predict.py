@@ -31,8 +31,9 @@ from stages.io.tables import (
     write_frame,
     write_table,
 )
-from stages.params import Params, load_params
+from stages.params import load_params
 from stages.runtime import LIBRARIES, make_deterministic, pick_device
+from stages.sections import Params
 
 VERSION = 1
 

@@ -20,7 +20,8 @@ from stages.io import video
 from stages.io.files import file_sha256
 from stages.io.items import ItemCache, digest, library_versions
 from stages.io.tables import MANIFEST, write_table
-from stages.params import DatasetParams, Params, load_params
+from stages.params import load_params
+from stages.sections import DatasetParams, Params
 
 VERSION = 1
 ADAPTERS = {"t2vqa_db": read_t2vqa_db, "table": read_table_labels}

@@ -16,8 +16,9 @@ from stages.io.detectors import load_detector
 from stages.io.files import file_sha256
 from stages.io.items import digest, library_versions
 from stages.io.tables import BOX_COLUMNS, FRAMES, PROPOSALS, Shards
-from stages.params import Params, load_params
+from stages.params import load_params
 from stages.runtime import LIBRARIES, make_deterministic, pick_device
+from stages.sections import Params
 
 VERSION = 1
 

@@ -29,9 +29,9 @@ from stages.io.images import sharpness
 from stages.io.items import ItemCache, library_versions
 from stages.io.quality import QualityModel, load_quality
 from stages.io.tables import BOX_COLUMNS
-from stages.params import CropParams, available_cores
 from stages.progress import progress
 from stages.runtime import make_deterministic, pick_device
+from stages.sections import CropParams, available_cores
 
 EXTENSIONS = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 WEIGHTS = {"detector": "detector.safetensors", "cropper": "s2cnet.safetensors", "quality": "quality.safetensors"}

@@ -29,9 +29,10 @@ from stages.io.items import cache_root, digest, library_versions
 from stages.io.state import TrainingState
 from stages.io.tables import CROPS, FRAMES, Shards, read_labels
 from stages.io.weights import read_checkpoint, save_weights
-from stages.params import Params, TrainParams, load_params
+from stages.params import load_params
 from stages.progress import progress
 from stages.runtime import LIBRARIES, make_deterministic, pick_device
+from stages.sections import Params, TrainParams
 
 VERSION = 1
 MIN_VIDEOS = 3

@@ -26,7 +26,7 @@ from stages.io.clips import ClipFrame
 from stages.io.images import Frame
 from stages.io.tables import BOX_COLUMNS, CROPS
 from stages.io.weights import load_state, load_weights, save_weights
-from stages.params import CropParams
+from stages.sections import CropParams
 
 
 @dataclass(frozen=True)

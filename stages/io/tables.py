@@ -9,8 +9,8 @@ and no host names, so the same input writes the same bytes.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pandas as pd
@@ -224,6 +224,7 @@ class Shards:
         self.failed: dict[str, str] = {}
         self.keys: dict[str, str] = {}
         self._places: dict[str, tuple[Path, int]] = {}
+        self._forget_files()
         for path in paths:
             with _open(path, schema) as file:
                 metadata = _metadata(file.schema_arrow, path)
@@ -236,12 +237,16 @@ class Shards:
         if len(paths) != metadata["n_shards"]:
             raise TableError(f"{self.folder}: {len(paths)} of {metadata['n_shards']} tables part-*.parquet are there")
 
-    @cached_property
-    def _files(self) -> dict[Path, pq.ParquetFile]:
-        return {}
+    def _forget_files(self) -> None:
+        self._files: dict[Path, pq.ParquetFile] = {}
+        self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_files"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_files", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._forget_files()
 
     @property
     def ids(self) -> list[str]:
@@ -255,6 +260,8 @@ class Shards:
         if video_id not in self._places:
             raise TableError(f"{self.folder}: no video {video_id!r}")
         path, group = self._places[video_id]
-        if path not in self._files:
-            self._files[path] = pq.ParquetFile(path)
-        return self._files[path].read_row_group(group, columns=columns)
+        # Two threads that read from one ParquetFile at once spoil each other's buffers ("ReadRangeCache ...").
+        with self._lock:
+            if path not in self._files:
+                self._files[path] = pq.ParquetFile(path)
+            return self._files[path].read_row_group(group, columns=columns)

@@ -15,7 +15,8 @@ from stages.io.clips import ClipFrame, selected_boxes
 from stages.io.cropper import Cropper, crops_table
 from stages.io.images import encode_image
 from stages.io.tables import CROPS, FRAMES, PROPOSALS
-from stages.params import CropParams, load_params
+from stages.params import load_params
+from stages.sections import CropParams
 from tests.conftest import ROOT, noise_clip
 
 SHIPPED = load_params(ROOT / "params.yaml").crop

@@ -17,7 +17,8 @@ from stages.errors import DatasetError, WeightsError
 from stages.io.detectors import load_detector
 from stages.io.state import TrainingState
 from stages.io.weights import load_weights
-from stages.params import Params, check_params
+from stages.params import check_params
+from stages.sections import Params
 
 SMALLEST = "fasterrcnn_mobilenet_v3_large_320_fpn"
 TINY = {

@@ -3,6 +3,7 @@
 import json
 import pickle
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -125,8 +126,26 @@ def test_shards_travel_to_workers_without_their_open_files(tmp_path: Path) -> No
     shards = Shards(write(tmp_path / "t"), schema=FRAME_SCORES)
     shards.read("video 05")
     copy = pickle.loads(pickle.dumps(shards))
-    assert "_files" not in vars(copy)
+    assert copy._files == {}
     assert copy.read("video 05").equals(scores("video 05"))
+
+
+def test_threads_may_read_at_once(tmp_path: Path) -> None:
+    """Stages read ahead in two threads; one ParquetFile read from both at once fails now and then."""
+    rows = {f"v{number:02d}": scores(f"v{number:02d}", 2000) for number in range(40)}
+    write_shards(
+        tmp_path / "t",
+        dict.fromkeys(rows, "key"),
+        lambda _key, video_id: rows[video_id],
+        schema=FRAME_SCORES,
+        n_shards=1,
+        made_by={},
+        failed={},
+    )
+    shards = Shards(tmp_path / "t", schema=FRAME_SCORES)
+    with ThreadPoolExecutor(8) as threads:
+        read = list(threads.map(shards.read, list(rows) * 10))
+    assert all(table.equals(rows[video_id]) for table, video_id in zip(read, list(rows) * 10, strict=True))
 
 
 def test_a_writer_that_fails_leaves_the_old_table(tmp_path: Path) -> None:

@@ -10,11 +10,9 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 from pydantic import ValidationError
 
-from stages import params as module
+from stages import sections
 from stages.errors import ParamsError
 from stages.params import (
-    DatasetParams,
-    Params,
     allowed,
     check_params,
     flatten,
@@ -25,6 +23,7 @@ from stages.params import (
     preset_arguments,
     read_yaml,
 )
+from stages.sections import DatasetParams, Params
 from tests.conftest import ROOT
 
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
@@ -177,7 +176,7 @@ def test_a_missing_file_says_where_to_run(workplace: Path) -> None:
 
 
 def test_workers_default_to_the_cores_of_this_process(check, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr(sections.os, "sched_getaffinity", lambda _: {0, 1, 2})
     assert check({"engine": {"workers": 0}}).engine.n_workers == 3
     assert check({"engine": {"workers": 5}}).engine.n_workers == 5
 

@@ -8,7 +8,7 @@ import pytest
 
 from stages.errors import DatasetError
 from stages.io.tables import MANIFEST, write_frame
-from stages.params import SplitParams
+from stages.sections import SplitParams
 from stages.split import PARTS, deal_groups, main, split
 
 
