@@ -3,11 +3,14 @@
 import argparse
 from collections.abc import Sequence
 
-from stages import score, show, summary
 from stages.command import run
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments, and under `call` the function that takes the others."""
+    # Imported here: worker processes import the main module anew, and must not load the networks' libraries.
+    from stages import score, show, summary
+
     parser = argparse.ArgumentParser(prog="aigc-vqa", description="Quality scores for AI-generated video.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     score.add_arguments(commands)

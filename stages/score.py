@@ -20,7 +20,6 @@ from models.detectors import Detections, Detector
 from models.detectors.top_boxes import top_boxes
 from stages.engine import Item, in_processes, reason_of
 from stages.errors import DatasetError, WeightsError
-from stages.io import video
 from stages.io.clips import ClipFrame, cut_clip, read_clip
 from stages.io.cropper import Cropper, crops_table, load_cropper
 from stages.io.detectors import load_detector
@@ -28,6 +27,7 @@ from stages.io.files import file_sha256, replacing, write_text
 from stages.io.images import sharpness
 from stages.io.items import ItemCache, library_versions
 from stages.io.quality import QualityModel, load_quality
+from stages.io.single import decode_file
 from stages.io.tables import BOX_COLUMNS
 from stages.progress import progress
 from stages.runtime import make_deterministic, pick_device
@@ -110,14 +110,6 @@ def find_videos(paths: Iterable[Path]) -> list[Path]:
         else:
             found[path] = None
     return list(found)
-
-
-def decode_file(payload: tuple[str, float, dict[str, Any]]) -> pa.Table:
-    """The frames of a file as the decode stage takes them; the table's metadata says how many frames the file has."""
-    path, max_missing_fraction, settings = payload
-    n_frames = video.probe(path, max_missing_fraction=max_missing_fraction).n_frames
-    table = video.decode_video(path, n_frames=n_frames, **settings)
-    return table.replace_schema_metadata({"n_frames": str(n_frames)})
 
 
 def score_videos(

@@ -12,8 +12,9 @@ from stages.errors import DatasetError
 from stages.io.files import replacing
 from stages.io.images import Frame
 from stages.io.plots import INK, save_figure
+from stages.io.single import decode_file
 from stages.runtime import make_deterministic
-from stages.score import Analysis, Scorer, decode_file, load_scorer
+from stages.score import Analysis, Scorer, load_scorer
 
 OBJECT, BEST, WORST = "#f2c14e", "#2ecc71", "#e4572e"
 FILM_HEIGHT_PX = 480

@@ -21,7 +21,7 @@ ROWS = (
     ("metrics.json", "n_scored", "  scored", "{:.0f}"),
     ("metrics.json", "n_failed", "  failed", "{:.0f}"),
     ("baselines.json", "sharpness_srocc", "SROCC of plain sharpness", "{:.4f}"),
-    ("detector.json", "recall", "detector: recall at IoU 0.5", "{:.4f}"),
+    ("detector.json", "recall_at_n", "detector: recall, IoU 0.5", "{:.4f}"),
     ("cropper.json", "srcc", "cropper: SRCC", "{:.4f}"),
     ("cropper.json", "acc5", "cropper: Acc5", "{:.4f}"),
     ("cropper.json", "acc10", "cropper: Acc10", "{:.4f}"),

@@ -1,5 +1,6 @@
 """The pipeline itself, on a toy: one clean run, a second that does nothing, one changed param, one added video."""
 
+import io
 import json
 import re
 import shutil
@@ -133,6 +134,20 @@ def test_a_killed_stage_goes_on_with_the_same_result(project: Path, stage: str) 
     assert int(counts[1]) + int(counts[2]) == 18
     assert int(counts[2]) >= done
     assert {path.name: path.read_bytes() for path in sorted((project / "data" / folder).iterdir())} == before
+
+
+def test_experiments_run_beside_the_work_and_are_compared(project: Path) -> None:
+    """`dvc exp run --temp` leaves the working tree alone; `dvc exp show` puts the result beside it."""
+    for command in (["add", "-A"], ["commit", "-q", "-m", "results"]):
+        call(project, "git", *command)
+    before = (project / "results/metrics.json").read_bytes()
+    output = dvc(project, "exp", "run", "--temp", "--name", "with-mae", "-S", "train.loss=mae").stdout
+    assert ran(output) == ["train", "predict", "evaluate"]
+    assert call(project, "git", "status", "--short").stdout == ""
+    assert (project / "results/metrics.json").read_bytes() == before
+    table = pd.read_csv(io.StringIO(dvc(project, "exp", "show", "--csv").stdout))
+    assert table.loc[table["Experiment"] == "with-mae", "train.loss"].tolist() == ["mae"]
+    assert table["srocc"].notna().all()
 
 
 def test_score_equals_the_predictions(finished: Path, tmp_path: Path) -> None:

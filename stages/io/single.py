@@ -1,0 +1,21 @@
+"""One video file to its frames in one call, for commands that have no manifest.
+
+A module of its own because decoding workers import it: whatever else it imported, each of them would load too.
+"""
+
+from typing import Any
+
+import pyarrow as pa
+
+from stages.io import video
+
+
+def decode_file(payload: tuple[str, float, dict[str, Any]]) -> pa.Table:
+    """The frames of a file as the decode stage takes them; the table's metadata says how many frames the file has.
+
+    payload: path, share of the header's frames that may be missing, parameters of the decode stage. Raises VideoError.
+    """
+    path, max_missing_fraction, settings = payload
+    n_frames = video.probe(path, max_missing_fraction=max_missing_fraction).n_frames
+    table = video.decode_video(path, n_frames=n_frames, **settings)
+    return table.replace_schema_metadata({"n_frames": str(n_frames)})
