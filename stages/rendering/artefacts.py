@@ -17,7 +17,7 @@ NEGLIGIBLE = 0.01  # severities below this change no pixel
 def melt(layer: np.ndarray, severity: float, size_px: float, rng: np.random.Generator) -> np.ndarray:
     """Bend the object by a smooth random displacement field, so that its outline and its texture run."""
     height, width = layer.shape[:2]
-    field = _field(rng, height, width, 2, cell_px=0.2 * size_px) * (0.16 * severity * size_px)
+    field = _field(rng, height, width, 2, cell_px=0.2 * size_px) * (0.20 * severity * size_px)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     return cv2.remap(layer, x + field[..., 0], y + field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 

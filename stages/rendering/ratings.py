@@ -8,7 +8,7 @@ from stages.rendering.artefacts import ARTEFACTS
 ANNOYANCE = np.array([0.7, 1.1, 1.0, 0.5, 0.9])
 POOLING_POWER = 1.5  # Minkowski pooling over artefacts: between their sum (1) and the worst of them (infinity)
 SPREAD_PENALTY = 1.0
-RATER_NOISE = 0.2  # standard deviation of the raters' mean, in standard deviations of true quality over a data set
+RATER_NOISE = 0.12  # standard deviation of the raters' mean, in standard deviations of true quality over a data set
 
 MOS_MEAN = 50.0
 MOS_DEVIATION = 16.6  # mean and deviation of T2VQA-DB's scores

@@ -111,7 +111,6 @@ class Scene:
     width: int
     height: int
     actors: tuple[Actor, ...]
-    bystanders: tuple[tuple[Actor, np.ndarray], ...]
     backdrop: Backdrop
     lights: tuple[Light, ...]
 
@@ -131,12 +130,11 @@ class Still:
 def stage_scene(description: Description, rng: np.random.Generator, *, width: int, height: int) -> Scene:
     """Place the things of a description: close together, somewhere in the frame, hardly covering each other."""
     frame = np.array([width, height], float)
-    middle = rng.uniform(0.32, 0.68, 2) * frame
+    middle = rng.uniform(0.34, 0.66, 2) * frame
     return Scene(
         width,
         height,
         _actors(description, rng, frame, middle),
-        _bystanders(rng, frame, middle),
         _backdrop(description.background, rng, frame),
         _place_lights(rng, frame, middle),
     )
@@ -172,33 +170,6 @@ def _actors(
             )
         )
     return tuple(actors)
-
-
-def _bystanders(
-    rng: np.random.Generator, frame: np.ndarray, middle: np.ndarray
-) -> tuple[tuple[Actor, np.ndarray], ...]:
-    """Things that the frame's edge cuts, far from the objects and unclear, with severities of their own."""
-    found = []
-    for _ in range(int(rng.choice([0, 1, 2, 3]))):
-        side, along = rng.integers(4), rng.uniform(0.0, 1.0)
-        place = np.array([(0.0, along), (1.0, along), (along, 0.0), (along, 1.0)][side])
-        if np.abs(place - middle / frame).max() < 0.56:
-            continue
-        thing = describe(rng).things[0]
-        diameter = rng.uniform(0.3, 0.45) * float(frame.min())
-        drift = rng.uniform(-0.05, 0.05, 2) * frame
-        actor = Actor(
-            thing,
-            make_sprite(thing.shape, thing.colour, thing.marking, rng, diameter_px=diameter),
-            diameter_px=diameter,
-            start_px=place * frame,
-            end_px=place * frame + drift,
-            motion="drift",
-            angle=float(rng.uniform(0, 360)),
-            turn=float(rng.uniform(-40, 40)),
-        )
-        found.append((actor, rng.uniform(0, 1) * rng.random(len(ARTEFACTS))))
-    return tuple(found)
 
 
 def _crowding(paths: np.ndarray, diameters: np.ndarray) -> float:
@@ -250,10 +221,6 @@ def draw(scene: Scene, time: float, severities: np.ndarray, rng: np.random.Gener
     frame = _draw_backdrop(scene, time, rng)
     for light in scene.lights:
         _shine(frame, light, rng)
-    for actor, wear in scene.bystanders:
-        layer = damage(_layer(actor, time, scene), wear, size_px=actor.diameter_px, rng=rng)
-        layer = cv2.GaussianBlur(layer, (0, 0), 0.03 * actor.diameter_px)
-        frame = frame * (1 - layer[..., 3:]) + layer[..., :3]
     boxes, labels = [], []
     for actor in scene.actors:
         layer = damage(_layer(actor, time, scene), severities, size_px=actor.diameter_px, rng=rng)
