@@ -28,7 +28,7 @@ demo: $(STAMP) ## run the whole pipeline on the embedded demo and show its metri
 	@aigc-vqa metrics
 
 test: $(STAMP) ## run the tests
-	OMP_NUM_THREADS=1 python -m pytest -n $(TEST_PROCESSES) --dist worksteal
+	OMP_NUM_THREADS=1 python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 lint: $(STAMP) ## ruff, format check and mypy
 	ruff check .
