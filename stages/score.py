@@ -168,18 +168,19 @@ def write_results(rows: pd.DataFrame, out: Path) -> None:
 def screen_table(rows: pd.DataFrame, scale: tuple[float, float], *, shown: int = ROWS_ON_SCREEN) -> str:
     """The rows for the screen: score on 0-100 and on the data set's scale, spread, worst frame and its time."""
     low, high = scale
+    # The data set's own scale is worth a column only where it differs.
+    raw = "" if (low, high) == (0, 100) else f"  {f'of {low:g}-{high:g}':>10}"
     names = [str(path) for path in rows["path"].head(shown)]
-    width = min(60, max([len(name) for name in names] + [4]))
-    lines = [f"{'video':<{width}}  {'score':>6}  {f'of {low:g}-{high:g}':>10}  {'spread':>6}  worst frame"]
+    width = min(60, max([len(name) for name in names] + [5]))
+    lines = [f"{'video':<{width}}  {'score':>6}{raw}  {'spread':>6}  worst frame"]
     for name, row in zip(names, rows.head(shown).to_dict("records"), strict=True):
         short = name if len(name) <= width else "…" + name[-(width - 1) :]
-        if row["status"] == "ok":
-            worst = f"{int(row['worst_frame_index'])} at {row['worst_time_s']:.2f} s"
-            lines.append(
-                f"{short:<{width}}  {row['score']:>6.2f}  {row['score_raw']:>10.2f}  {row['spread']:>6.2f}  {worst}"
-            )
-        else:
+        if row["status"] != "ok":
             lines.append(f"{short:<{width}}  failed: {row['reason']}")
+            continue
+        own = f"  {row['score_raw']:>10.2f}" if raw else ""
+        worst = f"{int(row['worst_frame_index'])} at {row['worst_time_s']:.2f} s"
+        lines.append(f"{short:<{width}}  {row['score']:>6.2f}{own}  {row['spread']:>6.2f}  {worst}")
     if len(rows) > shown:
         lines.append(f"and {len(rows) - shown} more")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -110,10 +111,17 @@ def test_one_added_video_costs_one_video(project: Path) -> None:
     assert not {"demo", "detector", "cropper"} & set(ran(output))
 
 
+def rows_of(folder: Path, schema: pa.Schema) -> pd.DataFrame:
+    shards = Shards(folder, schema=schema)
+    return pa.concat_tables([shards.read(video_id) for video_id in shards.ids]).to_pandas()
+
+
 @pytest.mark.parametrize("stage", ["decode", "propose", "crop"])
 def test_a_killed_stage_goes_on_with_the_same_result(project: Path, stage: str) -> None:
-    folder = {"decode": "frames", "propose": "proposals", "crop": "crops"}[stage]
-    before = {path.name: path.read_bytes() for path in sorted((project / "data" / folder).iterdir())}
+    folder, schema = {
+        "decode": ("frames", FRAMES), "propose": ("proposals", PROPOSALS), "crop": ("crops", CROPS),
+    }[stage]  # fmt: skip
+    before = rows_of(project / "data" / folder, schema)
     shutil.rmtree(project / ".cache" / stage)
     command = yaml.safe_load((project / "dvc.yaml").read_text())["stages"][stage]["cmd"]
     command = command.replace("${dataset.root}", "data/raw/demo").replace('"', "").split()
@@ -133,7 +141,9 @@ def test_a_killed_stage_goes_on_with_the_same_result(project: Path, stage: str) 
     # A worker may finish its video between the count and its end: what is cached is not less than was seen.
     assert int(counts[1]) + int(counts[2]) == 18
     assert int(counts[2]) >= done
-    assert {path.name: path.read_bytes() for path in sorted((project / "data" / folder).iterdir())} == before
+    after = rows_of(project / "data" / folder, schema)
+    # What is left shares batches of another make-up: networks then differ in the last bits, decoding does not.
+    pd.testing.assert_frame_equal(after, before, check_exact=stage == "decode", rtol=0, atol=1e-4)
 
 
 def test_experiments_run_beside_the_work_and_are_compared(project: Path) -> None:
