@@ -1,6 +1,6 @@
 # One command a chore; `make` lists them. CI calls the same ones (.ci/run).
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format clean-cache
+.PHONY: help install demo test bench lint format deps clean-cache
 
 VENV := .venv
 BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -30,6 +30,9 @@ demo: $(STAMP) ## run the whole pipeline on the embedded demo and show its metri
 test: $(STAMP) ## run the tests
 	OMP_NUM_THREADS=1 python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
+bench: $(STAMP) ## time the project against its bare parts; the tables go to benchmarks/results
+	python -m benchmarks
+
 lint: $(STAMP) ## ruff, format check and mypy
 	ruff check .
 	ruff format --check .
@@ -38,6 +41,9 @@ lint: $(STAMP) ## ruff, format check and mypy
 format: $(STAMP) ## let ruff mend what it can
 	ruff check --fix .
 	ruff format .
+
+deps: $(STAMP) ## write into dvc.yaml the modules that each stage imports
+	python -m tests.dvc_deps
 
 clean-cache: ## delete .cache: finished work of single videos and unfinished trainings
 	rm -rf .cache
