@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...]` runs benchmarks, prints their tables and keeps them in benchmarks/results/NAME.md."""
+"""`python -m benchmarks [NAME ...]` runs benchmarks, prints and keeps their tables (benchmarks/results/NAME.md)."""
 
 import argparse
 import importlib
