@@ -151,6 +151,9 @@ class CropperParams(Section):
     source: str = Field(
         min_length=1, description="folder to train on (images/, annotations/), or checkpoint file to import"
     )
+    objects: Literal["detector", "files"] = Field(
+        description="objects of the training images: the detector's, or boxes in SOURCE/objects/NAME.txt"
+    )
     variant: Literal["paper", "release"] = Field(description="equations 7-11 as printed, or the public network")
     backbone: str = Field(min_length=1, description="mobilenet_v2, vgg16, or the name of a timm model")
     pretrained: str | None = Field(description="file of weights for the backbone; null: from scratch")
@@ -192,6 +195,9 @@ class CropParams(Section):
         ge=0, le=1, description="least share of the frame that a crop of fixed aspect ratio covers; the grid ignores it"
     )
     full_frame: bool = Field(description="make the whole frame a candidate too")
+    precision: Literal["float32", "bfloat16"] = Field(
+        description="of the network's large products; bfloat16 pays where the hardware computes it (AMX, a GPU)"
+    )
     seed: int = Field(ge=0, description="seed of crop.method random")
 
 

@@ -74,6 +74,7 @@ CROPS = pa.schema(
         *BOX_FIELDS,
         ("score", pa.float32()),
         ("selected", pa.bool_()),
+        ("fallback", pa.bool_()),
     ]
 )
 FRAME_SCORES = pa.schema(
