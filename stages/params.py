@@ -11,7 +11,7 @@ import re
 import shlex
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """A YAML mapping; raise ParamsError naming the file when it is missing, broken, or something else."""
     try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        value = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file (run from the folder that holds dvc.yaml)") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -40,6 +40,25 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ParamsError(f"{path}: a mapping of sections is needed, not {type(value).__name__}")
     return value
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML takes the last of two equal keys without a word: the value above it would be read and not used."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            line = key_node.start_mark.line + 1
+            # Plain keys alone: a merge key (<<) may stand twice, and lists cannot be keys.
+            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != "tag:yaml.org,2002:merge":
+                key = self.construct_object(key_node)
+                if key in lines:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key {key!r} stands twice, in lines {lines[key]} and {line}",
+                        problem_mark=key_node.start_mark,
+                    )
+                lines[key] = line
+        return super().construct_mapping(node, deep)
 
 
 def check_params(values: Mapping[str, Any], *, source: str | Path) -> Params:
