@@ -151,18 +151,26 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def preset_arguments(name: str, *, params: str | Path = "params.yaml", folder: str | Path = "presets") -> list[str]:
-    """`["-S", "section.key=value", ...]` of a preset, checked together with the params.yaml that it changes."""
+def read_preset(
+    name: str, *, params: str | Path = "params.yaml", folder: str | Path = "presets"
+) -> tuple[Params, dict[str, Any]]:
+    """params.yaml with a preset's changes, checked together, and the changes alone."""
     path = Path(folder) / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in Path(folder).glob("*.yaml"))) or "none"
         raise ParamsError(f"no preset {name!r} in {folder}/; there are: {known}")
     changes = read_yaml(path)
-    check_params(merge(read_yaml(params), changes), source=path)
-    arguments = []
-    for key, value in flatten(changes):
-        arguments += ["-S", f"{key}={_override(value)}"]
-    return arguments
+    return check_params(merge(read_yaml(params), changes), source=path), changes
+
+
+def change_arguments(changes: Mapping[str, Any]) -> list[str]:
+    """`["-S", "section.key=value", ...]`: changes as `dvc exp run` takes them."""
+    return [text for key, value in flatten(changes) for text in ("-S", f"{key}={_override(value)}")]
+
+
+def preset_arguments(name: str, *, params: str | Path = "params.yaml", folder: str | Path = "presets") -> list[str]:
+    """`change_arguments` of a preset, checked together with the params.yaml that it changes."""
+    return change_arguments(read_preset(name, params=params, folder=folder)[1])
 
 
 def _override(value: Any) -> str:
