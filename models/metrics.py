@@ -1,16 +1,15 @@
 """How well predicted quality scores agree with mean opinion scores (MOS).
 
 Rank and linear correlations (SROCC, PLCC, KROCC), errors, the logistic fit of VQEG, the final score of the
-NTIRE 2024 challenge on short-form user video, bootstrap intervals. Arrays in, floats out; everything is
-float64.
+NTIRE 2024 challenge on short-form user video, pairs within a prompt, bootstrap intervals of one run and of the
+difference of two. Arrays in, floats out; everything is float64.
 
 `scores` and `mos` are one-dimensional, of the same length N, finite. A shape that is not, (N, 1) among them,
 raises ShapeError; a NaN or an infinity NonFiniteError; and where the number does not exist (fewer than 3
 videos, constant input) UndefinedMetricError.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,6 +140,43 @@ def ntire_score(*, srocc: float, plcc: float, rank1: float, rank2: float) -> flo
     return 0.45 * srocc + 0.45 * plcc + 0.05 * rank1 + 0.05 * rank2
 
 
+@dataclass(frozen=True)
+class PairAccuracy:
+    """What `group_pair_accuracy` found: the share (0..1) of `n_pairs` pairs that are in the right order."""
+
+    accuracy: float
+    n_pairs: int
+
+
+def group_pair_accuracy(scores: ArrayLike, mos: ArrayLike, groups: Sequence[Hashable]) -> PairAccuracy:
+    """How often the better of two videos of one group (prompt) has the higher score.
+
+    It asks what a user asks who picks the best of several videos of one prompt, and a model that only knows which
+    prompts are easy is at chance, 0.5, here. groups: N names. Pairs of equal MOS have no better one and do not count; a
+    pair of equal scores counts half. Groups of one video add nothing. (N = 0 and N = 1 have no pair.)
+    Raises ShapeError, NonFiniteError, and UndefinedMetricError when no group has two videos of different MOS.
+    """
+    x, y = _checked_arrays(("scores", scores), ("mos", mos))
+    if len(groups) != x.size:
+        raise ShapeError(f"groups has {len(groups)} names and scores shape {x.shape}; needed: one a video")
+    members: dict[Hashable, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    right, pairs = 0.0, 0
+    for indices in members.values():
+        for position, index in enumerate(indices[:-1]):
+            others = indices[position + 1 :]
+            better = np.sign(y[index] - y[others])
+            ahead = np.sign(x[index] - x[others])
+            counted = better != 0
+            # Agreement of signs is 1, 0 or -1: right, a draw, wrong.
+            right += float(np.sum((1 + better * ahead)[counted])) / 2
+            pairs += int(np.sum(counted))
+    if pairs == 0:
+        raise UndefinedMetricError(f"no two of {x.size} videos share a group and differ in MOS: there is no pair")
+    return PairAccuracy(right / pairs, pairs)
+
+
 def bootstrap_interval(
     metric: Callable[[ArrayLike, ArrayLike], float],
     scores: ArrayLike,
@@ -159,57 +195,61 @@ def bootstrap_interval(
     Raises MetricOptionError; UndefinedMetricError when more than half of the resamples are left out.
     """
     x, y = _checked_pair(scores, mos)
-    if samples < 1:
-        raise MetricOptionError(f"samples is {samples}; needed: at least 1")
-    if not 0 < confidence < 1:
-        raise MetricOptionError(f"confidence is {confidence}; allowed: more than 0 and less than 1")
-    generator = np.random.default_rng(seed)
-    rowwise = _ROWWISE.get(metric)
-    rows_at_once = max(1, BOOTSTRAP_VALUES_MAX // x.size)
-    values = np.empty(samples)
-    for start in range(0, samples, rows_at_once):
-        rows = min(rows_at_once, samples - start)
-        drawn = generator.integers(0, x.size, size=(rows, x.size))
-        part = slice(start, start + rows)
-        values[part] = rowwise(x[drawn], y[drawn]) if rowwise else _each_row(metric, x[drawn], y[drawn])
-    defined = values[~np.isnan(values)]
-    if 2 * defined.size < samples:
-        raise UndefinedMetricError(
-            f"the metric is defined on only {defined.size} of {samples} resamples of {x.size} videos: too "
-            "few distinct values in scores or mos for an interval"
-        )
-    tail = 50.0 * (1.0 - confidence)
-    low, high = np.percentile(defined, [tail, 100.0 - tail])
-    return float(low), float(high)
+    _check_resampling("samples", samples, confidence)
+    values = np.concatenate([_metric_rows(metric, x[drawn], y[drawn]) for drawn in _draws(x.size, samples, seed)])
+    return _interval(_defined(values, x.size), confidence)
 
 
-def evaluate_scores(
-    scores: ArrayLike, mos: ArrayLike, *, samples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> dict[str, float]:
-    """All metrics of one set of videos: a flat dictionary of finite floats, ready for a metrics file.
+@dataclass(frozen=True)
+class PairedDifference:
+    """What `paired_bootstrap` found of the difference metric(a) - metric(b) on the same videos.
 
-    scores, mos: (N,), both on one scale (0-100). samples, confidence, seed: of the bootstrap intervals.
-    Keys: n, srocc, plcc, krocc, mean (of the three), rmse, plcc_logistic, logistic_converged (1 or 0), and
-    srocc_low, srocc_high, plcc_low, plcc_high, krocc_low, krocc_high.
-    Raises ShapeError, NonFiniteError, UndefinedMetricError.
+    difference: on all videos. low, high: percentile interval over resamples. p_value: two-sided, 0..1, of the
+    hypothesis that there is no difference; at least 2 / (n_resamples + 1). n_resamples: those the metric is defined on.
     """
-    fit = logistic_fit(scores, mos)
-    correlations = {"srocc": srocc(scores, mos), "plcc": plcc(scores, mos), "krocc": krocc(scores, mos)}
-    result = {
-        "n": float(np.size(mos)),
-        **correlations,
-        "mean": paper_mean(**correlations),
-        "rmse": rmse(scores, mos),
-        "plcc_logistic": _plcc_of_fit(fit, scores, mos),
-        "logistic_converged": float(fit.converged),
-    }
-    for name, metric in (("srocc", srocc), ("plcc", plcc), ("krocc", krocc)):
-        result[f"{name}_low"], result[f"{name}_high"] = bootstrap_interval(
-            metric, scores, mos, samples=samples, confidence=confidence, seed=seed
-        )
-    if wrong := [name for name, value in result.items() if not math.isfinite(value)]:
-        raise NonFiniteError(f"metrics that are not finite: {', '.join(wrong)}")
-    return result
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    n_resamples: int
+
+
+def paired_bootstrap(
+    mos: ArrayLike,
+    predicted_a: ArrayLike,
+    predicted_b: ArrayLike,
+    *,
+    metric: Callable[[ArrayLike, ArrayLike], float],
+    n_resamples: int,
+    seed: int,
+    confidence: float = 0.95,
+) -> PairedDifference:
+    """Compares two runs on the same videos: both are measured on every resample, so what makes a draw of videos easy or
+    hard for both drops out of the difference, and a much smaller one can be told than from two single intervals.
+
+    mos, predicted_a, predicted_b: (N,), entry i of each is video i. metric: as in `bootstrap_interval`.
+    p_value: twice the smaller share of resamples whose difference is <= 0 or >= 0, counted with one more on
+    each side (Davison and Hinkley, 1997, equation 4.11), at most 1. Equal predictions give 1.
+    Resamples on which either run has no metric are left out. Raises as `bootstrap_interval`.
+    """
+    a, y = _checked_pair(predicted_a, mos, name="predicted_a")
+    b, _ = _checked_pair(predicted_b, mos, name="predicted_b")
+    _check_resampling("n_resamples", n_resamples, confidence)
+    parts = []
+    for drawn in _draws(y.size, n_resamples, seed):
+        resampled_mos = y[drawn]
+        parts.append(_metric_rows(metric, a[drawn], resampled_mos) - _metric_rows(metric, b[drawn], resampled_mos))
+    differences = _defined(np.concatenate(parts), y.size)
+    low, high = _interval(differences, confidence)
+    fewer = min(int(np.sum(differences <= 0)), int(np.sum(differences >= 0)))
+    return PairedDifference(
+        difference=metric(a, y) - metric(b, y),
+        low=low,
+        high=high,
+        p_value=min(1.0, 2.0 * (fewer + 1) / (differences.size + 1)),
+        n_resamples=differences.size,
+    )
 
 
 def _logistic(x: FloatArray, parameters: FloatArray) -> FloatArray:
@@ -252,6 +292,44 @@ def _rmse_rows(x: FloatArray, y: FloatArray) -> FloatArray:
     return np.sqrt(np.mean((x - y) ** 2, axis=-1))
 
 
+def _check_resampling(name: str, samples: int, confidence: float) -> None:
+    if samples < 1:
+        raise MetricOptionError(f"{name} is {samples}; needed: at least 1")
+    if not 0 < confidence < 1:
+        raise MetricOptionError(f"confidence is {confidence}; allowed: more than 0 and less than 1")
+
+
+def _draws(n: int, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Indices of n videos drawn again with replacement: blocks (rows, n), `samples` rows in all."""
+    generator = np.random.default_rng(seed)
+    rows_at_once = max(1, BOOTSTRAP_VALUES_MAX // n)
+    for start in range(0, samples, rows_at_once):
+        yield generator.integers(0, n, size=(min(rows_at_once, samples - start), n))
+
+
+def _defined(values: FloatArray, n: int) -> FloatArray:
+    """The values that are there; raises UndefinedMetricError when more than half are missing (NaN)."""
+    defined = values[~np.isnan(values)]
+    if 2 * defined.size < values.size:
+        raise UndefinedMetricError(
+            f"the metric is defined on only {defined.size} of {values.size} resamples of {n} videos: too "
+            "few distinct values in scores or mos for an interval"
+        )
+    return defined
+
+
+def _interval(values: FloatArray, confidence: float) -> tuple[float, float]:
+    tail = 50.0 * (1.0 - confidence)
+    low, high = np.percentile(values, [tail, 100.0 - tail])
+    return float(low), float(high)
+
+
+def _metric_rows(metric: Callable[[ArrayLike, ArrayLike], float], x: FloatArray, y: FloatArray) -> FloatArray:
+    """The metric of every row: (R, N), (R, N) -> (R,); NaN where it is not defined."""
+    rowwise = _ROWWISE.get(metric)
+    return rowwise(x, y) if rowwise else _each_row(metric, x, y)
+
+
 def _each_row(metric: Callable[[ArrayLike, ArrayLike], float], x: FloatArray, y: FloatArray) -> FloatArray:
     values = np.full(len(x), np.nan)
     for row in range(len(x)):
@@ -280,13 +358,13 @@ def _checked_arrays(first: tuple[str, ArrayLike], second: tuple[str, ArrayLike])
     return x, y
 
 
-def _checked_pair(scores: ArrayLike, mos: ArrayLike) -> tuple[FloatArray, FloatArray]:
+def _checked_pair(scores: ArrayLike, mos: ArrayLike, *, name: str = "scores") -> tuple[FloatArray, FloatArray]:
     """Both as (N,) float64, for metrics that need N >= 3 and two inputs with spread."""
-    x, y = _checked_arrays(("scores", scores), ("mos", mos))
+    x, y = _checked_arrays((name, scores), ("mos", mos))
     if x.size < N_MIN:
         raise UndefinedMetricError(f"{x.size} videos: a correlation needs at least {N_MIN}")
-    named = (("scores", x), ("mos", y))
-    constant = [f"{name} ({values[0]:g})" for name, values in named if np.ptp(values) == 0]
+    named = ((name, x), ("mos", y))
+    constant = [f"{label} ({values[0]:g})" for label, values in named if np.ptp(values) == 0]
     if constant:
         raise UndefinedMetricError(
             f"constant over all {x.size} videos: {' and '.join(constant)}; correlations need inputs that vary"

@@ -32,5 +32,9 @@ class EngineError(AigcVqaError):
     """Too many videos failed, or none is left, for a stage to go on."""
 
 
+class ProtocolError(AigcVqaError):
+    """Experiments that cannot be planned or started."""
+
+
 class EvaluationError(AigcVqaError):
     """Predictions that no metric can be computed from."""

@@ -18,6 +18,7 @@ import pyarrow as pa
 from models.cropping import CropScores
 from models.detectors import Detections, Detector
 from models.detectors.top_boxes import top_boxes
+from stages.datasets.folder import EXTENSIONS
 from stages.engine import Item, in_processes, reason_of
 from stages.errors import DatasetError, WeightsError
 from stages.io.clips import ClipFrame, cut_clip, read_clip
@@ -33,7 +34,6 @@ from stages.progress import progress
 from stages.runtime import make_deterministic, pick_device
 from stages.sections import CropParams, available_cores
 
-EXTENSIONS = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 WEIGHTS = {"detector": "detector.safetensors", "cropper": "s2cnet.safetensors", "quality": "quality.safetensors"}
 ROWS_ON_SCREEN = 60
 

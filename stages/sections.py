@@ -40,31 +40,52 @@ class DemoParams(Section):
     scale: float = Field(gt=0, le=8, description="size of all frames, in units of about 96 px")
 
 
+# The scores that a row of VQualA 2025's labels holds.
+VQUALA_TARGETS = ("Overall_MOS", "Traditional_MOS", "Alignment_MOS", "Aesthetic_MOS", "Temporal_MOS")
+
+
 class DatasetParams(Section):
     """Which videos, and how their labels are written (read by prepare)."""
 
-    format: Literal["t2vqa_db", "table"] = Field(description="format of the labels")
+    format: Literal["t2vqa_db", "kvq", "vquala", "table", "folder"] = Field(
+        description="format of the labels; folder: videos without scores, which can be scored and nothing else"
+    )
     root: str = Field(min_length=1, description="folder of the data set; DVC tracks it")
-    labels: str = Field(min_length=1, description="label file, relative to dataset.root")
+    labels: str = Field(
+        min_length=1,
+        description="label file, relative to dataset.root, or a folder of lists train.*, val.*, test.*; "
+        "the format folder ignores it",
+    )
     videos: str = Field(description="folder that the labels' file names start from, relative to dataset.root")
+    target: str = Field(
+        min_length=1, description="column that is the MOS, for table and vquala; the other formats have one: mos"
+    )
+    pairs: str = Field(
+        description="workbook of rated pairs (.xlsx, as KVQ's), relative to dataset.root; empty: there are none"
+    )
     mos_min: float = Field(description="lowest possible MOS on the data set's own scale")
     mos_max: float = Field(description="highest possible MOS on the data set's own scale")
     generator_pattern: str = Field(
         description="regular expression with a group `generator`, searched in file names; empty: no generators"
     )
+    group_pattern: str = Field(
+        description="regular expression with a group `group`, searched in file names: what split.by group keeps "
+        "together; empty, or without a match: the prompt, else the video alone"
+    )
     max_missing_fraction: float = Field(
         ge=0, le=1, description="share of the frames that a header promises that may be missing"
     )
 
-    @field_validator("generator_pattern")
+    @field_validator("generator_pattern", "group_pattern")
     @classmethod
-    def _names_generators(cls, pattern: str) -> str:
+    def _names_its_group(cls, pattern: str, info: ValidationInfo) -> str:
+        name = str(info.field_name).removesuffix("_pattern")
         try:
             groups = re.compile(pattern).groupindex
         except re.error as error:
             raise ValueError(f"not a regular expression ({error})") from None
-        if pattern and "generator" not in groups:
-            raise ValueError("the group (?P<generator>...) is missing")
+        if pattern and name not in groups:
+            raise ValueError(f"the group (?P<{name}>...) is missing")
         return pattern
 
     @model_validator(mode="after")
@@ -73,21 +94,42 @@ class DatasetParams(Section):
             raise ValueError(f"mos_min = {self.mos_min:g} must be below mos_max = {self.mos_max:g}")
         return self
 
+    @model_validator(mode="after")
+    def _has_the_target(self) -> "DatasetParams":
+        allowed = {"table": None, "vquala": VQUALA_TARGETS}.get(self.format, ("mos",))
+        if allowed is not None and self.target not in allowed:
+            raise ValueError(f"target = {self.target!r} with format = {self.format}; allowed: {', '.join(allowed)}")
+        return self
+
 
 class SplitParams(Section):
     """Which videos train, select and test the model."""
 
-    by: Literal["group", "video", "dataset"] = Field(
-        description="what stays in one part: group (prompt), video, or dataset (its own lists)"
+    by: Literal["group", "video", "dataset", "generator"] = Field(
+        description="what stays in one part: group (prompt), video, dataset (its own lists), or generator: all videos "
+        "of split.held_out are the test part, the rest is dealt by group"
     )
+    held_out: str = Field(description="the generator that split.by generator tests on; the others ignore it")
     seed: int = Field(ge=0, description="seed of the split")
-    val_fraction: float = Field(gt=0, lt=1, description="share of the videos that selects the epoch")
-    test_fraction: float = Field(gt=0, lt=1, description="share of the videos that is touched once, at the end")
+    val_fraction: float = Field(
+        gt=0, lt=1, description="share of the videos that selects the epoch; of those not in a fixed test part"
+    )
+    test_fraction: float = Field(
+        gt=0,
+        lt=1,
+        description="share of the videos that is touched once, at the end; dataset and generator fix the test part",
+    )
 
     @model_validator(mode="after")
     def _leaves_training(self) -> "SplitParams":
         if self.val_fraction + self.test_fraction >= 1:
             raise ValueError("val_fraction + test_fraction must be below 1, so that videos are left to train on")
+        return self
+
+    @model_validator(mode="after")
+    def _names_a_generator(self) -> "SplitParams":
+        if self.by == "generator" and not self.held_out:
+            raise ValueError("held_out is empty; with by = generator it names the generator to test on")
         return self
 
 

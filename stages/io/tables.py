@@ -45,6 +45,9 @@ MANIFEST = pa.schema(
         ("reason", pa.string()),
     ]
 )
+PAIRS = pa.schema(
+    [("kind", pa.string()), ("first", pa.string()), ("second", pa.string()), ("first_is_better", pa.bool_())]
+)
 FRAMES = pa.schema(
     [
         ("video_id", pa.string()),

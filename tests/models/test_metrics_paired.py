@@ -1,0 +1,120 @@
+"""The paired bootstrap: two runs on the same videos, against a loop over the same draws and known distributions."""
+
+import math
+
+import numpy as np
+import pytest
+
+from models.errors import NonFiniteError, ShapeError
+from models.metrics import (
+    MetricOptionError,
+    UndefinedMetricError,
+    bootstrap_interval,
+    krocc,
+    paired_bootstrap,
+    plcc,
+    rmse,
+    srocc,
+)
+
+
+def runs(n: int = 150, *, seed: int = 0, noise_a: float = 10.0, noise_b: float = 10.0) -> tuple[np.ndarray, ...]:
+    """MOS and two runs with independent errors."""
+    generator = np.random.default_rng(seed)
+    mos = generator.uniform(0.0, 100.0, n)
+    return mos, mos + generator.normal(0.0, noise_a, n), mos + generator.normal(0.0, noise_b, n)
+
+
+@pytest.mark.parametrize("metric", [srocc, plcc, krocc, rmse])
+def test_it_equals_a_loop_over_the_same_draws(metric: type) -> None:
+    mos, a, b = (values.round(-1) for values in runs(40, noise_b=20.0))  # with ties
+    found = paired_bootstrap(mos, a, b, metric=metric, n_resamples=60, seed=7, confidence=0.9)
+    drawn = np.random.default_rng(7).integers(0, 40, size=(60, 40))
+    differences = [metric(a[row], mos[row]) - metric(b[row], mos[row]) for row in drawn]
+    assert found.difference == metric(a, mos) - metric(b, mos)
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(differences, [5.0, 95.0])), abs=1e-12)
+    below, above = sum(value <= 0 for value in differences), sum(value >= 0 for value in differences)
+    assert found.p_value == min(1.0, 2 * (min(below, above) + 1) / 61)
+    assert found.n_resamples == 60
+
+
+def test_equal_runs_do_not_differ() -> None:
+    mos, a, _ = runs(30)
+    found = paired_bootstrap(mos, a, a, metric=srocc, n_resamples=100, seed=0)
+    # Every difference is 0, on both sides of the count: 2 (100 + 1) / 101, at most 1.
+    assert (found.difference, found.low, found.high, found.p_value) == (0.0, 0.0, 0.0, 1.0)
+    # A rank correlation sees no difference in scores of one order either.
+    assert paired_bootstrap(mos, a, np.exp(a / 20), metric=srocc, n_resamples=100, seed=0).p_value == 1.0
+
+
+def test_swapped_runs_change_the_sign_alone() -> None:
+    mos, a, b = runs(60, noise_b=14.0)
+    one = paired_bootstrap(mos, a, b, metric=plcc, n_resamples=200, seed=3)
+    other = paired_bootstrap(mos, b, a, metric=plcc, n_resamples=200, seed=3)
+    assert other.difference == -one.difference
+    assert (other.low, other.high) == pytest.approx((-one.high, -one.low), abs=1e-12)
+    assert other.p_value == one.p_value
+
+
+def test_a_clear_difference_has_the_smallest_p() -> None:
+    mos, a, b = runs(noise_a=5.0, noise_b=40.0)
+    found = paired_bootstrap(mos, a, b, metric=srocc, n_resamples=500, seed=0)
+    assert found.low > 0.1
+    # No resample has b ahead: 2 (0 + 1) / 501.
+    assert found.p_value == pytest.approx(2 / 501)
+
+
+def test_pairing_finds_what_two_intervals_cannot() -> None:
+    """Run b is run a with a little more noise: their errors are nearly the same."""
+    mos, a, _ = runs(200, noise_a=15.0)
+    b = a + np.random.default_rng(9).normal(0.0, 8.0, 200)
+    found = paired_bootstrap(mos, a, b, metric=srocc, n_resamples=500, seed=0)
+    assert found.low > 0
+    assert found.p_value < 0.05
+    alone = [bootstrap_interval(srocc, run, mos, samples=500, confidence=0.95, seed=0) for run in (a, b)]
+    assert alone[0][0] < alone[1][1], "the two single intervals overlap"
+
+
+def test_two_runs_of_one_quality_are_rarely_told_apart() -> None:
+    """Under the hypothesis of no difference p below 0.1 has a probability of 0.1: 6 of 60 expected, deviation 2.3."""
+    small = [
+        paired_bootstrap(*runs(80, seed=seed), metric=plcc, n_resamples=100, seed=seed).p_value < 0.1
+        for seed in range(60)
+    ]
+    assert sum(small) <= 13  # three deviations above what is expected
+
+
+def test_the_seed_decides() -> None:
+    mos, a, b = runs(50)
+    one = paired_bootstrap(mos, a, b, metric=srocc, n_resamples=50, seed=1)
+    assert paired_bootstrap(mos, a, b, metric=srocc, n_resamples=50, seed=1) == one
+    assert paired_bootstrap(mos, a, b, metric=srocc, n_resamples=50, seed=2) != one
+
+
+def test_draws_without_a_metric_are_left_out_but_not_most() -> None:
+    # Three videos: a draw that repeats one has no correlation; on the others two straight lines differ by 0.
+    mos = [1.0, 2.0, 3.0]
+    found = paired_bootstrap(mos, mos, [2.0, 4.0, 6.0], metric=plcc, n_resamples=200, seed=0)
+    drawn = np.random.default_rng(0).integers(0, 3, size=(200, 3))
+    assert found.n_resamples == sum(len(set(row)) > 1 for row in drawn) < 200
+    assert found.difference == pytest.approx(0.0, abs=1e-12)
+    single = np.zeros(20)
+    single[0] = 1.0
+    with pytest.raises(UndefinedMetricError, match="of 1000 resamples of 20 videos"):
+        paired_bootstrap(np.roll(single, 1), single, single, metric=plcc, n_resamples=1000, seed=0)
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    mos, a, b = runs(5)
+    with pytest.raises(ShapeError, match=r"predicted_b has shape \(4,\) and mos \(5,\)"):
+        paired_bootstrap(mos, a, b[:4], metric=srocc, n_resamples=10, seed=0)
+    with pytest.raises(NonFiniteError, match=r"predicted_a\[0\]"):
+        paired_bootstrap(mos, [math.nan, *a[1:]], b, metric=srocc, n_resamples=10, seed=0)
+    with pytest.raises(UndefinedMetricError, match=r"constant over all 5 videos: predicted_b \(3\)"):
+        paired_bootstrap(mos, a, [3.0] * 5, metric=srocc, n_resamples=10, seed=0)
+    with pytest.raises(UndefinedMetricError, match="2 videos"):
+        paired_bootstrap(mos[:2], a[:2], b[:2], metric=srocc, n_resamples=10, seed=0)
+    with pytest.raises(MetricOptionError, match="n_resamples is 0"):
+        paired_bootstrap(mos, a, b, metric=srocc, n_resamples=0, seed=0)
+    with pytest.raises(MetricOptionError, match="confidence is 1"):
+        paired_bootstrap(mos, a, b, metric=srocc, n_resamples=10, seed=0, confidence=1)
