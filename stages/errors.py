@@ -34,3 +34,11 @@ class EngineError(AigcVqaError):
 
 class EvaluationError(AigcVqaError):
     """Predictions that no metric can be computed from."""
+
+
+class RevisionError(AigcVqaError):
+    """A Git revision, or a file of it, that is not there."""
+
+
+class GateError(AigcVqaError):
+    """The gate cannot compare: a wrong option, or a baseline without metrics."""
