@@ -1,6 +1,6 @@
 # One command a chore; `make` lists them. CI calls the same ones (.ci/run).
 .DEFAULT_GOAL := help
-.PHONY: help install demo protocol test bench lint format deps clean-cache
+.PHONY: help install demo ablation protocol test bench lint format deps clean-cache
 
 VENV := .venv
 BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -26,6 +26,9 @@ $(STAMP): requirements.txt pyproject.toml
 demo: $(STAMP) ## run the whole pipeline on the embedded demo and show its metrics
 	dvc repro
 	@aigc-vqa metrics
+
+ablation: $(STAMP) ## the paper's components switched one by one: SEEDS="1 2 3 4 5" JOBS=1
+	aigc-vqa ablation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS))
 
 protocol: $(STAMP) ## repeat the experiment over splits: PRESET=kvq SPLITS=10 BY="group video"
 	aigc-vqa protocol $(if $(PRESET),--preset $(PRESET)) $(if $(SPLITS),--splits $(SPLITS)) $(if $(BY),--by $(BY))

@@ -1,8 +1,8 @@
 """The crop stage as a whole, from Parquet frames to Parquet tables, against the network on frames that lie ready.
 
-Frames of 256x256 pixels in PNG, 90 candidates and 5 objects each, S²CNet at the release's widths, batches of 8. The stage
-reads, decodes, resizes, scores and writes; the bare network scores tensors. Both use the same threads, in turn; an empty
-item cache every time. Memory is the peak of a process of its own, on one and on four times as many frames.
+Frames of 256x256 pixels in PNG, 90 candidates and 5 objects each, S²CNet at the release's widths, batches of 8. The
+stage reads, decodes, resizes, scores and writes; the bare network scores tensors. Both use the same threads, in turn;
+the item cache is empty every time. Memory is the peak of a process of its own, on one and on four times as many frames.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from stages.io.tables import FRAMES, PROPOSALS, write_shards
 from stages.params import load_params
 from stages.sections import Params
 
-VIDEOS, FRAMES_A_VIDEO = 24, 8
+VIDEOS, FRAMES_A_VIDEO = 16, 8
 KIB, MIB = 2**10, 2**20
 
 
@@ -38,8 +38,14 @@ def write_inputs(folder: Path, videos: int) -> None:
     """Frames, proposals and weights of a data set whose pictures compress as video frames do."""
     random = np.random.default_rng(0)
     network = build_s2cnet(GAICV2)
-    scale = {"short_side_px": RELEASE_SHORT_SIDE_PX, "mos_mean": RELEASE_MOS_MEAN, "mos_std": RELEASE_MOS_STD}
-    save_cropper(folder / "s2cnet.safetensors", network, config={}, **scale)
+    save_cropper(
+        folder / "s2cnet.safetensors",
+        network,
+        short_side_px=RELEASE_SHORT_SIDE_PX,
+        mos_mean=RELEASE_MOS_MEAN,
+        mos_std=RELEASE_MOS_STD,
+        config={},
+    )
     names = {f"{number:04d}": str(number) for number in range(videos)}
 
     def frame_rows(_key: str, video_id: str) -> pa.Table:

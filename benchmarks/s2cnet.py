@@ -1,12 +1,13 @@
-"""S²CNet at the release's widths: 256x256 frames, 90 candidates and 5 objects each, in batches of 8, float32, all cores.
+"""S²CNet at the release's widths: frames of 256x256 with 90 candidates and 5 objects, batches of 8, float32, all cores.
 
 A frame is held against its bare parts, timed in the same rounds: the backbone's features alone (channels last, as
 torchvision builds it) and the matrix products of graph and head alone, replayed on random numbers with the shapes that
 the network asks for; and against the release's way, a loop of one image at a time that embeds the objects anew for
 every candidate (suyukun666/S2CNet at 6c92712), rebuilt from the same layers.
 
-bfloat16 is held against float32 on the demo's trained cropper and its frames (`make demo` first): Spearman's correlation
-of a frame's candidate scores, mean and least over the frames, and the share of frames that select the same crop.
+bfloat16 is held against float32 on the demo's trained cropper and its frames (`make demo` first): Spearman's
+correlation of a frame's candidate scores, mean and least over the frames, and the share of frames that select the same
+crop.
 """
 
 import functools
@@ -44,7 +45,7 @@ class Products(TorchDispatchMode):
         super().__init__()
         self.shapes: list[tuple[torch.Size, torch.Size]] = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func in PRODUCTS:
             left, right = args[-2:]
             self.shapes.append((left.shape, right.shape))
@@ -74,7 +75,7 @@ def graph_and_head_products(network: S2CNet, *batch: object) -> list[tuple[torch
         return run
 
     for part in (network.graph, network.head):
-        part.forward = recorded(part.forward)  # type: ignore[method-assign]
+        part.forward = recorded(part.forward)
     network(*batch)
     for part in (network.graph, network.head):
         del part.forward

@@ -32,9 +32,17 @@ class EngineError(AigcVqaError):
     """Too many videos failed, or none is left, for a stage to go on."""
 
 
-class ProtocolError(AigcVqaError):
-    """Experiments that cannot be planned or started."""
+class ExperimentError(AigcVqaError):
+    """A series of experiments that cannot be planned or run."""
 
 
 class EvaluationError(AigcVqaError):
     """Predictions that no metric can be computed from."""
+
+
+class RevisionError(AigcVqaError):
+    """A Git revision, or a file of it, that is not there."""
+
+
+class GateError(AigcVqaError):
+    """The gate cannot compare: a wrong option, or a baseline without metrics."""

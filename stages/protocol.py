@@ -6,10 +6,7 @@ stand in the report.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +16,8 @@ from tabulate import tabulate
 
 from stages.datasets.adapters import read_entries
 from stages.datasets.labels import Entry
-from stages.errors import ProtocolError
+from stages.errors import ExperimentError
+from stages.io.experiments import check_repository, metrics_of, run_now
 from stages.io.files import write_json, write_text
 from stages.params import change_arguments, load_params, merge, read_preset
 from stages.sections import Params
@@ -53,14 +51,14 @@ def plan(params: Params, entries: Sequence[Entry], *, name: str, kinds: Sequence
     """The runs of every kind: `splits` seeds from `split.seed` on, or one for each generator that is left out.
 
     The data set's own lists give one run where they have a val part, else `splits` draws of it from train.
-    Raises ProtocolError when there are no lists, or fewer than two generators.
+    Raises ExperimentError when there are no lists, or fewer than two generators.
     """
     runs = []
     for kind in kinds:
         if kind == "generator":
             generators = sorted({entry.generator for entry in entries if entry.generator})
             if len(generators) < 2:
-                raise ProtocolError(
+                raise ExperimentError(
                     f"the labels name {len(generators)} generators, and leaving one out needs 2: labels need a "
                     "column for it, or dataset.generator_pattern has to find it in file names"
                 )
@@ -68,7 +66,9 @@ def plan(params: Params, entries: Sequence[Entry], *, name: str, kinds: Sequence
         else:
             parts = {entry.part for entry in entries}
             if kind == "dataset" and None in parts:
-                raise ProtocolError("--by dataset: the labels have no parts for all videos (a column split, or lists)")
+                raise ExperimentError(
+                    "--by dataset: the labels have no parts for all videos (a column split, or lists)"
+                )
             count = 1 if kind == "dataset" and "val" in parts else splits
             labels = [(f"seed {seed}", {"seed": seed}) for seed in range(params.split.seed, params.split.seed + count)]
         for number, (label, changes) in enumerate(labels):
@@ -81,38 +81,10 @@ def execute(run: Run, preset: Mapping[str, Any], *, metrics: str) -> dict[str, A
 
     An experiment of that name from before is replaced; what DVC has in its run cache is not computed again.
     """
-    reference = _reference(run.name)
-    if _git("rev-parse", "--verify", "--quiet", reference).returncode == 0:
-        _dvc("exp", "remove", run.name)
-    changes = change_arguments(merge(preset, run.changes))
-    status = _dvc("exp", "run", "--temp", "--name", run.name, *changes)
-    if status:
+    if status := run_now(run.name, change_arguments(merge(preset, run.changes))):
         return {"failed": f"dvc exp run ended with status {status}"}
-    shown = _git("show", f"{reference}:./{metrics}")
-    if shown.returncode:
-        return {"failed": f"the experiment has no {metrics}"}
-    return json.loads(shown.stdout)
-
-
-def _dvc(*arguments: str) -> int:
-    # DVC tells what it does on stdout and stderr, which the user should see while hours pass.
-    return subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode
-
-
-def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-
-
-def _reference(experiment: str) -> str:
-    """Where DVC keeps an experiment of the present commit."""
-    try:
-        head = _git("rev-parse", "HEAD")
-    except FileNotFoundError:
-        raise ProtocolError("experiments need git, and there is no command git") from None
-    if head.returncode:
-        raise ProtocolError("experiments need a Git repository with a commit: `git init`, `git add`, `git commit`")
-    commit = head.stdout.strip()
-    return f"refs/exps/{commit[:2]}/{commit[2:]}/{experiment}"
+    found = metrics_of(run.name, metrics)
+    return {"failed": f"the experiment has no {metrics}"} if found is None else found
 
 
 def summarise(values: Sequence[float]) -> dict[str, float | int | None]:
@@ -171,13 +143,13 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 def protocol(preset: str | None, by: list[str], splits: int, results: Path) -> int:
     """Run, and write RESULTS/protocol-NAME.json and .md anew after every run; returns 1 when a run failed.
 
-    Raises ProtocolError, ParamsError or DatasetError before any work when the runs cannot be planned.
+    Raises ExperimentError, ParamsError or DatasetError before any work when the runs cannot be planned.
     """
     if splits < 1:
-        raise ProtocolError(f"--splits is {splits}; needed: at least 1")
+        raise ExperimentError(f"--splits is {splits}; needed: at least 1")
     name = preset or "params"
     params, changes = read_preset(preset) if preset else (load_params(), {})
-    _reference(name)
+    check_repository()
     entries = read_entries(params.dataset, Path(params.dataset.root))
     runs = plan(params, entries, name=name, kinds=list(dict.fromkeys(by)), splits=splits)
     title = f"Protocol of {f'the preset {preset}' if preset else 'params.yaml'}"

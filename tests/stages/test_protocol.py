@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from stages import protocol
 from stages.datasets.adapters import read_entries
-from stages.errors import DatasetError, ParamsError, ProtocolError
+from stages.errors import DatasetError, ExperimentError, ParamsError
 from stages.params import load_params
-from tests.toy import environment
+from tests.toy import environment, make_one_stage
 
 # Stands in for the pipeline: it reads its split from params.yaml and writes metrics that tell which one it was.
 EVALUATE = """
@@ -28,12 +27,6 @@ if split["by"] == "generator":
 pathlib.Path("results").mkdir(exist_ok=True)
 pathlib.Path("results/metrics.json").write_text(json.dumps(metrics))
 """
-STAGE = {
-    "cmd": "python evaluate.py",
-    "params": ["split"],
-    "deps": ["evaluate.py"],
-    "metrics": [{"results/metrics.json": {"cache": False}}],
-}
 
 
 @pytest.fixture
@@ -46,23 +39,7 @@ def project(workplace: Path, write_params: Callable[..., None], monkeypatch: pyt
     generators = {"a": "a", "b": "\"b, 'c'\""}
     lines = [f"{name}_{prompt}.mp4,5,p{prompt},{own}" for name, own in generators.items() for prompt in "01"]
     (workplace / "raw/labels.csv").write_text("\n".join(["path,mos,prompt,generator", *lines]) + "\n")
-    (workplace / "evaluate.py").write_text(EVALUATE)
-    (workplace / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"evaluate": STAGE}}))
-    (workplace / ".gitignore").write_text(".site-cache/\n")
-    (workplace / ".dvc").mkdir()
-    site = workplace / ".site-cache"
-    config = f"[core]\n    analytics = false\n    check_update = false\n    site_cache_dir = {site}\n"
-    (workplace / ".dvc/config").write_text(config)
-    (workplace / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
-    for command in (
-        "init -q -b main",
-        "config user.name t",
-        "config user.email t@example.org",
-        "add .",
-        "commit -qm x",
-    ):
-        subprocess.run(["git", *command.split()], check=True)
-    return workplace
+    return make_one_stage(workplace, EVALUATE, params=("split",))
 
 
 def call(*arguments: str) -> int:
@@ -127,11 +104,11 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(project: Path, write_par
 
 
 def test_what_cannot_be_planned_stops_before_any_run(project: Path) -> None:
-    with pytest.raises(ProtocolError, match="--splits is 0; needed: at least 1"):
+    with pytest.raises(ExperimentError, match="--splits is 0; needed: at least 1"):
         call("--splits", "0")
     with pytest.raises(ParamsError, match="no preset 'kvq'"):
         call("--preset", "kvq")
-    with pytest.raises(ProtocolError, match="the labels have no parts for all videos"):
+    with pytest.raises(ExperimentError, match="the labels have no parts for all videos"):
         call("--by", "dataset")
     (project / "raw/labels.csv").write_text("path,mos\na_1.mp4,5\nb_1.mp4,500\n")
     with pytest.raises(DatasetError, match=r"labels.csv line 3: the MOS 500"):
@@ -142,7 +119,7 @@ def test_what_cannot_be_planned_stops_before_any_run(project: Path) -> None:
 
 def test_experiments_need_git(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory) -> None:
     (project / ".git").rename(tmp_path_factory.mktemp("away") / ".git")
-    with pytest.raises(ProtocolError, match="experiments need a Git repository with a commit"):
+    with pytest.raises(ExperimentError, match="experiments need a Git repository with a commit"):
         call()
 
 
@@ -161,7 +138,7 @@ def test_own_lists_with_val_are_one_run_and_without_it_several(project: Path, wr
 
 def test_one_generator_cannot_be_left_out(project: Path) -> None:
     (project / "raw/labels.csv").write_text("path,mos,generator\na_1.mp4,5,a\n")
-    with pytest.raises(ProtocolError, match="the labels name 1 generators, and leaving one out needs 2"):
+    with pytest.raises(ExperimentError, match="the labels name 1 generators, and leaving one out needs 2"):
         call("--by", "generator")
 
 

@@ -1,0 +1,271 @@
+"""`aigc-vqa gate`: may this run be merged? Its metrics against those of a Git revision or of a file.
+
+Exit status 0: nothing got worse; 1: something did, or the two runs cannot be compared fairly (other test videos,
+missing or broken metrics, failed videos); 2: the gate was called wrongly. The table is Markdown, for a terminal and for
+a comment on a pull request.
+"""
+
+import argparse
+import io
+import json
+import math
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tabulate import tabulate
+
+from models.errors import AigcVqaError
+from models.metrics import srocc
+from stages.errors import GateError, RevisionError
+from stages.io.files import write_text
+from stages.io.revisions import describe_revision, read_at
+from stages.params import load_params
+from stages.verdicts import Direction, Verdict, changed_videos, intervals_of_change, judge, rules_with
+
+LABELS = {
+    "srocc": "SROCC",
+    "plcc": "PLCC",
+    "krocc": "KROCC",
+    "mean": "mean of the three",
+    "plcc_logistic": "PLCC, logistic fit",
+    "rmse": "RMSE",
+    "srocc_ci_low": "SROCC, interval low",
+    "srocc_ci_high": "SROCC, interval high",
+    "n_expected": "test videos",
+    "n_scored": "scored videos",
+    "n_failed": "failed videos",
+}
+COLUMNS = ["video_id", "part", "mos", "score", "status"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One side of the comparison. test: rows of the predictions; mos: video id -> MOS, None: unknown test set."""
+
+    name: str
+    metrics: dict[str, object]
+    test: pd.DataFrame | None
+    mos: dict[str, float | None] | None
+
+
+def add_arguments(commands: Any) -> None:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "gate", help="compare the metrics with a Git revision's; exit status 1 when they got worse", description=__doc__
+    )
+    parser.add_argument("--baseline", required=True, metavar="REV|FILE", help="Git revision, or a metrics JSON")
+    for option, value, text in (
+        ("--tolerance", "VALUE", "change for the worse that passes; n_failed=N allows N failed videos"),
+        ("--floor", "VALUE", "worst value that passes, whatever the baseline says"),
+        ("--better", "higher|lower", "direction of a metric that the gate does not know"),
+    ):
+        parser.add_argument(option, action="append", default=[], metavar=f"KEY={value}", help=text)
+    results = Path("results")
+    parser.add_argument("--metrics", type=Path, default=results / "metrics.json", help="JSON of this run")
+    parser.add_argument("--predictions", type=Path, default=results / "predictions.parquet", help="table of this run")
+    parser.add_argument("--split", type=Path, default=Path("data") / "split.csv", help="parts of this run's videos")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the Markdown here too")
+    parser.set_defaults(call=gate)
+
+
+def gate(
+    baseline: str,
+    tolerance: Sequence[str],
+    floor: Sequence[str],
+    better: Sequence[str],
+    metrics: Path,
+    predictions: Path,
+    split: Path,
+    out: Path | None,
+) -> int:
+    """Print the table; 0, 1 or 2 as the module says. Raises GateError when this run has no metrics at all."""
+    notes: list[str] = []
+    try:
+        rules = rules_with(_numbers("--tolerance", tolerance), _numbers("--floor", floor), _directions(better))
+        old = read_baseline(baseline, metrics=metrics, predictions=predictions, split=split, notes=notes)
+    except (GateError, RevisionError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    now, problems = read_this_run(metrics=metrics, predictions=predictions, split=split, notes=notes)
+    problems += _test_set_problems(now, old, notes)
+    fair = not problems and now.test is not None and old.test is not None
+    params = load_params().evaluate
+    intervals = intervals_of_change(*((now.test, old.test) if fair else (None, None)), params)
+    verdicts = judge(now.metrics, old.metrics, rules, intervals)
+    text = markdown(verdicts, old.name, confidence=params.confidence, problems=problems, notes=notes)
+    print(text)
+    if out is not None:
+        write_text(out, f"{text}\n")
+    return 1 if problems or not all(verdict.passes for verdict in verdicts) else 0
+
+
+def read_baseline(name: str, *, metrics: Path, predictions: Path, split: Path, notes: list[str]) -> Run:
+    """The other side: a JSON file (with the predictions beside it), else a Git revision. Appends to `notes` what it
+    lacks; raises GateError or RevisionError when it has no metrics."""
+    if Path(name).is_file():
+        values = _metrics(Path(name).read_bytes(), name)
+        beside = Path(name).with_name(predictions.name)
+        test = _test_rows(beside.read_bytes()) if beside.is_file() else None
+        if test is None:
+            notes.append(f"The baseline has no readable {predictions.name} beside it: judged by the metrics alone.")
+        run, parts = Run(name, values, test, None), None
+    else:
+        values = _metrics(read_at(metrics, name), f"{metrics} of {name}")
+        try:
+            test = _test_rows(read_at(predictions, name))
+            if test is None:
+                notes.append(
+                    f"The baseline's {predictions} is not a table of predictions: judged by the metrics alone."
+                )
+        except RevisionError as error:
+            test = None
+            notes.append(f"No predictions of the baseline ({error}): judged by the metrics alone.")
+        try:
+            parts = read_at(split, name)
+        except RevisionError:
+            parts = None
+        run = Run(describe_revision(name), values, test, None)
+    if test is not None and not _belong_together(run):
+        notes.append("The baseline's predictions do not give its metrics: judged by the metrics alone.")
+        run = replace(run, test=None)
+    return replace(run, mos=_test_set(run.test, parts))
+
+
+def read_this_run(*, metrics: Path, predictions: Path, split: Path, notes: list[str]) -> tuple[Run, list[str]]:
+    """This run, and what is wrong with it; raises GateError when there are no metrics to judge."""
+    if not metrics.is_file():
+        raise GateError(f"{metrics}: no metrics to judge; `dvc repro` writes them")
+    test = _test_rows(predictions.read_bytes()) if predictions.is_file() else None
+    if test is None:
+        notes.append(f"This run has no readable {predictions}: judged by the metrics alone.")
+    run = Run("this run", _metrics(metrics.read_bytes(), str(metrics)), test, None)
+    problems = []
+    if test is not None and not _belong_together(run):
+        problems.append(f"{predictions} does not give the SROCC of {metrics}: `dvc repro` makes them agree")
+    return replace(run, mos=_test_set(test, split.read_bytes() if split.is_file() else None)), problems
+
+
+def _metrics(data: bytes, source: str) -> dict[str, object]:
+    try:
+        values = json.loads(data)
+    except ValueError as error:
+        raise GateError(f"{source}: not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise GateError(f"{source}: a JSON object of metrics is needed, not {type(values).__name__}")
+    return values
+
+
+def _test_rows(data: bytes) -> pd.DataFrame | None:
+    """The test part of a table of predictions, whatever columns later versions added; None for other bytes."""
+    try:
+        rows = pq.read_table(io.BytesIO(data), columns=COLUMNS).to_pandas()
+    except (pa.ArrowException, OSError):
+        return None
+    return rows[rows["part"] == "test"] if set(COLUMNS) <= set(rows.columns) else None
+
+
+def _belong_together(run: Run) -> bool:
+    if run.test is None or "srocc" not in run.metrics:
+        return True
+    scored = run.test[run.test["status"] == "ok"]
+    try:
+        found = srocc(scored["score"], scored["mos"])
+    except AigcVqaError:
+        return False
+    value = run.metrics["srocc"]
+    # Metrics that are no numbers are the verdicts' business.
+    return not isinstance(value, float) or math.isnan(value) or abs(found - value) < 1e-6
+
+
+def _test_set(test: pd.DataFrame | None, split: bytes | None) -> dict[str, float | None] | None:
+    """Test videos with their MOS from the predictions, without it from split.csv; None when neither is there."""
+    if test is not None:
+        return dict(zip(test["video_id"], test["mos"].astype(float), strict=True))
+    if split is None:
+        return None
+    parts = pd.read_csv(io.BytesIO(split), dtype=str, keep_default_na=False)
+    return dict.fromkeys(parts.loc[parts["part"] == "test", "video_id"])
+
+
+def _test_set_problems(now: Run, old: Run, notes: list[str]) -> list[str]:
+    if now.mos is None or old.mos is None:
+        notes.append("The test videos of one side are not known: only their number was compared.")
+        return []
+    return [f"The runs were tested on different videos: {text}" for text in changed_videos(now.mos, old.mos)]
+
+
+def markdown(
+    verdicts: Sequence[Verdict], baseline: str, *, confidence: float, problems: Sequence[str], notes: Sequence[str]
+) -> str:
+    """The headline, what is wrong, the table, and what could not be done."""
+    failed = [LABELS.get(verdict.key, verdict.key) for verdict in verdicts if not verdict.passes]
+    good = not problems and not failed
+    reasons = [*problems, *([f"Failed: {', '.join(failed)}"] if failed else [])]
+    rows = [
+        {
+            "metric": _cell(LABELS.get(one.key, one.key)),
+            "baseline": _value(one.key, one.baseline),
+            "this run": _value(one.key, one.now),
+            "change": _value(one.key, one.change, sign=True),
+            f"{confidence:.0%} interval of the change": f"{one.interval[0]:+.4f} to {one.interval[1]:+.4f}"
+            if one.interval
+            else "",
+            "allowed": one.allowed,
+            "verdict": _cell(one.text) if one.passes else f"**{_cell(one.text)}**",
+        }
+        for one in verdicts
+    ]
+    align = ("left", "right", "right", "right", "right", "left", "left")
+    table = tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=align)
+    head = f"### Quality gate: {'passed' if good else 'FAILED'}, against {_cell(baseline)}"
+    blocks = [head, "\n".join(f"- {_cell(reason)}" for reason in reasons), table, *map(_cell, notes)]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _cell(text: str) -> str:
+    """Text for a Markdown cell: names of files and keys may hold its signs, or HTML."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+
+
+def _value(key: str, value: float | None, *, sign: bool = False) -> str:
+    if value is None:
+        return ""
+    form = ".0f" if key.startswith("n_") and math.isfinite(value) else ".4f"
+    return f"{value:{'+' if sign else ''}{form}}"
+
+
+def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise GateError(f"{option} {text}: KEY=VALUE is needed")
+        pairs[key] = value
+    return pairs
+
+
+def _numbers(option: str, texts: Sequence[str]) -> dict[str, float]:
+    numbers = {}
+    for key, text in _pairs(option, texts).items():
+        try:
+            numbers[key] = float(text)
+        except ValueError:
+            numbers[key] = math.nan
+        if not math.isfinite(numbers[key]):
+            raise GateError(f"{option} {key}={text}: a finite number is needed")
+    return numbers
+
+
+def _directions(texts: Sequence[str]) -> dict[str, Direction]:
+    directions: dict[str, Direction] = {}
+    for key, text in _pairs("--better", texts).items():
+        if text not in ("higher", "lower"):
+            raise GateError(f"--better {key}={text}: allowed: higher, lower")
+        directions[key] = "higher" if text == "higher" else "lower"
+    return directions
