@@ -114,14 +114,14 @@ def markdown(report: dict[str, Any]) -> str:
     for kind, metrics in report["summary"].items():
         rows = [row for row in report["runs"] if row["by"] == kind]
         done = sum("failed" not in row for row in rows)
-        head = ["split", "test videos", "failed", *metrics]
+        head = ["split", "test videos", "failed videos", *metrics]
         counts = [[row["label"], row.get("n_scored", ""), row.get("n_failed", "")] for row in rows]
         cells = [[*count, *(_number(row, key) for key in metrics)] for count, row in zip(counts, rows, strict=True)]
         lines += [f"## Split by {kind}: {done} of {len(rows)} runs", "", _table(head, cells), ""]
         lines += [f"- {row['label']}: {row['failed']}" for row in rows if "failed" in row]
         columns = ("mean", "deviation", "median", "low", "high")
         cells = [[name, *(_number(values, key) for key in columns)] for name, values in metrics.items()]
-        lines += [_table(["metric", *columns], cells), ""]
+        lines += [_table(["metric", *columns], cells), ""] if cells else [""]
     first, *others = report["summary"]
     if others:
         means = {kind: {name: one["mean"] for name, one in found.items()} for kind, found in report["summary"].items()}
@@ -141,7 +141,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def protocol(preset: str | None, by: list[str], splits: int, results: Path) -> int:
-    """Run, and write RESULTS/protocol-NAME.json and .md anew after every run; returns 1 when a run failed.
+    """Run, and write RESULTS/protocol-NAME-KINDS.json and .md anew after every run; returns 1 when a run failed.
 
     Raises ExperimentError, ParamsError or DatasetError before any work when the runs cannot be planned.
     """
@@ -151,7 +151,9 @@ def protocol(preset: str | None, by: list[str], splits: int, results: Path) -> i
     params, changes = read_preset(preset) if preset else (load_params(), {})
     check_repository()
     entries = read_entries(params.dataset, Path(params.dataset.root))
-    runs = plan(params, entries, name=name, kinds=list(dict.fromkeys(by)), splits=splits)
+    kinds = list(dict.fromkeys(by))
+    runs = plan(params, entries, name=name, kinds=kinds, splits=splits)
+    out = results / "-".join(["protocol", name, *kinds])
     title = f"Protocol of {f'the preset {preset}' if preset else 'params.yaml'}"
     rows: list[dict[str, Any]] = []
     for number, one in enumerate(runs, start=1):
@@ -159,11 +161,11 @@ def protocol(preset: str | None, by: list[str], splits: int, results: Path) -> i
         found = execute(one, changes, metrics=f"{results.as_posix()}/metrics.json")
         rows.append({"experiment": one.name, "by": one.by, "label": one.label, **found})
         report = {"title": title, "preset": preset, "runs": rows, "summary": summaries(rows)}
-        write_json(results / f"protocol-{name}.json", report)
-        write_text(results / f"protocol-{name}.md", markdown(report))
+        write_json(out.with_name(f"{out.name}.json"), report)
+        write_text(out.with_name(f"{out.name}.md"), markdown(report))
     failed = sum("failed" in row for row in rows)
     print(markdown(report), end="")
-    print(f"protocol: {len(rows) - failed} of {len(rows)} runs done, written to {results}/protocol-{name}.md and .json")
+    print(f"protocol: {len(rows) - failed} of {len(rows)} runs done, written to {out}.md and .json")
     return 1 if failed else 0
 
 

@@ -49,13 +49,13 @@ def call(*arguments: str) -> int:
     return values.pop("call")(**values)
 
 
-def report(name: str = "params") -> dict:
+def report(name: str = "params-group") -> dict:
     return json.loads(Path(f"results/protocol-{name}.json").read_text())
 
 
 def test_seeded_splits_are_run_and_summed_up(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert call("--splits", "2", "--by", "group", "video") == 0
-    found = report()
+    found = report("params-group-video")
     assert [(row["by"], row["label"], row["experiment"]) for row in found["runs"]] == [
         (kind, f"seed {seed}", f"protocol-params-{kind}-{seed}") for kind in ("group", "video") for seed in range(2)
     ]
@@ -65,14 +65,19 @@ def test_seeded_splits_are_run_and_summed_up(project: Path, capfd: pytest.Captur
         "mean": pytest.approx(0.705), "deviation": pytest.approx(0.5**0.5 / 100),
         "median": pytest.approx(0.705), "low": 0.7, "high": 0.71, "n": 2,
     }  # fmt: skip
-    text = Path("results/protocol-params.md").read_text()
+    text = Path("results/protocol-params-group-video.md").read_text()
     assert "## Split by video: 2 of 2 runs" in text
     assert "| srocc    | 0.7050 | 0.0071      | 0.7050   |" in text
     assert "## Difference of the means to the split by group" in text
     assert "| video   | +0.1000 | +0.0000 |" in text
     # The working tree is as it was but for the report; the experiments are DVC's, to be shown and applied.
     changed = subprocess.run(["git", "status", "--short", "-uall"], capture_output=True, text=True, check=True).stdout
-    assert changed.split() == ["??", "results/protocol-params.json", "??", "results/protocol-params.md"]
+    assert changed.split() == [
+        "??",
+        "results/protocol-params-group-video.json",
+        "??",
+        "results/protocol-params-group-video.md",
+    ]
     references = subprocess.run(["git", "for-each-ref", "refs/exps"], capture_output=True, text=True, check=True).stdout
     assert references.count("/protocol-params-") == 4
     capfd.readouterr()
@@ -86,9 +91,9 @@ def test_every_generator_is_left_out_once_under_a_preset(project: Path) -> None:
     (project / "presets").mkdir()
     (project / "presets/mine.yaml").write_text("split: {by: video, seed: 4}\n")
     assert call("--preset", "mine", "--by", "generator") == 0
-    rows = report("mine")["runs"]
+    rows = report("mine-generator")["runs"]
     assert [(row["label"], row["held_out_is_b"]) for row in rows] == [("a", 0), ("b, 'c'", 1)]
-    assert report("mine")["summary"]["generator"]["srocc"]["mean"] == pytest.approx(0.54)
+    assert report("mine-generator")["summary"]["generator"]["srocc"]["mean"] == pytest.approx(0.54)
 
 
 def test_a_run_that_fails_is_named_and_the_others_go_on(project: Path, write_params) -> None:
@@ -98,7 +103,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(project: Path, write_par
     assert [row.get("srocc") for row in rows] == [None, pytest.approx(0.8)]
     assert rows[0]["failed"] == "dvc exp run ended with status 255"
     assert report()["summary"]["group"]["srocc"]["n"] == 1
-    text = Path("results/protocol-params.md").read_text()
+    text = Path("results/protocol-params-group.md").read_text()
     assert "## Split by group: 1 of 2 runs" in text
     assert "- seed 9: dvc exp run ended with status 255" in text
 
