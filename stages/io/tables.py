@@ -105,6 +105,37 @@ PREDICTIONS = pa.schema(
         ("reason", pa.string()),
     ]
 )
+AUDIT = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("codec", pa.string()),
+        ("pixel_format", pa.string()),
+        ("n_frames_header", pa.int64()),
+        ("n_packets", pa.int64()),
+        ("n_frames", pa.int64()),
+        ("fps", pa.float64()),
+        ("duration_s", pa.float64()),
+        ("interval_min_s", pa.float64()),
+        ("interval_max_s", pa.float64()),
+        ("variable_rate", pa.bool_()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("n_size_changes", pa.int64()),
+        ("rotation_deg", pa.int32()),
+        ("colour_range", pa.string()),
+        ("colour_matrix", pa.string()),
+        ("colour_primaries", pa.string()),
+        ("colour_transfer", pa.string()),
+        ("n_identical", pa.int64()),
+        ("n_nearly_identical", pa.int64()),
+        ("longest_freeze_frames", pa.int64()),
+        ("identical_share", pa.float64()),
+        ("same_file_as", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
 
 
 def shard_of(video_id: str, n_shards: int) -> int:

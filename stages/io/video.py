@@ -49,7 +49,7 @@ def probe(path: str | Path, *, max_missing_fraction: float) -> Probe:
     Raises VideoError with the reason: missing, empty, no video, fewer than two frames, or more than
     `max_missing_fraction` of the frames that the header promises missing (truncated or damaged).
     """
-    with _opened(path) as capture:
+    with opened(path) as capture:
         header = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         fps = capture.get(cv2.CAP_PROP_FPS)
         if not capture.grab():
@@ -78,7 +78,7 @@ def decode_video(
     """
     wanted = sorted(set(spread_indices(n_frames, frames)))
     rows: list[dict[str, Any]] = []
-    with _opened(path) as capture:
+    with opened(path) as capture:
         fps = capture.get(cv2.CAP_PROP_FPS)
         for index in range(wanted[-1] + 1):
             if not capture.grab():
@@ -115,7 +115,8 @@ def _rgb(frame: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[cv2.VideoCapture]:
+def opened(path: str | Path) -> Iterator[cv2.VideoCapture]:
+    """A capture with one thread, turned as the file asks for; raise VideoError with the reason when there is none."""
     path = Path(path)
     if not path.exists():
         raise VideoError("no such file")

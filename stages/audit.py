@@ -1,0 +1,116 @@
+"""audit: what the files are like: counts, clocks, rotation, colour tags, repeated frames, damage, sizes.
+
+Raters saw what a player made of a file; the pipeline sees what a decoder makes of it. Where the two differ, the label
+belongs to another picture: frame faults are label noise. The audit judges nothing and fails nothing; it counts.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from stages.command import run
+from stages.engine import Item, closing_line, in_processes, run_items
+from stages.io import inspection, video
+from stages.io.files import write_json
+from stages.io.items import ItemCache, digest, library_versions
+from stages.io.tables import AUDIT, MANIFEST, read_table, write_frame
+from stages.params import load_params
+
+VERSION = 1
+COLOUR_TAGS = ("colour_range", "colour_matrix", "colour_primaries", "colour_transfer")
+
+
+def inspect_payload(path: str) -> pa.Table:
+    """One row of the AUDIT schema, the columns that other rows decide left empty."""
+    return pa.Table.from_pylist([inspection.inspect_file(path)], schema=AUDIT)
+
+
+def audit_rows(manifest: pd.DataFrame, inspected: dict[str, dict[str, Any]], failed: dict[str, str]) -> pd.DataFrame:
+    """One row a video of the manifest, in its order. A reason that prepare gave stands before the audit's own."""
+    first_with: dict[str, str] = {}
+    rows = []
+    for label in manifest.to_dict("records"):
+        video_id, sha256 = label["video_id"], label["sha256"]
+        row = inspected.get(video_id, {"status": "failed", "reason": failed.get(video_id)})
+        if label["status"] != "ok":
+            row = row | {"status": "failed", "reason": label["reason"]}
+        first = first_with.setdefault(sha256, video_id) if sha256 else video_id
+        rows.append(row | {"video_id": video_id, "same_file_as": None if first == video_id else first})
+    return pd.DataFrame(rows, columns=AUDIT.names)
+
+
+def summarise(rows: pd.DataFrame) -> dict[str, Any]:
+    """Counts over all videos, those by kind as value -> videos. Shares are 0-1, of all pairs of neighbouring frames."""
+    seen = rows[rows["n_frames"].notna()]
+    pairs = (seen["n_frames"] - 1).clip(lower=0).sum()
+    tags = seen[list(COLOUR_TAGS)].fillna(inspection.UNSPECIFIED)
+    return {
+        "n_videos": len(rows),
+        "n_damaged": int((rows["status"] != "ok").sum()),
+        "n_header_differs": int((seen["n_frames"] != seen["n_frames_header"]).sum()),
+        "n_packets_differ": int((seen["n_packets"].notna() & (seen["n_frames"] != seen["n_packets"])).sum()),
+        "n_variable_rate": int((seen["variable_rate"] == True).sum()),  # noqa: E712 (missing is neither)
+        "n_rotated": int((seen["rotation_deg"] != 0).sum()),
+        "n_size_changes": int((seen["n_size_changes"] > 0).sum()),
+        "n_colour_tagged": int((tags["colour_matrix"] != inspection.UNSPECIFIED).sum()),
+        "n_with_identical_neighbours": int((seen["n_identical"] > 0).sum()),
+        "identical_share": float(seen["n_identical"].sum() / pairs) if pairs else 0.0,
+        "nearly_identical_share": float(seen["n_nearly_identical"].sum() / pairs) if pairs else 0.0,
+        "n_same_file": int(rows["same_file_as"].notna().sum()),
+        "size_bytes_total": int(rows["size_bytes"].sum()),
+        "by_size": _counts(seen["width"].astype(int).astype(str) + "x" + seen["height"].astype(int).astype(str)),
+        "by_codec": _counts(seen["codec"].fillna("unknown") + ", " + seen["pixel_format"].fillna("unknown")),
+        "by_rate_fps": _counts(seen["fps"].fillna(0).map("{:.5g}".format)),
+        "by_rotation_deg": _counts(seen["rotation_deg"].astype(int).astype(str)),
+        "by_colour_tags": _counts(tags.agg(" ".join, axis=1) if len(tags) else pd.Series(dtype=str)),
+    }
+
+
+def _counts(values: pd.Series) -> dict[str, int]:
+    return {str(name): int(count) for name, count in values.value_counts().items()}
+
+
+def audit(*, manifest: Path, root: Path, out: Path, videos: Path, workers: int) -> dict[str, Any]:
+    """Write the summary and the table; damaged files are rows of it, whatever their number."""
+    table, metadata = read_table(manifest, schema=MANIFEST)
+    labels = table.to_pylist()
+    libraries = library_versions("opencv-python-headless", "av")
+    versions = (VERSION, inspection.VERSION, video.VERSION)
+    items = [
+        Item(row["video_id"], digest("audit", versions, libraries, row["sha256"]), str(root / row["path"]))
+        for row in labels
+        if row["sha256"]
+    ]
+    cache = ItemCache("audit")
+    outcome = run_items("audit", items, in_processes(inspect_payload, workers=workers), cache)
+    print(closing_line("audit", outcome))
+    inspected = {item.video_id: cache.read(item.key).to_pylist()[0] for item in items if cache.has(item.key)}
+    rows = audit_rows(pd.DataFrame(labels, columns=MANIFEST.names), inspected, outcome.failed)
+    summary = summarise(rows)
+    made = {"version": VERSION, "libraries": libraries}
+    write_frame(videos, rows, schema=AUDIT, metadata={"made_by": metadata["made_by"] | {"audit": made}})
+    write_json(out, summary)
+    return summary
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.audit", description=__doc__)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--root", type=Path, required=True, help="folder that the manifest's paths start from")
+    parser.add_argument("--out", type=Path, required=True, help="summary to write (JSON)")
+    parser.add_argument("--videos", type=Path, required=True, help="table to write, a row a video (Parquet)")
+    arguments = parser.parse_args(argv)
+    summary = audit(**vars(arguments), workers=load_params().engine.n_workers)
+    print(
+        f"audit: {summary['n_damaged']} of {summary['n_videos']} files damaged; header wrong in "
+        f"{summary['n_header_differs']}, variable rate {summary['n_variable_rate']}, rotated {summary['n_rotated']}; "
+        f"{summary['identical_share']:.1%} of neighbouring frames identical"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
