@@ -17,7 +17,7 @@ from scipy.stats import ttest_rel
 from tabulate import tabulate
 
 from stages.errors import ExperimentError
-from stages.io.experiments import check_repository, metrics_of, queue, run_queued
+from stages.io.experiments import metrics_of, present_commit, queue, run_queued
 from stages.io.files import write_json, write_text
 from stages.params import change_arguments, load_params
 from stages.sections import Params
@@ -177,13 +177,13 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:+.4f}"
 
 
-def collect(seeds: Sequence[int], *, metrics: str) -> dict[str, Any]:
-    """The report of the experiments that are there. Raises ExperimentError when none has finite metrics."""
+def collect(seeds: Sequence[int], *, commit: str, metrics: str) -> dict[str, Any]:
+    """The report of the experiments that are there on a commit. Raises ExperimentError when none has finite metrics."""
     found: dict[str, dict[int, dict[str, Any]]] = {row.name: {} for row in ROWS}
     failed = []
     for row in ROWS:
         for seed in seeds:
-            values = metrics_of(experiment_name(row, seed), metrics)
+            values = metrics_of(experiment_name(row, seed), metrics, commit=commit)
             if values is None or not all(math.isfinite(values.get(name, math.nan)) for name in METRICS):
                 failed.append(experiment_name(row, seed))
             else:
@@ -208,7 +208,6 @@ def check(params: Params, seeds: Sequence[int], jobs: int) -> None:
         raise ExperimentError("--seeds are 0 or more, --jobs 1 or more")
     if params.train.fgm.epsilon == 0:
         raise ExperimentError("train.fgm.epsilon is 0 in params.yaml: the rows with FGM need a value above 0")
-    check_repository()
 
 
 def ablation(seeds: list[int], jobs: int, results: Path, collect_only: bool) -> int:
@@ -218,13 +217,14 @@ def ablation(seeds: list[int], jobs: int, results: Path, collect_only: bool) -> 
     """
     params = load_params()
     check(params, seeds, jobs)
+    commit = present_commit()
     if not collect_only:
         for seed in seeds:
             for row in ROWS:
                 queue(experiment_name(row, seed), change_arguments(row.changes(seed, epsilon=params.train.fgm.epsilon)))
         print(f"ablation: {len(ROWS) * len(seeds)} experiments queued, {jobs} at a time", flush=True)
         run_queued(jobs=jobs)
-    report = collect(seeds, metrics=f"{results.as_posix()}/metrics.json")
+    report = collect(seeds, commit=commit, metrics=f"{results.as_posix()}/metrics.json")
     write_json(results / "ablation.json", report)
     write_text(results / "ablation.md", markdown(report))
     print(markdown(report), end="")

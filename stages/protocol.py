@@ -17,7 +17,7 @@ from tabulate import tabulate
 from stages.datasets.adapters import read_entries
 from stages.datasets.labels import Entry
 from stages.errors import ExperimentError
-from stages.io.experiments import check_repository, metrics_of, run_now
+from stages.io.experiments import metrics_of, present_commit, run_now
 from stages.io.files import write_json, write_text
 from stages.params import change_arguments, load_params, merge, read_preset
 from stages.sections import Params
@@ -76,14 +76,14 @@ def plan(params: Params, entries: Sequence[Entry], *, name: str, kinds: Sequence
     return runs
 
 
-def execute(run: Run, preset: Mapping[str, Any], *, metrics: str) -> dict[str, Any]:
+def execute(run: Run, preset: Mapping[str, Any], *, commit: str, metrics: str) -> dict[str, Any]:
     """Run one experiment over a preset's changes in a folder of its own; its metrics, or under `failed` why not.
 
     An experiment of that name from before is replaced; what DVC has in its run cache is not computed again.
     """
     if status := run_now(run.name, change_arguments(merge(preset, run.changes))):
         return {"failed": f"dvc exp run ended with status {status}"}
-    found = metrics_of(run.name, metrics)
+    found = metrics_of(run.name, metrics, commit=commit)
     return {"failed": f"the experiment has no {metrics}"} if found is None else found
 
 
@@ -149,7 +149,7 @@ def protocol(preset: str | None, by: list[str], splits: int, results: Path) -> i
         raise ExperimentError(f"--splits is {splits}; needed: at least 1")
     name = preset or "params"
     params, changes = read_preset(preset) if preset else (load_params(), {})
-    check_repository()
+    commit = present_commit()
     entries = read_entries(params.dataset, Path(params.dataset.root))
     kinds = list(dict.fromkeys(by))
     runs = plan(params, entries, name=name, kinds=kinds, splits=splits)
@@ -158,7 +158,7 @@ def protocol(preset: str | None, by: list[str], splits: int, results: Path) -> i
     rows: list[dict[str, Any]] = []
     for number, one in enumerate(runs, start=1):
         print(f"protocol: run {number} of {len(runs)}: by {one.by}, {one.label} ({one.name})", flush=True)
-        found = execute(one, changes, metrics=f"{results.as_posix()}/metrics.json")
+        found = execute(one, changes, commit=commit, metrics=f"{results.as_posix()}/metrics.json")
         rows.append({"experiment": one.name, "by": one.by, "label": one.label, **found})
         report = {"title": title, "preset": preset, "runs": rows, "summary": summaries(rows)}
         write_json(out.with_name(f"{out.name}.json"), report)

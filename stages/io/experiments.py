@@ -13,10 +13,24 @@ from typing import Any
 from stages.errors import ExperimentError
 
 
+def present_commit() -> str:
+    """The commit that experiments start from now; raise ExperimentError where there is no repository with a commit.
+
+    Asked for once, before a series starts: the user may commit while it runs.
+    """
+    try:
+        head = _git("rev-parse", "HEAD")
+    except FileNotFoundError:
+        raise ExperimentError("experiments need git, and there is no command git") from None
+    if head.returncode:
+        raise ExperimentError("experiments need a Git repository with a commit: `git init`, `git add`, `git commit`")
+    return head.stdout.strip()
+
+
 def run_now(name: str, changes: Sequence[str]) -> int:
     """Run one experiment in a temporary folder; returns DVC's exit status.
 
-    changes: `-S` arguments. An experiment of that name from before is replaced.
+    changes: `-S` arguments. An experiment of that name and of the present commit is replaced.
     """
     _remove(name)
     return _dvc("exp", "run", "--temp", "--name", name, *changes)
@@ -34,36 +48,20 @@ def run_queued(*, jobs: int) -> int:
     return _dvc("exp", "run", "--run-all", "--jobs", str(jobs))
 
 
-def metrics_of(name: str, path: str) -> dict[str, Any] | None:
-    """The JSON file at `path` (from this folder, with /) as the experiment left it; None when it did not."""
-    shown = _git("show", f"{_reference(name)}:./{path}")
+def metrics_of(name: str, path: str, *, commit: str) -> dict[str, Any] | None:
+    """The JSON file at `path` (from this folder, with /) as an experiment on `commit` left it; None when it did not."""
+    shown = _git("show", f"{_reference(name, commit)}:./{path}")
     return None if shown.returncode else json.loads(shown.stdout)
 
 
-def check_repository() -> None:
-    """Raise ExperimentError where there is no Git repository with a commit."""
-    _head()
-
-
 def _remove(name: str) -> None:
-    if _git("rev-parse", "--verify", "--quiet", _reference(name)).returncode == 0:
+    if _git("rev-parse", "--verify", "--quiet", _reference(name, present_commit())).returncode == 0:
         _dvc("exp", "remove", "--quiet", name)
 
 
-def _reference(name: str) -> str:
-    """Where DVC keeps an experiment of the present commit."""
-    commit = _head()
+def _reference(name: str, commit: str) -> str:
+    """Where DVC keeps an experiment."""
     return f"refs/exps/{commit[:2]}/{commit[2:]}/{name}"
-
-
-def _head() -> str:
-    try:
-        head = _git("rev-parse", "HEAD")
-    except FileNotFoundError:
-        raise ExperimentError("experiments need git, and there is no command git") from None
-    if head.returncode:
-        raise ExperimentError("experiments need a Git repository with a commit: `git init`, `git add`, `git commit`")
-    return head.stdout.strip()
 
 
 def _dvc(*arguments: str) -> int:
