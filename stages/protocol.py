@@ -128,7 +128,7 @@ def markdown(report: dict[str, Any]) -> str:
         names = [name for name in METRICS if all(name in one for one in means.values())]
         cells = [[kind, *(f"{means[kind][name] - means[first][name]:+.4f}" for name in names)] for kind in others]
         lines += [f"## Difference of the means to the split by {first}", "", _table(["split", *names], cells), ""]
-    lines.append("Test parts of different splits overlap: the deviation is that of a draw, not of independent repeats.")
+    lines.append("Splits share videos: the deviation tells how much a draw matters, and is no error of the mean.")
     return "\n".join(lines) + "\n"
 
 
