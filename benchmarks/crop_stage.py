@@ -114,7 +114,7 @@ def rows() -> list[Row]:
     params = shipped.model_copy(
         update={
             "engine": shipped.engine.model_copy(update={"batch_frames": BATCH, "device": "cpu", "threads": 0}),
-            "crop": shipped.crop.model_copy(update={"method": "s2cnet", "candidates": "grid", "precision": "float32"}),
+            "crop": shipped.crop.model_copy(update={"method": "s2cnet", "candidates": "grid", "precision": "fp32"}),
         }
     )
     network = fold_batch_norms(build_s2cnet(GAICV2).eval())

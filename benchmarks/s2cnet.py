@@ -149,7 +149,7 @@ def half_precision() -> list[Row]:
     score = functools.partial(
         cropper.score, [one.entry.frame for one in examples], [one.objects_xyxy_px for one in examples]
     )
-    exact, rough = score(params), score(params.model_copy(update={"precision": "bfloat16"}))
+    exact, rough = score(params), score(params.model_copy(update={"precision": "bf16"}))
     pairs = [(one.scores, other.scores) for one, other in zip(exact, rough, strict=True)]
     correlations = [float(spearmanr(*pair).statistic) for pair in pairs]
     same = float(np.mean([one.argmax() == other.argmax() for one, other in pairs]))

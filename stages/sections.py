@@ -237,8 +237,8 @@ class CropParams(Section):
         ge=0, le=1, description="least share of the frame that a crop of fixed aspect ratio covers; the grid ignores it"
     )
     full_frame: bool = Field(description="make the whole frame a candidate too")
-    precision: Literal["float32", "bfloat16"] = Field(
-        description="of the network's large products; bfloat16 pays where the hardware computes it (AMX, a GPU)"
+    precision: Literal["fp32", "bf16"] = Field(
+        description="of the network's large products; bf16 pays where the hardware computes it (AMX, a GPU)"
     )
     seed: int = Field(ge=0, description="seed of crop.method random")
 
@@ -271,6 +271,18 @@ class TrainParams(Section):
     learning_rate: float = Field(gt=0, description="peak learning rate of AdamW, per step")
     weight_decay: float = Field(ge=0, description="weight decay of AdamW, per unit of learning rate")
     warmup_fraction: float = Field(ge=0, lt=1, description="share of the steps with a rising learning rate")
+    layer_decay: float = Field(
+        gt=0,
+        le=1,
+        description="factor of the learning rate from one layer of the backbone down to the next; 1: all alike",
+    )
+    ema_decay: float = Field(
+        ge=0, lt=1, description="share that the running mean of the weights keeps each step, once warm; 0: no mean"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(description="numbers of the backbone in training (autocast)")
+    channels_last: bool = Field(description="keep images channels last in memory; faster for convolutions on a GPU")
+    checkpointing: bool = Field(description="compute activations twice to keep fewer of them; less memory, more time")
+    compile: bool = Field(description="compile the backbone (torch.compile): minutes at the start, faster steps")
     flip: bool = Field(description="mirror videos at random, left to right")
     seed: int = Field(ge=0, description="seed of weights, order and augmentation")
 
@@ -292,8 +304,9 @@ class EngineParams(Section):
     )
     batch_frames: int = Field(ge=1, description="frames a network sees at once")
     device: Literal["auto", "cpu", "cuda"] = Field(description="where networks run; auto: a GPU when there is one")
+    processes: int = Field(ge=0, description="processes that train the quality model, a GPU each; 0: one for each GPU")
     cache_gib: float = Field(
-        ge=0, description="memory for training crops, GiB; what does not fit is decoded each epoch"
+        ge=0, description="memory for training crops, GiB; a part that does not fit is decoded each epoch"
     )
     shards: int = Field(ge=1, le=1000, description="Parquet files a table of many videos is spread over")
     max_failed_fraction: float = Field(ge=0, le=1, description="share of videos that may fail before a stage fails")

@@ -30,7 +30,7 @@ from stages.io.tables import BOX_COLUMNS, CROPS
 from stages.io.weights import load_state, load_weights, save_weights
 from stages.sections import CropParams
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)

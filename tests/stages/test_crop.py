@@ -116,7 +116,7 @@ def test_bfloat16_scores_are_close_and_float32(cropper: Cropper) -> None:
     clip = clip_of(2, height=96, width=96)
     images, objects = [entry.frame for entry in clip], [boxes((10, 10, 50, 50)), boxes()]
     exact = cropper.score(images, objects, SHIPPED)
-    rough = cropper.score(images, objects, crop_params(precision="bfloat16"))
+    rough = cropper.score(images, objects, crop_params(precision="bf16"))
     for one, other in zip(exact, rough, strict=True):
         assert other.scores.dtype == np.float32
         assert not np.array_equal(one.scores, other.scores)
