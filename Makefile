@@ -51,5 +51,5 @@ format: $(STAMP) ## let ruff mend what it can
 deps: $(STAMP) ## write into dvc.yaml the modules that each stage imports
 	python -m tests.dvc_deps
 
-clean-cache: ## delete .cache: finished work of single videos and unfinished trainings
+clean-cache: ## delete .cache: finished work of single videos, and trainings
 	rm -rf .cache
