@@ -1,6 +1,6 @@
 # One command a chore; `make` lists them. CI calls the same ones (.ci/run).
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench lint format deps clean-cache
+.PHONY: help install demo report test bench lint format deps clean-cache
 
 VENV := .venv
 BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -26,6 +26,9 @@ $(STAMP): requirements.txt pyproject.toml
 demo: $(STAMP) ## run the whole pipeline on the embedded demo and show its metrics
 	dvc repro
 	@aigc-vqa metrics
+
+report: $(STAMP) ## write results/report.html: the last run as one page that opens from disk
+	aigc-vqa report --out results/report.html
 
 test: $(STAMP) ## run the tests
 	OMP_NUM_THREADS=1 python -m pytest -n $(TEST_PROCESSES) --dist loadfile

@@ -1,4 +1,4 @@
-"""The command `aigc-vqa`: score videos, show the metrics of the last run, gate a merge on them."""
+"""The command `aigc-vqa`: score videos, show the metrics of the last run, gate a merge on them, report."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from stages.command import run
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments, and under `call` the function that takes the others."""
     # Imported here: worker processes import the main module anew, and must not load the networks' libraries.
-    from stages import gate, score, show, summary
+    from stages import gate, report, score, show, summary
 
     parser = argparse.ArgumentParser(prog="aigc-vqa", description="Quality scores for AI-generated video.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -17,6 +17,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     show.add_arguments(commands)
     summary.add_arguments(commands)
     gate.add_arguments(commands)
+    report.add_arguments(commands)
     return parser.parse_args(argv)
 
 
