@@ -25,10 +25,10 @@ from tests.conftest import noise_clip
 N_VIDEOS, N_FRAMES = 20, 3
 WORST = "clip_05.mp4"  # its score is 40 points too low
 UNEVEN = "clip_07.mp4"  # its frame scores differ by 60 points
-FAILED = "clip_19.mp4"
+FAILED = "clip_10.mp4"
 HOSTILE_NAME = "<img src=x onerror=alert(1)>.mp4"
 HOSTILE_PROMPT = "\"></td><script>document.title='owned'</script> {{ 7 * 7 }}"
-HOSTILE_GENERATOR = "$\\frac{1}{</text><script>alert(2)</script>"
+HOSTILE_GENERATOR = "$\\frac{$</text><script>alert(2)</script>"
 MADE_BY = {"prepare": {"version": 1}, "train": {"version": 1, "params": {"backbone": "tiny_net"}}}
 
 
@@ -133,7 +133,7 @@ def _write_audit(ids: list[str]) -> None:
         {"video_id": name, "status": "ok", "variable_rate": False, "identical_share": 0.0, **counts} for name in ids
     ]
     rows[1] |= {"n_identical": 3, "variable_rate": True, "n_frames_header": 9}
-    rows[-1] = {"video_id": FAILED, "status": "failed", "reason": "the file is empty"}
+    rows[ids.index(FAILED)] = {"video_id": FAILED, "status": "failed", "reason": "the file is empty"}
     write_frame("results/audit.parquet", pd.DataFrame(rows, columns=AUDIT.names), schema=AUDIT, metadata={})
     summary: dict[str, Any] = dict.fromkeys(
         ("n_packets_differ", "n_rotated", "n_size_changes", "n_colour_tagged", "n_same_file"), 0
