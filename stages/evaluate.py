@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     plot_frame_scores(test, read_frame(arguments.scores, schema=FRAME_SCORES), arguments.plots)
     write_json(arguments.baselines, {"sharpness_srocc": baseline})
     write_json(arguments.generators, {"generators": generator_rows(test)})
-    write_json(arguments.metrics, metrics)
+    write_json(arguments.metrics, metrics, sort_keys=False)
     print(
         f"evaluate: {metrics['n_scored']} of {metrics['n_expected']} test videos scored, SROCC {metrics['srocc']:.4f}, "
         f"PLCC {metrics['plcc']:.4f}; sharpness alone {baseline:.4f}"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from models.errors import AigcVqaError
 from models.metrics import krocc, paired_bootstrap, paper_mean, plcc, plcc_logistic, rmse, srocc
@@ -45,7 +45,7 @@ RULES: dict[str, Rule] = {
 }
 
 
-def mean_of_three(scores: np.ndarray, mos: np.ndarray) -> float:
+def mean_of_three(scores: ArrayLike, mos: ArrayLike) -> float:
     """The paper's mean of SROCC, PLCC and KROCC, of one set of videos."""
     return paper_mean(srocc(scores, mos), plcc(scores, mos), krocc(scores, mos))
 

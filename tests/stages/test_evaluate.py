@@ -206,6 +206,8 @@ def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
     assert metrics["n_within_prompt_pairs"] == 40 * 39 // 2
     assert metrics.keys() > {"rank1", "rank2", "ntire_score"}
     assert all(type(value) in (int, float) for value in metrics.values())
+    # `dvc exp show` orders its columns by this file.
+    assert list(metrics)[:4] == ["srocc", "plcc", "krocc", "mean"]
     names = {path.name for path in written[0]}
     assert names == {
         "metrics.json",
