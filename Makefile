@@ -1,6 +1,6 @@
 # One command a chore; `make` lists them. CI calls the same ones (.ci/run).
 .DEFAULT_GOAL := help
-.PHONY: help install demo report experiments ablation protocol test bench lint format deps clean-cache
+.PHONY: help install weights demo report experiments ablation protocol test bench lint format deps clean-cache
 
 VENV := .venv
 BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -42,6 +42,9 @@ protocol: $(STAMP) ## repeat the experiment over splits: PRESET=kvq SPLITS=10 BY
 
 test: $(STAMP) ## run the tests
 	OMP_NUM_THREADS=1 python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+
+weights: $(STAMP) ## fetch the weights that params.yaml names, or a preset: make weights PRESET=t2vqa_db
+	python -m stages.fetch_weights $(if $(PRESET),--preset $(PRESET))
 
 bench: $(STAMP) ## time the project against its bare parts; the tables go to benchmarks/results
 	python -m benchmarks
