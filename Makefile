@@ -1,6 +1,6 @@
 # One command a chore; `make` lists them. CI calls the same ones (.ci/run).
 .DEFAULT_GOAL := help
-.PHONY: help install demo experiments report test bench lint format deps clean-cache
+.PHONY: help install demo ablation protocol experiments report test bench lint format deps clean-cache
 
 VENV := .venv
 BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -27,6 +27,12 @@ demo: $(STAMP) ## run the whole pipeline on the embedded demo and show its metri
 	dvc repro
 	@aigc-vqa metrics
 
+ablation: $(STAMP) ## the paper's components switched one by one: SEEDS="1 2 3 4 5" JOBS=1
+	aigc-vqa ablation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS))
+
+protocol: $(STAMP) ## repeat the experiment over splits: PRESET=kvq SPLITS=10 BY="group video"
+	aigc-vqa protocol $(if $(PRESET),--preset $(PRESET)) $(if $(SPLITS),--splits $(SPLITS)) $(if $(BY),--by $(BY))
+
 experiments: $(STAMP) ## the experiments beside this commit, best first, with what they changed
 	@dvc exp show --md --only-changed --sort-by srocc --sort-order desc \
 	  --drop 'Created|n_.*|.*\.py|(data|weights|results)/.*'
@@ -52,5 +58,5 @@ format: $(STAMP) ## let ruff mend what it can
 deps: $(STAMP) ## write into dvc.yaml the modules that each stage imports
 	python -m tests.dvc_deps
 
-clean-cache: ## delete .cache: finished work of single videos and unfinished trainings
+clean-cache: ## delete .cache: finished work of single videos, and trainings
 	rm -rf .cache

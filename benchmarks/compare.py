@@ -74,4 +74,4 @@ def _range(row: Row) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}"
+    return f"{value:.4g}"

@@ -53,17 +53,25 @@ class CandidateConfig:
 def make_candidates(height: int, width: int, config: CandidateConfig) -> Boxes:
     """Candidates of a frame of height x width pixels: (K, 4) float32 xyxy, K >= 1, always in the same order.
 
-    A frame for which the scheme has none (a long strip, a tiny frame) gets the whole frame. Raises ShapeError.
+    A frame for which the scheme has none (a long strip) gets the whole frame: `is_fallback`. Raises ShapeError.
     """
-    if height < 1 or width < 1:
-        raise ShapeError(f"a frame of {width}x{height} pixels; needed: at least 1x1")
-    if config.kind == "grid":
-        boxes = grid_anchors(height, width)
-    else:
-        boxes = aspect_candidates(height, width, ASPECT_UNITS[config.kind], min_area=config.min_area_fraction)
+    boxes = _scheme(height, width, config)
     if config.full_frame or len(boxes) == 0:
         boxes = np.concatenate([boxes, full_frame(height, width)])
     return boxes
+
+
+def is_fallback(height: int, width: int, config: CandidateConfig) -> bool:
+    """Whether a frame of that size gets the whole frame because the scheme has no candidate for it."""
+    return len(_scheme(height, width, config)) == 0
+
+
+def _scheme(height: int, width: int, config: CandidateConfig) -> Boxes:
+    if height < 1 or width < 1:
+        raise ShapeError(f"a frame of {width}x{height} pixels; needed: at least 1x1")
+    if config.kind == "grid":
+        return grid_anchors(height, width)
+    return aspect_candidates(height, width, ASPECT_UNITS[config.kind], min_area=config.min_area_fraction)
 
 
 def full_frame(height: int, width: int) -> Boxes:

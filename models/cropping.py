@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.candidates import Boxes, CandidateConfig, make_candidates
+from models.candidates import Boxes, CandidateConfig, is_fallback, make_candidates
 from models.errors import NonFiniteError, ShapeError
 
 Frame = NDArray[np.uint8]
@@ -32,11 +32,13 @@ class CropScores(NamedTuple):
     """The candidates of one frame and their scores, in one order.
 
     candidates_xyxy_px: (K, 4) float32, pixels of the frame. scores: (K,) float32, in the unit that the
-    network was trained on (normalised MOS).
+    network was trained on (normalised MOS). fallback: the scheme has no candidate for the frame's shape, and the whole
+    frame stands in.
     """
 
     candidates_xyxy_px: Boxes
     scores: NDArray[np.float32]
+    fallback: bool = False
 
 
 class Scorer(Protocol):
@@ -96,12 +98,14 @@ def score_frames(
     candidates: CandidateConfig,
     batch_frames: int = 8,
     device: torch.device | str = "cpu",
+    precision: torch.dtype = torch.float32,
 ) -> list[CropScores]:
     """Scores all candidates of all frames.
 
     network: S²CNet in evaluation mode, on `device`. frames: (H, W, 3) uint8 RGB, sizes may differ.
     objects_xyxy_px: for each frame (N, 4) float32, best first, pixels of the frame; N may be 0.
     short_side_px: short side that the network was trained on. batch_frames: frames the network sees at once.
+    precision: of the large products, by autocast; scores are float32 whatever it is.
     Returns one CropScores a frame, in order. What a frame gets depends on that frame alone (to 1e-5).
     Raises ShapeError, and NonFiniteError for scores that are not finite.
     """
@@ -109,19 +113,21 @@ def score_frames(
         raise ShapeError(f"{len(frames)} frames and {len(objects_xyxy_px)} lists of objects; needed: one a frame")
     if batch_frames < 1:
         raise ShapeError(f"batch_frames is {batch_frames}; needed: at least 1")
+    device = torch.device(device)
     by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, frame in enumerate(frames):
         by_size[frame.shape[0], frame.shape[1]].append(index)
     results: dict[int, CropScores] = {}
     for size, indices in by_size.items():
-        boxes = make_candidates(*size, candidates)
+        boxes, fallback = make_candidates(*size, candidates), is_fallback(*size, candidates)
         new_size = input_size(*size, short_side_px)
         scaled = torch.from_numpy(scale_boxes(boxes, old_size=size, new_size=new_size)).to(device)
         for start in range(0, len(indices), batch_frames):
             part = indices[start : start + batch_frames]
             images = np.stack([resize_frame(frames[index], short_side_px) for index in part])
             objects = [scale_boxes(objects_xyxy_px[i], old_size=size, new_size=new_size) for i in part]
-            with torch.inference_mode():
+            mixed = torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32)
+            with torch.inference_mode(), mixed:
                 scores = network(
                     normalise(torch.from_numpy(images).to(device)),
                     [scaled] * len(part),
@@ -130,7 +136,7 @@ def score_frames(
             for index, each in zip(part, torch.stack(scores).cpu().numpy(), strict=True):
                 if not np.isfinite(each).all():
                     raise NonFiniteError(f"frame {index} of {len(frames)}: a crop score is not finite")
-                results[index] = CropScores(boxes, each)
+                results[index] = CropScores(boxes, each, fallback)
     return [results[index] for index in range(len(frames))]
 
 

@@ -90,7 +90,10 @@ def fgm_backward(
 
     Gradient accumulation: delta follows the gradient of this call alone, not what `.grad` already held.
     Algorithm 1 takes both gradients from one batch; the sum would mix in other batches and their g_adv.
-    Statistics: buffers (BatchNorm's running mean, variance and counter) keep what the clean pass gave them.
+    Statistics: buffers (BatchNorm's running mean, variance and counter) keep what the clean forward pass gave them,
+    also where activation checkpointing repeats that pass inside backward.
+    Several processes: with `DistributedDataParallel` as the module every process sees the same averaged g and moves its
+    weights alike, so delta follows the gradient of the global batch.
     Randomness: the second pass replays the random numbers of the first (same dropout masks), from the CPU and
     from the CUDA devices of the parameters; the generators go on from where the first pass left them.
     A clean gradient of zero, or with a NaN or an infinity (float16 overflow), skips the second pass; `.grad`
@@ -102,7 +105,7 @@ def fgm_backward(
     """
     _check_epsilon(epsilon)
     if epsilon == 0:
-        return _backward(loss_fn, scaler)
+        return _backward(module, loss_fn, scaler)
     params = _trainable(module)
     accumulated = [param.grad for param in params]
     for param in params:
@@ -111,14 +114,14 @@ def fgm_backward(
     random_state = torch.get_rng_state()
     cuda_random_states = [torch.cuda.get_rng_state(device) for device in cuda_devices]
     try:
-        loss = _backward(loss_fn, scaler)  # g
+        loss = _backward(module, loss_fn, scaler)  # g
         with perturbed(params, epsilon) as moved:
             if moved:
                 with _kept_buffers(module), torch.random.fork_rng(devices=cuda_devices):
                     torch.set_rng_state(random_state)
                     for device, state in zip(cuda_devices, cuda_random_states, strict=True):
                         torch.cuda.set_rng_state(state, device)
-                    adversarial_loss = _backward(loss_fn, scaler)  # g + g_adv
+                    adversarial_loss = _backward(module, loss_fn, scaler)  # g + g_adv
                 _check_adversarial(adversarial_loss, epsilon, scaler)
     except BaseException:
         for param, gradient in zip(params, accumulated, strict=True):
@@ -133,11 +136,13 @@ def _trainable(weights: nn.Module | Iterable[Tensor]) -> list[Tensor]:
     return list({id(param): param for param in params if param.requires_grad}.values())
 
 
-def _backward(loss_fn: Callable[[], Tensor], scaler: torch.amp.GradScaler | None) -> Tensor:
+def _backward(module: nn.Module, loss_fn: Callable[[], Tensor], scaler: torch.amp.GradScaler | None) -> Tensor:
     loss = loss_fn()
     if loss.ndim != 0:
         raise ShapeError(f"the loss has shape {tuple(loss.shape)}; needed: a scalar, shape ()")
-    (loss if scaler is None else scaler.scale(loss)).backward()
+    # Activation checkpointing runs the forward pass again inside backward: statistics would count a batch twice.
+    with _kept_buffers(module):
+        (loss if scaler is None else scaler.scale(loss)).backward()
     return loss.detach()
 
 
@@ -148,10 +153,11 @@ def _kept_buffers(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        with torch.no_grad():
-            # By name: a module may have put another tensor in a buffer's place.
-            for name, buffer in module.named_buffers():
-                buffer.copy_(before[name])
+        # By name: a module may have put another tensor in a buffer's place.
+        after = dict(module.named_buffers())
+        if after:
+            with torch.no_grad():
+                torch._foreach_copy_(list(after.values()), [before[name] for name in after])
 
 
 def _add_accumulated(params: list[Tensor], accumulated: list[Tensor | None]) -> None:

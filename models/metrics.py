@@ -9,8 +9,7 @@ raises ShapeError; a NaN or an infinity NonFiniteError; and where the number doe
 videos, constant input) UndefinedMetricError.
 """
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,6 +140,43 @@ def ntire_score(*, srocc: float, plcc: float, rank1: float, rank2: float) -> flo
     return 0.45 * srocc + 0.45 * plcc + 0.05 * rank1 + 0.05 * rank2
 
 
+@dataclass(frozen=True)
+class PairAccuracy:
+    """What `group_pair_accuracy` found: the share (0..1) of `n_pairs` pairs that are in the right order."""
+
+    accuracy: float
+    n_pairs: int
+
+
+def group_pair_accuracy(scores: ArrayLike, mos: ArrayLike, groups: Sequence[Hashable]) -> PairAccuracy:
+    """How often the better of two videos of one group (prompt) has the higher score.
+
+    It asks what a user asks who picks the best of several videos of one prompt, and a model that only knows which
+    prompts are easy is at chance, 0.5, here. groups: N names. Pairs of equal MOS have no better one and do not count; a
+    pair of equal scores counts half. Groups of one video add nothing. (N = 0 and N = 1 have no pair.)
+    Raises ShapeError, NonFiniteError, and UndefinedMetricError when no group has two videos of different MOS.
+    """
+    x, y = _checked_arrays(("scores", scores), ("mos", mos))
+    if len(groups) != x.size:
+        raise ShapeError(f"groups has {len(groups)} names and scores shape {x.shape}; needed: one a video")
+    members: dict[Hashable, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    right, pairs = 0.0, 0
+    for indices in members.values():
+        for position, index in enumerate(indices[:-1]):
+            others = indices[position + 1 :]
+            better = np.sign(y[index] - y[others])
+            ahead = np.sign(x[index] - x[others])
+            counted = better != 0
+            # Agreement of signs is 1, 0 or -1: right, a draw, wrong.
+            right += float(np.sum((1 + better * ahead)[counted])) / 2
+            pairs += int(np.sum(counted))
+    if pairs == 0:
+        raise UndefinedMetricError(f"no two of {x.size} videos share a group and differ in MOS: there is no pair")
+    return PairAccuracy(right / pairs, pairs)
+
+
 def bootstrap_interval(
     metric: Callable[[ArrayLike, ArrayLike], float],
     scores: ArrayLike,
@@ -214,35 +250,6 @@ def paired_bootstrap(
         p_value=min(1.0, 2.0 * (fewer + 1) / (differences.size + 1)),
         n_resamples=differences.size,
     )
-
-
-def evaluate_scores(
-    scores: ArrayLike, mos: ArrayLike, *, samples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> dict[str, float]:
-    """All metrics of one set of videos: a flat dictionary of finite floats, ready for a metrics file.
-
-    scores, mos: (N,), both on one scale (0-100). samples, confidence, seed: of the bootstrap intervals.
-    Keys: n, srocc, plcc, krocc, mean (of the three), rmse, plcc_logistic, logistic_converged (1 or 0), and
-    srocc_low, srocc_high, plcc_low, plcc_high, krocc_low, krocc_high.
-    Raises ShapeError, NonFiniteError, UndefinedMetricError.
-    """
-    fit = logistic_fit(scores, mos)
-    correlations = {"srocc": srocc(scores, mos), "plcc": plcc(scores, mos), "krocc": krocc(scores, mos)}
-    result = {
-        "n": float(np.size(mos)),
-        **correlations,
-        "mean": paper_mean(**correlations),
-        "rmse": rmse(scores, mos),
-        "plcc_logistic": _plcc_of_fit(fit, scores, mos),
-        "logistic_converged": float(fit.converged),
-    }
-    for name, metric in (("srocc", srocc), ("plcc", plcc), ("krocc", krocc)):
-        result[f"{name}_low"], result[f"{name}_high"] = bootstrap_interval(
-            metric, scores, mos, samples=samples, confidence=confidence, seed=seed
-        )
-    if wrong := [name for name, value in result.items() if not math.isfinite(value)]:
-        raise NonFiniteError(f"metrics that are not finite: {', '.join(wrong)}")
-    return result
 
 
 def _logistic(x: FloatArray, parameters: FloatArray) -> FloatArray:

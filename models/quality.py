@@ -21,6 +21,7 @@ PIXEL_MAX = 255.0
 # Added to the variance: the square root has no finite slope at 0, which a map of one position always has.
 VARIANCE_EPSILON = 1e-6
 HEAD_WEIGHT_STD = 0.01
+KEYS_NAMED = 6
 
 
 class QualityError(AigcVqaError, ValueError):
@@ -181,7 +182,7 @@ def load_backbone(network: QualityNet, state_dict: Mapping[str, Tensor]) -> None
     state_dict: keys as timm names them for this model. Those of its classifier are left out; each of the
     others must be in the backbone with the same shape, and each of the backbone's in the state. BatchNorm's
     batch counters may be missing, as in files older than them; nothing that we compute reads them.
-    Raises QualityError that lists every missing, unknown and misshapen key; the network is then as it was.
+    Raises QualityError that counts and names missing, unknown and misshapen keys; the network is then as it was.
     """
     backbone = network.backbone
     classifiers = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
@@ -200,13 +201,25 @@ def load_backbone(network: QualityNet, state_dict: Mapping[str, Tensor]) -> None
         if key in given and given[key].shape != own[key].shape
     ]
     problems = [
-        f"{len(keys)} {what}: {', '.join(keys)}"
+        f"{len(keys)} {what}: {', '.join(keys[:KEYS_NAMED])}{', ...' if len(keys) > KEYS_NAMED else ''}"
         for what, keys in (("missing", missing), ("unknown", unknown), ("of another shape", misshapen))
         if keys
     ]
     if problems:
         raise QualityError("the weights do not fit the backbone; " + "; ".join(problems))
     backbone.load_state_dict({**own, **given})
+
+
+def checkpoint_activations(network: QualityNet) -> None:
+    """Let the backbone keep few activations and compute the others again in the backward pass; the values stay.
+
+    Raises QualityError for a backbone that cannot.
+    """
+    try:
+        network.backbone.set_grad_checkpointing(True)  # type: ignore[operator]
+    except (AttributeError, AssertionError, NotImplementedError) as error:
+        name = type(network.backbone).__name__
+        raise QualityError(f"the backbone ({name} of timm) has no gradient checkpointing") from error
 
 
 def _channel_values(values: tuple[float, float, float]) -> Tensor:

@@ -2,13 +2,13 @@
 
 Source: Su et al., "Spatial-Semantic Collaborative Cropping for User Generated Content" (AAAI 2024, arXiv
 2401.08086), and its public release, suyukun666/S2CNet at 6c92712. `variant: paper` takes equations 7-11 as
-printed, `variant: release` is the network of the public weights, which `models.s2cnet_release` loads.
+printed, `variant: release` is the network of the public weights, which `from_release` loads.
 
 One pass scores all candidates of several images: the image is seen once, objects are embedded once an image,
 graphs and head run for all candidates together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,7 @@ from models.crop_features import MAP_STRIDE, STRIDES, CropFeatures, build_backbo
 from models.errors import AigcVqaError, NonFiniteError, ShapeError
 from models.roi import Rule, region_features
 from models.s2cnet_graph import Gate, Graph, GraphLayer, PaperRelations, ReleaseRelations
+from models.s2cnet_release import translate
 
 # The release's second hidden layer of the head: 768 / 6 = 128.
 HEAD_NARROWING = 6
@@ -79,6 +80,11 @@ class S2CNetConfig:
             raise S2CNetConfigError("S2CNet: " + "; ".join(problems))
 
 
+# The two networks of the release, by the data that they were trained on; both on MobileNetV2.
+GAICV1 = S2CNetConfig(align_size=9, objects=10, readout="candidate")
+GAICV2 = S2CNetConfig()
+
+
 class S2CNet(nn.Module):
     """Images, candidates and objects to one score a candidate.
 
@@ -110,20 +116,23 @@ class S2CNet(nn.Module):
         images: (B, 3, H, W) float, RGB, / 256 and ImageNet-normalised; H and W multiples of 32.
         candidates_xyxy_px: B tensors (K_b, 4). objects_xyxy_px: B tensors (N_b, 4), best first; those past
         config.objects are not looked at, N_b may be 0. Both in pixels of the image.
-        Returns B tensors (K_b,), in the unit of the training targets (normalised MOS). In training mode the
-        batch normalisation of the head sees all candidates of the batch together.
+        Returns B tensors (K_b,) float32, in the unit of the training targets (normalised MOS), also under autocast.
+        In training mode the batch normalisation of the head sees all candidates of the batch together.
         Raises ShapeError, NonFiniteError.
         """
         _check_images(images)
         candidates = _checked_boxes("candidates_xyxy_px", candidates_xyxy_px, images)
         objects = [boxes[: self.config.objects] for boxes in _checked_boxes("objects_xyxy_px", objects_xyxy_px, images)]
-        vectors = region_features(
-            self.features(images),
-            [torch.cat(both) for both in zip(candidates, objects, strict=True)],
-            output_size=self.config.align_size,
-            spatial_scale=1 / MAP_STRIDE,
-            rule=self.config.sampling,
-        )
+        features = self.features(images)
+        # Half precision cannot hold a sampling weight well enough to tell apart crops that differ by a few pixels.
+        with torch.autocast(images.device.type, enabled=False):
+            vectors = region_features(
+                features.float(),
+                [torch.cat(both) for both in zip(candidates, objects, strict=True)],
+                output_size=self.config.align_size,
+                spatial_scale=1 / MAP_STRIDE,
+                rule=self.config.sampling,
+            )
         # Regions come image by image: its candidates, then its objects.
         n_each = [len(each) for pair in zip(candidates, objects, strict=True) for each in pair]
         embedded = self.embed(vectors).split(n_each)
@@ -137,7 +146,9 @@ class S2CNet(nn.Module):
             present,
         )
         # Padding must not reach the head: its batch normalisation would count it.
-        scores = self.head(nodes[listed].flatten(1)).squeeze(1)
+        # The best candidates of a frame often differ by less than half precision can tell.
+        with torch.autocast(images.device.type, enabled=False):
+            scores = self.head(nodes[listed].float().flatten(1)).squeeze(1)
         return list(scores.split(n_each[0::2]))
 
     def score(self, image: Tensor, candidates_xyxy_px: Tensor, objects_xyxy_px: Tensor) -> Tensor:
@@ -164,6 +175,18 @@ def build_s2cnet(config: S2CNetConfig, *, seed: int = 0) -> S2CNet:
         )
         network = S2CNet(config, features=features, embed=embed, graph=_build_graph(config), head=_build_head(config))
     return network.to(memory_format=torch.channels_last)
+
+
+def from_release(state_dict: Mapping[str, Tensor]) -> S2CNet:
+    """The network of a public checkpoint (GAICv1 or GAICv2), on the CPU, in evaluation mode.
+
+    state_dict: the release's own names and shapes; `module.` before every name (a checkpoint of DataParallel)
+    is dropped. Raises CheckpointError that lists every key that is missing, unknown or of another shape.
+    """
+    state_dict = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    network = build_s2cnet(GAICV1 if "FC_layers.weight" in state_dict else GAICV2)
+    network.load_state_dict(translate(state_dict, network.state_dict()))
+    return network.eval()
 
 
 def _build_graph(config: S2CNetConfig) -> Graph:

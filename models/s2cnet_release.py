@@ -1,6 +1,6 @@
-"""Public checkpoints of S²CNet: their names of the parameters, and the networks that they fit.
+"""Public checkpoints of S²CNet: their names of the parameters, and the constants of the data behind them.
 
-Source: suyukun666/S2CNet at 6c92712. It trained two networks, for GAICv1 and for GAICv2, both on MobileNetV2.
+Source: suyukun666/S2CNet at 6c92712. `models.s2cnet.from_release` builds the networks.
 """
 
 import re
@@ -9,14 +9,10 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from models.errors import AigcVqaError
-from models.s2cnet import S2CNet, S2CNetConfig, build_s2cnet
 
 # Constants of the release's data pipeline: input side, and mean and deviation of the MOS that it was trained on.
 RELEASE_SHORT_SIDE_PX = 256
 RELEASE_MOS_MEAN, RELEASE_MOS_STD = 2.95, 0.8
-
-GAICV1 = S2CNetConfig(align_size=9, objects=10, readout="candidate")
-GAICV2 = S2CNetConfig()
 
 # The release numbers the layers of an inverted residual with its activations, torchvision without them; the
 # first block has no expanding convolution.
@@ -56,20 +52,16 @@ class CheckpointError(AigcVqaError):
     """A state dict that is not S²CNet's; the text lists missing and unknown keys and wrong shapes."""
 
 
-def from_release(state_dict: Mapping[str, Tensor]) -> S2CNet:
-    """The network of a public checkpoint (GAICv1 or GAICv2), on the CPU, in evaluation mode.
+def translate(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The release's weights under the names of `models.s2cnet`, where `own` is the state of the network to fill.
 
-    state_dict: the release's own names and shapes; `module.` before every name (a checkpoint of DataParallel)
-    is dropped. Every key must find its place and every place its key.
-    Raises CheckpointError that lists what is missing, unknown or of another shape.
+    Every key must find its place and every place its key. Raises CheckpointError that lists what is missing,
+    unknown or of another shape.
     """
-    state_dict = {key.removeprefix("module."): value for key, value in state_dict.items()}
-    network = build_s2cnet(GAICV1 if "FC_layers.weight" in state_dict else GAICV2)
-    own = network.state_dict()
     places = {key: own_name(key) for key in state_dict}
     taken = set(places.values())
     problems = [f"missing {key} {tuple(value.shape)}" for key, value in own.items() if key not in taken]
-    loaded = {}
+    translated = {}
     for key, value in state_dict.items():
         place = places[key]
         if place is None or place not in own:
@@ -78,15 +70,14 @@ def from_release(state_dict: Mapping[str, Tensor]) -> S2CNet:
         # The head's convolutions over 16x16 maps and over 1x1 are linear layers over the same numbers in one row.
         flat = value.flatten(1) if place.startswith("head.") and value.ndim == 4 else value
         if flat.shape == own[place].shape:
-            loaded[place] = flat
+            translated[place] = flat
         else:
             problems.append(f"{key} is {tuple(value.shape)}, expected {tuple(own[place].shape)} for {place}")
     if problems:
         raise CheckpointError(
             f"not a checkpoint of the S2CNet release; {len(problems)} keys do not fit: {'; '.join(problems)}"
         )
-    network.load_state_dict(loaded)
-    return network.eval()
+    return translated
 
 
 def own_name(key: str) -> str | None:

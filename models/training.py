@@ -1,8 +1,9 @@
-"""What all trainings share: the learning rate over the steps, and which weights decay."""
+"""What all trainings share: the learning rate over the steps, which weights decay, and how fast each layer learns."""
 
 import math
 from typing import Any
 
+from timm.optim import param_groups_layer_decay
 from torch import nn
 
 
@@ -24,3 +25,25 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
         {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": weight_decay},
         {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
     ]
+
+
+def layered_groups(
+    network: nn.Module, backbone: nn.Module, weight_decay: float, *, layer_decay: float
+) -> list[dict[str, Any]]:
+    """`parameter_groups` with an `lr_scale` each: layer_decay to the power of a layer's distance from the top.
+
+    Layer-wise decay as in BEiT (arXiv 2106.08254, appendix): pretrained early layers move least. The layers are those
+    that timm sees in `backbone`; what else `network` holds, such as a fresh head, learns at the full rate. With 1 all
+    scales are 1 and the groups are those of `parameter_groups`.
+    """
+    if layer_decay == 1:
+        return [group | {"lr_scale": 1.0} for group in parameter_groups(network, weight_decay)]
+    groups = param_groups_layer_decay(backbone, weight_decay=weight_decay, layer_decay=layer_decay)
+    inside = {id(weight) for weight in backbone.parameters()}
+    head = [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in inside]
+    matrices, others = [weight for weight in head if weight.ndim > 1], [weight for weight in head if weight.ndim <= 1]
+    groups += [
+        {"params": matrices, "weight_decay": weight_decay, "lr_scale": 1.0},
+        {"params": others, "weight_decay": 0.0, "lr_scale": 1.0},
+    ]
+    return [{name: group[name] for name in ("params", "weight_decay", "lr_scale")} for group in groups]

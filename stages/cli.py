@@ -1,4 +1,4 @@
-"""The command `aigc-vqa`: score videos, show the metrics of the last run, gate a merge on them, report."""
+"""The command `aigc-vqa`: score videos, look into one, show, repeat, compare and guard the pipeline's results."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,15 +9,28 @@ from stages.command import run
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments, and under `call` the function that takes the others."""
     # Imported here: worker processes import the main module anew, and must not load the networks' libraries.
-    from stages import gate, report, score, show, summary
+    from stages import (
+        ablation,
+        gate,
+        protocol,
+        report,
+        score,
+        show,
+        summary,
+    )
 
     parser = argparse.ArgumentParser(prog="aigc-vqa", description="Quality scores for AI-generated video.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    score.add_arguments(commands)
-    show.add_arguments(commands)
-    summary.add_arguments(commands)
-    gate.add_arguments(commands)
-    report.add_arguments(commands)
+    for module in (
+        score,
+        show,
+        summary,
+        gate,
+        protocol,
+        ablation,
+        report,
+    ):
+        module.add_arguments(commands)
     return parser.parse_args(argv)
 
 

@@ -21,7 +21,7 @@ from stages.params import load_params
 from stages.runtime import LIBRARIES, make_deterministic, pick_device
 from stages.sections import Params
 
-VERSION = 1
+VERSION = 2
 
 
 class Input(NamedTuple):

@@ -19,22 +19,22 @@ from models.crop_features import load_backbone_state
 from models.crop_loss import CropLoss, crop_loss
 from models.crop_metrics import evaluate_crops
 from models.cropping import normalise
-from models.detectors import Detector
 from models.detectors.top_boxes import top_boxes
 from models.errors import NonFiniteError
-from models.s2cnet import S2CNet, S2CNetConfig, build_s2cnet
-from models.s2cnet_release import RELEASE_MOS_MEAN, RELEASE_MOS_STD, RELEASE_SHORT_SIDE_PX, from_release
+from models.s2cnet import S2CNet, S2CNetConfig, build_s2cnet, from_release
+from models.s2cnet_release import RELEASE_MOS_MEAN, RELEASE_MOS_STD, RELEASE_SHORT_SIDE_PX
 from models.training import parameter_groups, warmup_cosine
 from stages.command import run
 from stages.datasets.crop_examples import (
     Example,
+    FindObjects,
     augment,
     collate,
     content_digest,
     gather_examples,
     make_batches,
 )
-from stages.datasets.gaic import read_gaic, split_images
+from stages.datasets.gaic import read_gaic, read_objects, split_images
 from stages.errors import DatasetError, ParamsError, WeightsError
 from stages.io.cropper import load_cropper, save_cropper
 from stages.io.detectors import load_detector
@@ -65,19 +65,23 @@ class Data:
     mos_std: float
 
 
-def gather(params: Params, source: Path, detector: Detector) -> Data:
+def object_finder(params: Params, detector: Path) -> FindObjects:
+    """Where the objects of a batch of images come from, by `cropper.objects`. Raises WeightsError."""
+    if params.cropper.objects == "files":
+        return lambda images, frames: [read_objects(image, frame) for image, frame in zip(images, frames, strict=True)]
+    network = load_detector(detector, pick_device(params.engine.device))
+    boxes = params.propose.model_dump()
+    return lambda images, frames: [top_boxes(found, **boxes).boxes_xyxy_px.numpy() for found in network.detect(frames)]
+
+
+def gather(params: Params, source: Path, find_objects: FindObjects) -> Data:
     """Everything in memory, at the network's size; raise DatasetError for data that cannot be trained on."""
     settings = params.cropper
     parts = split_images(read_gaic(source), val_fraction=settings.val_fraction, seed=settings.seed)
-    boxes = params.propose.model_dump()
     examples = {
         part: list(
             progress(
-                gather_examples(
-                    images,
-                    lambda frames: [top_boxes(found, **boxes) for found in detector.detect(frames)],
-                    short_side_px=settings.input_short_side_px,
-                ),
+                gather_examples(images, find_objects, short_side_px=settings.input_short_side_px),
                 desc=f"objects, {part}",
                 unit="image",
                 total=len(images),
@@ -207,8 +211,9 @@ def fit(network: S2CNet, data: Data, params: Params, *, state: TrainingState) ->
 def train(params: Params, *, source: Path, detector: Path, weights: Path, metrics: Path, made: dict[str, Any]) -> None:
     """Train on a folder; write the weights, and the metrics of the test images."""
     device = pick_device(params.engine.device)
-    made |= {"propose": params.propose.model_dump(), "detector": file_sha256(detector)}
-    data = gather(params, source, load_detector(detector, device))
+    if params.cropper.objects == "detector":
+        made |= {"propose": params.propose.model_dump(), "detector": file_sha256(detector)}
+    data = gather(params, source, object_finder(params, detector))
     network = build(params).to(device)
     key = digest(made, content_digest(data.train), content_digest(data.val))
     state = TrainingState(cache_root() / "cropper" / f"{key}.pt")

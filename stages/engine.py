@@ -233,6 +233,7 @@ class Batched(Generic[Input, Output]):
 
     load: the inputs of one video (runs in a background thread). group: inputs of one group may share a batch, such
     as frames of one size. infer: outputs of a batch, in order. finish: one video's table from its inputs and outputs.
+    An exception is a video's failure, also inside a batch: that is then worked on again, video by video.
     """
 
     load: Callable[[Any], Sequence[Input]]
@@ -264,16 +265,36 @@ class Batched(Generic[Input, Output]):
             yield from self._close(self._infer(batch), cache)
 
     def _infer(self, batch: list[tuple["_Work", int]]) -> list["_Work"]:
-        outputs = self.infer([work.inputs[position] for work, position in batch])
-        for (work, position), output in zip(batch, outputs, strict=True):
-            work.outputs[position] = output
+        """Fill in outputs; returns the videos that are done, with or without success."""
+        works = list({id(work): work for work, _ in batch}.values())
+        try:
+            outputs = self.infer([work.inputs[position] for work, position in batch])
+        except Exception as error:
+            reason = reason_of(error)
+            if len(works) == 1:
+                works[0].reason = works[0].reason or reason
+                outputs = []
+            else:
+                for one in works:
+                    self._infer([(work, position) for work, position in batch if work is one])
+                return [work for work in works if work.left == 0]
+        else:
+            for (work, position), output in zip(batch, outputs, strict=True):
+                work.outputs[position] = output
+        for work, _ in batch:
             work.left -= 1
-        return list({id(work): work for work, _ in batch if work.left == 0}.values())
+        return [work for work in works if work.left == 0]
 
     def _close(self, works: Iterable["_Work"], cache: ItemCache) -> Iterator[tuple[Item, str | None]]:
         for work in works:
-            cache.write(work.item.key, self.finish(work.item, work.inputs, work.outputs))
-            yield work.item, None
+            if work.reason is None:
+                try:
+                    table = self.finish(work.item, work.inputs, work.outputs)
+                except Exception as error:
+                    work.reason = reason_of(error)
+                else:
+                    cache.write(work.item.key, table)
+            yield work.item, work.reason
 
 
 @dataclass
@@ -282,6 +303,7 @@ class _Work:
     inputs: Sequence[Any]
     outputs: list[Any]
     left: int = field(init=False)
+    reason: str | None = None
 
     def __post_init__(self) -> None:
         self.left = len(self.inputs)

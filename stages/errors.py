@@ -32,6 +32,10 @@ class EngineError(AigcVqaError):
     """Too many videos failed, or none is left, for a stage to go on."""
 
 
+class ExperimentError(AigcVqaError):
+    """A series of experiments that cannot be planned or run."""
+
+
 class EvaluationError(AigcVqaError):
     """Predictions that no metric can be computed from."""
 

@@ -1,4 +1,4 @@
-"""evaluate: the test part's metrics as one flat JSON, plain sharpness beside them, and plots.
+"""evaluate: the test part's metrics as one flat JSON, those of every generator, plain sharpness beside them, and plots.
 
 A NaN among the predictions, or predictions without spread, fail the evaluation: such a run has no quality to report.
 """
@@ -6,19 +6,34 @@ A NaN among the predictions, or predictions without spread, fail the evaluation:
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from models.errors import AigcVqaError
-from models.metrics import bootstrap_interval, krocc, paper_mean, plcc, plcc_logistic, rmse, srocc
+from models.metrics import (
+    UndefinedMetricError,
+    bootstrap_interval,
+    group_pair_accuracy,
+    krocc,
+    logistic_fit,
+    ntire_score,
+    paper_mean,
+    plcc,
+    rank_accuracy,
+    rmse,
+    srocc,
+)
 from stages.command import run
 from stages.errors import EvaluationError
 from stages.io.files import write_json
 from stages.io.plots import plot_frame_scores, plot_scatter
-from stages.io.tables import FRAME_SCORES, PREDICTIONS, read_frame
+from stages.io.tables import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS, read_frame
 from stages.params import load_params
 from stages.sections import EvaluateParams
+
+CORRELATIONS = {"srocc": srocc, "plcc": plcc, "krocc": krocc}
 
 
 def evaluate(rows: pd.DataFrame, params: EvaluateParams) -> dict[str, float | int]:
@@ -32,23 +47,78 @@ def evaluate(rows: pd.DataFrame, params: EvaluateParams) -> dict[str, float | in
     if len(broken):
         raise EvaluationError(f"scores or MOS of {len(broken)} videos are not finite (first: {broken.iloc[0]!r})")
     scores, mos = scored["score"].to_numpy(), scored["mos"].to_numpy()
+    intervals = {}
     try:
-        correlations = {"srocc": srocc(scores, mos), "plcc": plcc(scores, mos), "krocc": krocc(scores, mos)}
-        low, high = bootstrap_interval(
-            srocc, scores, mos, samples=params.bootstrap_samples, confidence=params.confidence, seed=params.seed
-        )
-        fitted = plcc_logistic(scores, mos)
+        correlations = {name: metric(scores, mos) for name, metric in CORRELATIONS.items()}
+        fit = logistic_fit(scores, mos)
+        for name, metric in CORRELATIONS.items():
+            intervals[f"{name}_ci_low"], intervals[f"{name}_ci_high"] = bootstrap_interval(
+                metric, scores, mos, samples=params.bootstrap_samples, confidence=params.confidence, seed=params.seed
+            )
     except AigcVqaError as error:
         raise EvaluationError(f"no metrics from {len(scored)} scored test videos: {error}") from None
     return {
         **correlations,
         "mean": paper_mean(**correlations),
-        "plcc_logistic": fitted,
+        # Where the fit fails this is the plain PLCC, and the flag says so.
+        "plcc_logistic": plcc(fit.fitted, mos) if fit.converged else correlations["plcc"],
+        "logistic_converged": int(fit.converged),
         "rmse": rmse(scores, mos),
-        "srocc_ci_low": low,
-        "srocc_ci_high": high,
+        **intervals,
         **counts,
     }
+
+
+def prompt_metrics(rows: pd.DataFrame, groups: pd.Series) -> dict[str, float | int]:
+    """Pair accuracy within groups (prompts); `groups` maps video ids. Empty where no group has a pair to compare."""
+    scored = rows[rows["status"] == "ok"]
+    names = scored["video_id"].map(groups).fillna(scored["video_id"])
+    try:
+        found = group_pair_accuracy(scored["score"].to_numpy(), scored["mos"].to_numpy(), names.tolist())
+    except UndefinedMetricError:
+        return {}
+    return {"within_prompt_accuracy": found.accuracy, "n_within_prompt_pairs": found.n_pairs}
+
+
+def pair_metrics(rows: pd.DataFrame, pairs: pd.DataFrame, metrics: dict[str, float | int]) -> dict[str, float | int]:
+    """Rank1, Rank2 and the final score of NTIRE 2024 from rated pairs of which both videos are among `rows`, scored.
+
+    rank1: pairs of two sources; rank2: pairs of one. A kind without a pair has no accuracy, and then there is no final
+    score. n_rank1, n_rank2: the pairs that were compared.
+    """
+    scores = rows[rows["status"] == "ok"].set_index("video_id")["score"]
+    result: dict[str, float | int] = {}
+    for name, kind in (("rank1", "nonsource"), ("rank2", "source")):
+        chosen = pairs[(pairs["kind"] == kind) & pairs["first"].isin(scores.index) & pairs["second"].isin(scores.index)]
+        if len(chosen):
+            first, second = scores[chosen["first"]].to_numpy(), scores[chosen["second"]].to_numpy()
+            result[name] = rank_accuracy(first, second, chosen["first_is_better"].to_numpy(dtype=bool))
+            result[f"n_{name}"] = len(chosen)
+    if "rank1" in result and "rank2" in result:
+        result["ntire_score"] = ntire_score(
+            srocc=metrics["srocc"], plcc=metrics["plcc"], rank1=result["rank1"], rank2=result["rank2"]
+        )
+    return result
+
+
+def generator_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row a generator, sorted by name: how well its own videos are ranked, and by how much they are overrated.
+
+    bias: mean of score - MOS, on 0-100. What does not exist (too few videos, constant scores) is None.
+    """
+    result = []
+    for generator, own in rows[rows["generator"].notna()].groupby("generator", sort=True):
+        scored = own[own["status"] == "ok"]
+        scores, mos = scored["score"].to_numpy(dtype=float), scored["mos"].to_numpy(dtype=float)
+        row: dict[str, Any] = {"generator": generator, "n_expected": len(own), "n_scored": len(scored)}
+        for name, metric in {**CORRELATIONS, "rmse": rmse}.items():
+            try:
+                row[name] = metric(scores, mos)
+            except UndefinedMetricError:
+                row[name] = None
+        row["bias"] = float(np.mean(scores - mos)) if len(scored) else None
+        result.append(row)
+    return result
 
 
 def sharpness_srocc(rows: pd.DataFrame) -> float:
@@ -62,9 +132,12 @@ def sharpness_srocc(rows: pd.DataFrame) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.evaluate", description=__doc__)
+    parser.add_argument("--manifest", type=Path, required=True, help="for the prompts")
+    parser.add_argument("--pairs", type=Path, required=True, help="rated pairs")
     parser.add_argument("--predictions", type=Path, required=True)
     parser.add_argument("--scores", type=Path, required=True, help="frame scores")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--generators", type=Path, required=True, help="JSON to write: a row a generator")
     parser.add_argument("--baselines", type=Path, required=True, help="JSON to write: what simple numbers reach")
     parser.add_argument("--plots", type=Path, required=True, help="folder to write")
     arguments = parser.parse_args(argv)
@@ -72,9 +145,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictions = read_frame(arguments.predictions, schema=PREDICTIONS)
     test = predictions[predictions["part"] == "test"]
     metrics, baseline = evaluate(test, params), sharpness_srocc(test)
+    metrics |= prompt_metrics(test, read_frame(arguments.manifest, schema=MANIFEST).set_index("video_id")["group"])
+    metrics |= pair_metrics(test, read_frame(arguments.pairs, schema=PAIRS), metrics)
     plot_scatter(test, metrics, arguments.plots)
     plot_frame_scores(test, read_frame(arguments.scores, schema=FRAME_SCORES), arguments.plots)
     write_json(arguments.baselines, {"sharpness_srocc": baseline})
+    write_json(arguments.generators, {"generators": generator_rows(test)})
     write_json(arguments.metrics, metrics, sort_keys=False)
     print(
         f"evaluate: {metrics['n_scored']} of {metrics['n_expected']} test videos scored, SROCC {metrics['srocc']:.4f}, "

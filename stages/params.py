@@ -11,7 +11,7 @@ import re
 import shlex
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """A YAML mapping; raise ParamsError naming the file when it is missing, broken, or something else."""
     try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        value = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file (run from the folder that holds dvc.yaml)") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -40,6 +40,25 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ParamsError(f"{path}: a mapping of sections is needed, not {type(value).__name__}")
     return value
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML takes the last of two equal keys without a word: the value above it would be read and not used."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            line = key_node.start_mark.line + 1
+            # Plain keys alone: a merge key (<<) may stand twice, and lists cannot be keys.
+            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != "tag:yaml.org,2002:merge":
+                key = self.construct_object(key_node)
+                if key in lines:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key {key!r} stands twice, in lines {lines[key]} and {line}",
+                        problem_mark=key_node.start_mark,
+                    )
+                lines[key] = line
+        return super().construct_mapping(node, deep)
 
 
 def check_params(values: Mapping[str, Any], *, source: str | Path) -> Params:
@@ -132,18 +151,26 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def preset_arguments(name: str, *, params: str | Path = "params.yaml", folder: str | Path = "presets") -> list[str]:
-    """`["-S", "section.key=value", ...]` of a preset, checked together with the params.yaml that it changes."""
+def read_preset(
+    name: str, *, params: str | Path = "params.yaml", folder: str | Path = "presets"
+) -> tuple[Params, dict[str, Any]]:
+    """params.yaml with a preset's changes, checked together, and the changes alone."""
     path = Path(folder) / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in Path(folder).glob("*.yaml"))) or "none"
         raise ParamsError(f"no preset {name!r} in {folder}/; there are: {known}")
     changes = read_yaml(path)
-    check_params(merge(read_yaml(params), changes), source=path)
-    arguments = []
-    for key, value in flatten(changes):
-        arguments += ["-S", f"{key}={_override(value)}"]
-    return arguments
+    return check_params(merge(read_yaml(params), changes), source=path), changes
+
+
+def change_arguments(changes: Mapping[str, Any]) -> list[str]:
+    """`["-S", "section.key=value", ...]`: changes as `dvc exp run` takes them."""
+    return [text for key, value in flatten(changes) for text in ("-S", f"{key}={_override(value)}")]
+
+
+def preset_arguments(name: str, *, params: str | Path = "params.yaml", folder: str | Path = "presets") -> list[str]:
+    """`change_arguments` of a preset, checked together with the params.yaml that it changes."""
+    return change_arguments(read_preset(name, params=params, folder=folder)[1])
 
 
 def _override(value: Any) -> str:

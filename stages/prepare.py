@@ -1,39 +1,33 @@
 """prepare: labels and files to one checked table, a row a video, MOS on 0-100.
 
 Every file is hashed and read to its end, so that later stages know its true frame count; what cannot be used is named
-in `status` and `reason` and goes no further.
+in `status` and `reason` and goes no further. Rated pairs, where the data set has them, go to a table of their own.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from stages.command import run
-from stages.datasets.labels import Entry, check_entries
-from stages.datasets.t2vqa_db import read_t2vqa_db
-from stages.datasets.table import read_table_labels
+from stages.datasets.adapters import read_entries
+from stages.datasets.labels import Entry
+from stages.datasets.pairs import RatedPair, read_pairs
 from stages.engine import Item, check_failures, closing_line, in_processes, run_items
 from stages.io import video
 from stages.io.files import file_sha256
 from stages.io.items import ItemCache, digest, library_versions
-from stages.io.tables import MANIFEST, write_table
+from stages.io.tables import MANIFEST, PAIRS, write_table
 from stages.params import load_params
+from stages.progress import progress
 from stages.sections import DatasetParams, Params
 
 VERSION = 1
-ADAPTERS = {"t2vqa_db": read_t2vqa_db, "table": read_table_labels}
 PROBE = pa.schema([MANIFEST.field(name) for name in ("n_frames_header", "n_frames", "fps", "width", "height")])
-
-
-def read_entries(params: DatasetParams, root: Path) -> list[Entry]:
-    """The labelled videos of a data set, checked; raises DatasetError that lists every problem with its line."""
-    labels = root / params.labels
-    entries = ADAPTERS[params.format](labels, videos=params.videos, generator_pattern=params.generator_pattern)
-    check_entries(entries, source=labels, mos_min=params.mos_min, mos_max=params.mos_max)
-    return entries
 
 
 def probe_table(payload: tuple[str, float]) -> pa.Table:
@@ -43,14 +37,14 @@ def probe_table(payload: tuple[str, float]) -> pa.Table:
 
 
 def manifest_row(entry: Entry, params: DatasetParams) -> dict[str, Any]:
-    """The columns that come from the label; a label with a problem has no MOS."""
-    usable = entry.problem is None
+    """The columns that come from the label; a label with a problem, or of a data set without scores, has no MOS."""
+    mos_raw = entry.mos_raw if entry.problem is None else None
     span = params.mos_max - params.mos_min
     return {
         "video_id": entry.video_id,
         "path": entry.path,
-        "mos": 100 * (entry.mos_raw - params.mos_min) / span if usable else None,
-        "mos_raw": entry.mos_raw if usable else None,
+        "mos": None if mos_raw is None else 100 * (mos_raw - params.mos_min) / span,
+        "mos_raw": mos_raw,
         "prompt": entry.prompt,
         "generator": entry.generator,
         "group": entry.group,
@@ -58,26 +52,53 @@ def manifest_row(entry: Entry, params: DatasetParams) -> dict[str, Any]:
     }
 
 
-def prepare(params: Params, *, root: Path, out: Path) -> None:
-    """Write the manifest; raise DatasetError for doubtful labels and EngineError when too many videos fail."""
+def hash_files(entries: Sequence[Entry], root: Path, *, workers: int) -> Iterator[tuple[Entry, str | None, str | None]]:
+    """For every entry, in order, the SHA-256 of its file and None, or None and the reason why it cannot be used.
+
+    Hashing leaves Python for as long as a block takes, so threads are enough to keep every core, or the disk, busy.
+    """
+    threads = ThreadPoolExecutor(workers)
+    try:
+        hashes = threads.map(lambda entry: _hash_file(entry, root), entries)
+        pairs = progress(zip(entries, hashes, strict=True), total=len(entries), desc="hash", unit="video", leave=False)
+        for entry, (sha256, problem) in pairs:
+            yield entry, sha256, problem
+    finally:
+        # Ctrl-C ends the run after the files that are being read, not after all that wait.
+        threads.shutdown(cancel_futures=True)
+
+
+def _hash_file(entry: Entry, root: Path) -> tuple[str | None, str | None]:
+    if entry.problem is not None:
+        return None, entry.problem
+    path = root / entry.path
+    if not path.is_file():
+        return None, f"{entry.place}: no such file: {path}"
+    try:
+        return file_sha256(path), None
+    except OSError as error:
+        return None, f"{entry.place}: cannot be read: {error.strerror}"
+
+
+def prepare(params: Params, *, root: Path, out: Path, pairs: Path) -> None:
+    """Write the manifest and the pairs.
+
+    Raises DatasetError for doubtful labels or pairs, and EngineError when too many videos fail.
+    """
     libraries = library_versions("opencv-python-headless")
     max_missing = params.dataset.max_missing_fraction
+    entries = read_entries(params.dataset, root)
+    rated: list[RatedPair] = []
+    if params.dataset.pairs:
+        rated = read_pairs(root / params.dataset.pairs, ids=[entry.video_id for entry in entries])
     rows, failed, items = {}, {}, []
-    for entry in read_entries(params.dataset, root):
-        row = rows[entry.video_id] = manifest_row(entry, params.dataset)
-        path = root / entry.path
-        if entry.problem is not None:
-            failed[entry.video_id] = entry.problem
-        elif not path.is_file():
-            failed[entry.video_id] = f"{entry.place}: no such file: {path}"
-        else:
-            try:
-                row["sha256"] = file_sha256(path)
-            except OSError as error:
-                failed[entry.video_id] = f"{entry.place}: cannot be read: {error.strerror}"
-                continue
-            key = digest("prepare", VERSION, video.VERSION, libraries, max_missing, row["sha256"])
-            items.append(Item(entry.video_id, key, (str(path), max_missing)))
+    for entry, sha256, problem in hash_files(entries, root, workers=params.engine.n_workers):
+        rows[entry.video_id] = manifest_row(entry, params.dataset) | {"sha256": sha256}
+        if problem is not None:
+            failed[entry.video_id] = problem
+            continue
+        key = digest("prepare", VERSION, video.VERSION, libraries, max_missing, sha256)
+        items.append(Item(entry.video_id, key, (str(root / entry.path), max_missing)))
 
     cache = ItemCache("prepare")
     compute = in_processes(probe_table, workers=params.engine.n_workers)
@@ -93,15 +114,19 @@ def prepare(params: Params, *, root: Path, out: Path) -> None:
         row |= {"status": "ok" if reason is None else "failed", "reason": reason}
     table = pa.Table.from_pylist([rows[video_id] for video_id in sorted(rows)], schema=MANIFEST)
     made = {"version": VERSION, "params": params.dataset.model_dump(), "libraries": libraries}
-    write_table(out, table, schema=MANIFEST, metadata={"made_by": {"prepare": made}})
+    metadata = {"made_by": {"prepare": made}}
+    rated_table = pa.Table.from_pylist([asdict(pair) for pair in rated], schema=PAIRS)
+    write_table(pairs, rated_table, schema=PAIRS, metadata=metadata)
+    write_table(out, table, schema=MANIFEST, metadata=metadata)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.prepare", description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--out", type=Path, required=True, help="manifest to write (Parquet)")
+    parser.add_argument("--pairs", type=Path, required=True, help="rated pairs to write (Parquet); it may be empty")
     arguments = parser.parse_args(argv)
-    prepare(load_params(), root=arguments.root, out=arguments.out)
+    prepare(load_params(), root=arguments.root, out=arguments.out, pairs=arguments.pairs)
 
 
 if __name__ == "__main__":

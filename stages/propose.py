@@ -3,67 +3,137 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from models.detectors import Detections
+from models.detectors import Detections, Detector
+from models.detectors.box_table import BoxTable
+from models.detectors.key_frames import key_frames
 from models.detectors.top_boxes import top_boxes
 from stages.command import run
 from stages.engine import Batched, Item, run_stage
-from stages.io.clips import ClipFrame, read_clip
-from stages.io.detectors import load_detector
+from stages.io.boxes import boxes_digest, check_frames, check_videos
+from stages.io.clips import read_clip
+from stages.io.detectors import describe_detector, load_detector
 from stages.io.files import file_sha256
-from stages.io.items import digest, library_versions
+from stages.io.images import Frame
+from stages.io.items import digest
 from stages.io.tables import BOX_COLUMNS, FRAMES, PROPOSALS, Shards
+from stages.io.weights import tensors_sha256
 from stages.params import load_params
-from stages.runtime import LIBRARIES, make_deterministic, pick_device
-from stages.sections import Params
+from stages.runtime import make_deterministic, pick_device
+from stages.sections import Params, ProposeParams
 
-VERSION = 1
+VERSION = 2
 
 
-def proposals_table(item: Item, clip: Sequence[ClipFrame], found: Sequence[Detections]) -> pa.Table:
+class Look(NamedTuple):
+    """One look for objects: its (height, width) in pixels, the frame (None where boxes are looked up), and the indices
+    of all frames that take these boxes, its own first."""
+
+    size: tuple[int, int]
+    frame: Frame | None
+    frame_indices: list[int]
+
+
+def plan_looks(frames: pa.Table, *, every: int, decode: bool) -> list[Look]:
+    """The looks that one video takes, from its rows of the FRAMES schema; frames that take over boxes stay encoded."""
+    indices = frames["frame_index"].to_pylist()
+    sizes = list(zip(frames["height"].to_pylist(), frames["width"].to_pylist(), strict=True))
+    takers: dict[int, list[int]] = {}
+    for place, source in enumerate(key_frames(sizes, every)):
+        takers.setdefault(source, []).append(indices[place])
+    pixels = [entry.frame for entry in read_clip(frames.take([*takers]))] if decode else [None] * len(takers)
+    return [Look(sizes[place], frame, takers[place]) for place, frame in zip(takers, pixels, strict=True)]
+
+
+def proposals_table(item: Item, seen: Sequence[Look], found: Sequence[Detections]) -> pa.Table:
     """One video's rows of the PROPOSALS schema: frames in order, boxes by rank; a frame without objects has no row."""
-    counts = [len(one.scores) for one in found]
-    boxes = np.concatenate([one.boxes_xyxy_px.numpy() for one in found])
+    frames = [(index, one) for look, one in zip(seen, found, strict=True) for index in look.frame_indices]
+    counts = [len(one.scores) for _, one in frames]
+    boxes = np.concatenate([one.boxes_xyxy_px.numpy() for _, one in frames])
     columns = {
         "video_id": [item.video_id] * sum(counts),
-        "frame_index": np.repeat([entry.frame_index for entry in clip], counts),
+        "frame_index": np.repeat([index for index, _ in frames], counts),
         "rank": np.concatenate([np.arange(count) for count in counts]),
         **{name: boxes[:, column] for column, name in enumerate(BOX_COLUMNS)},
-        "score": np.concatenate([one.scores.numpy() for one in found]),
-        "label": np.concatenate([one.labels.numpy() for one in found]),
+        "score": np.concatenate([one.scores.numpy() for _, one in frames]),
+        "label": np.concatenate([one.labels.numpy() for _, one in frames]),
     }
     return pa.Table.from_pydict({name: pa.array(columns[name], PROPOSALS.field(name).type) for name in PROPOSALS.names})
 
 
-def propose(params: Params, *, frames: Path, detector: Path, out: Path) -> None:
-    """Write the proposal shards; raise EngineError when too many videos fail, WeightsError for foreign weights."""
-    make_deterministic(threads=params.engine.n_threads)
-    network = load_detector(detector, pick_device(params.engine.device))
-    table = Shards(frames, schema=FRAMES)
-    settings = params.propose.model_dump()
-    made = {
-        "version": VERSION,
-        "params": settings,
-        "weights": file_sha256(detector),
-        "libraries": library_versions(*LIBRARIES),
-    }
-    compute = Batched(
-        load=lambda video_id: read_clip(table.read(video_id)),
-        group=lambda entry: entry.frame.shape,
-        infer=lambda clip: [top_boxes(one, **settings) for one in network.detect([entry.frame for entry in clip])],
+def by_network(network: Detector, frames: Shards, settings: ProposeParams, *, every: int, batch_size: int) -> Batched:
+    """Find objects: frames of one size share a batch, whichever videos they are of."""
+
+    def infer(batch: Sequence[Look]) -> list[Detections]:
+        found = network.detect([look.frame for look in batch if look.frame is not None])
+        return [top_boxes(one, **settings.model_dump()) for one in found]
+
+    return Batched(
+        load=lambda video_id: plan_looks(frames.read(video_id), every=every, decode=True),
+        group=lambda look: look.size,
+        infer=infer,
         finish=proposals_table,
-        batch_size=params.engine.batch_frames,
+        batch_size=batch_size,
     )
+
+
+def by_table(table: BoxTable, frames: Shards, settings: ProposeParams, *, every: int) -> Batched:
+    """Look boxes up; raise TableError when the table is of other videos. A box outside of its frame fails its video."""
+    check_videos(table, {*frames.ids, *frames.failed})
+    # The last frame of a video is always decoded, unless only its middle one is.
+    all_seen = frames.made_by["decode"]["params"]["frames"] > 1
+
+    def load(video_id: str) -> list[tuple[str, Look]]:
+        rows = frames.read(video_id, ["frame_index", "height", "width"])
+        looks = plan_looks(rows, every=every, decode=False)
+        sizes = {index: look.size for look in looks for index in look.frame_indices}
+        check_frames(table, video_id, sizes, n_frames=max(sizes) + 1 if all_seen else None)
+        return [(video_id, look) for look in looks]
+
+    def find(video_id: str, look: Look) -> Detections:
+        return top_boxes(table.look_up(video_id, look.frame_indices[0]), **settings.model_dump())
+
+    return Batched(
+        load=load,
+        group=lambda _: None,
+        infer=lambda batch: [find(*each) for each in batch],
+        finish=lambda item, seen, found: proposals_table(item, [look for _, look in seen], found),
+        batch_size=1,
+    )
+
+
+def propose(params: Params, *, frames: Path, detector: Path, out: Path) -> None:
+    """Write the proposal shards.
+
+    Raises EngineError when too many videos fail, WeightsError for foreign weights, TableError for foreign boxes.
+    """
+    make_deterministic(threads=params.engine.n_threads)
+    finder = load_detector(detector, pick_device(params.engine.device))
+    table, settings, every = Shards(frames, schema=FRAMES), params.propose, params.detector.every
+    about = describe_detector(detector)
+    made = {"version": VERSION, "params": settings.model_dump(), "every": every, "weights": file_sha256(detector)}
+    # What boxes depend on; a note in the file of the detector, such as its licence, is none of it.
+    common = [VERSION, made["params"], every, *(about[name] for name in ("backend", "detector", "libraries"))]
+    if isinstance(finder, BoxTable):
+        compute = by_table(finder, table, settings, every=every)
+        values = {video_id: boxes_digest(finder, video_id) for video_id in table.ids}
+    else:
+        compute = by_network(finder, table, settings, every=every, batch_size=params.engine.batch_frames)
+        values = dict.fromkeys(table.ids, tensors_sha256(detector))
     run_stage(
         "propose",
-        [Item(video_id, digest("propose", made, table.keys[video_id]), video_id) for video_id in table.ids],
+        [
+            Item(video_id, digest("propose", common, values[video_id], table.keys[video_id]), video_id)
+            for video_id in table.ids
+        ],
         compute,
         schema=PROPOSALS,
         out=out,
-        made_by=table.made_by | {"propose": made},
+        made_by=table.made_by | {"propose": made | about},
         failed_before=table.failed,
         n_shards=params.engine.shards,
         max_failed_fraction=params.engine.max_failed_fraction,
@@ -73,7 +143,7 @@ def propose(params: Params, *, frames: Path, detector: Path, out: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.propose", description=__doc__)
     parser.add_argument("--frames", type=Path, required=True)
-    parser.add_argument("--detector", type=Path, required=True, help="weights of the detector")
+    parser.add_argument("--detector", type=Path, required=True, help="weights of the detector, or its table of boxes")
     parser.add_argument("--out", type=Path, required=True, help="folder of shards to write")
     arguments = parser.parse_args(argv)
     propose(load_params(), **vars(arguments))

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Mapping
 
 import torch
 
@@ -32,3 +33,16 @@ def make_deterministic(*, threads: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     warnings.filterwarnings("once", message=".*deterministic.*")
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """Where the random numbers of the CPU, and of a GPU, stand."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def restore_random_state(state: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Go on where `random_state` was taken; a GPU's numbers only where they were drawn on one."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -17,14 +17,16 @@ import pyarrow as pa
 
 from models.cropping import CropScores
 from models.detectors import Detections, Detector
+from models.detectors.key_frames import key_frames
 from models.detectors.top_boxes import top_boxes
+from stages.datasets.folder import EXTENSIONS
 from stages.engine import Item, in_processes, reason_of
 from stages.errors import DatasetError, WeightsError
 from stages.io.clips import ClipFrame, cut_clip, read_clip
 from stages.io.cropper import Cropper, crops_table, load_cropper
 from stages.io.detectors import load_detector
 from stages.io.files import file_sha256, replacing, write_text
-from stages.io.images import sharpness
+from stages.io.images import Frame, sharpness
 from stages.io.items import ItemCache, library_versions
 from stages.io.quality import QualityModel, load_quality
 from stages.io.single import decode_file
@@ -33,7 +35,6 @@ from stages.progress import progress
 from stages.runtime import make_deterministic, pick_device
 from stages.sections import CropParams, available_cores
 
-EXTENSIONS = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 WEIGHTS = {"detector": "detector.safetensors", "cropper": "s2cnet.safetensors", "quality": "quality.safetensors"}
 ROWS_ON_SCREEN = 60
 
@@ -55,7 +56,7 @@ class Scorer:
         clip = read_clip(frames)
         images = [entry.frame for entry in clip]
         settings = CropParams(**self.made_by["crop"]["params"])
-        objects = [top_boxes(one, **self.made_by["propose"]["params"]) for one in self.detector.detect(images)]
+        objects = self.find_objects(images)
         candidates = self.cropper.score(images, [one.boxes_xyxy_px.numpy() for one in objects], settings)
         crops = crops_table(name, clip, candidates, settings)
         chosen = crops.filter(crops["selected"])
@@ -69,6 +70,15 @@ class Scorer:
             }
         )
         return Analysis(clip, objects, candidates, scores)
+
+    def find_objects(self, images: Sequence[Frame]) -> list[Detections]:
+        """The objects of every frame, as the propose stage takes them."""
+        made = self.made_by["propose"]
+        sources = key_frames([image.shape[:2] for image in images], made.get("every", 1))
+        looked = sorted({*sources})
+        found = self.detector.detect([images[place] for place in looked])
+        best = {place: top_boxes(one, **made["params"]) for place, one in zip(looked, found, strict=True)}
+        return [best[source] for source in sources]
 
 
 class Analysis(NamedTuple):

@@ -181,6 +181,6 @@ def test_two_clean_runs_give_the_same_metrics(finished: Path, tmp_path: Path) ->
     """The second one without Git, as from an exported archive."""
     again = make_project(tmp_path, git=False)
     dvc(again, "repro")
-    for name in ("metrics.json", "baselines.json", "detector.json", "cropper.json"):
+    for name in ("metrics.json", "generators.json", "baselines.json", "detector.json", "cropper.json"):
         assert (again / "results" / name).read_bytes() == (finished / "results" / name).read_bytes()
     assert (again / "data/split.csv").read_bytes() == (finished / "data/split.csv").read_bytes()

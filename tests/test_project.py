@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stages.params import iter_fields
 from stages.sections import Params
 from tests.conftest import ROOT
 
@@ -69,21 +70,24 @@ def test_dvc_yaml_lists_the_modules_that_a_stage_imports(stage: str) -> None:
 
 
 def params_read(path: Path) -> set[str]:
-    """Sections, and keys of `engine`, that a stage's module takes from its parameters."""
+    """What a stage's module takes from its parameters: sections, and single keys of sections that are not its own."""
+    names = {name for name, _ in iter_fields(Params)} | {"engine.n_workers", "engine.n_threads"}
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    taken_of = {id(node.value): node.attr for node in attributes}
     read: set[str] = set()
-    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Attribute):
-            text = ast.unparse(node).replace("load_params()", "params")
-            match = re.fullmatch(r"params\.(engine\.\w+|\w+)", text)
-            if match and match[1].split(".")[0] in Params.model_fields:
-                read.add(match[1])
-    return read - {"engine"}
+    for node in attributes:
+        match = re.fullmatch(r"params\.(\w+)", ast.unparse(node).replace("load_params()", "params"))
+        if match and match[1] in Params.model_fields:
+            key = f"{match[1]}.{taken_of.get(id(node))}"
+            read.add(key if key in names and match[1] != path.stem else match[1])
+    return {key for key in read if "." not in key or key.split(".")[0] not in read}
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_yaml_lists_the_params_that_a_stage_reads(stage: str) -> None:
     """All but those that cannot change what is written; the number of threads changes the last bits of a training."""
-    without_effect = {f"engine.{key}" for key in ("n_workers", "batch_frames", "device", "cache_gib")}
+    without_effect = {f"engine.{key}" for key in ("n_workers", "batch_frames", "device", "cache_gib", "processes")}
     expected = params_read(Path("stages") / f"{stage}.py") - without_effect
     if "engine.n_threads" in expected:
         expected.remove("engine.n_threads")

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,29 @@ def make_project(folder: Path, *, git: bool, **changes: dict[str, Any]) -> Path:
     for section, own in [*TOY.items(), *changes.items()]:
         values[section] |= own
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    start_dvc(folder, git=git)
+    return folder
+
+
+def make_one_stage(folder: Path, code: str, *, params: Sequence[str]) -> Path:
+    """A DVC project in Git whose only stage runs `code`, which reads params.yaml and writes results/metrics.json.
+
+    params: the sections that the stage depends on. What lies in the folder already is committed with it.
+    """
+    stage = {
+        "cmd": "python evaluate.py",
+        "params": list(params),
+        "deps": ["evaluate.py"],
+        "metrics": [{"results/metrics.json": {"cache": False}}],
+    }
+    (folder / "evaluate.py").write_text(code, encoding="utf-8")
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"evaluate": stage}}), encoding="utf-8")
+    start_dvc(folder, git=True)
+    return folder
+
+
+def start_dvc(folder: Path, *, git: bool) -> None:
+    """Make a folder a DVC project that shares nothing with others; with Git, commit what lies there."""
     (folder / ".dvc").mkdir()
     no_scm = "" if git else "    no_scm = true\n"
     site = folder / ".site-cache"
@@ -51,7 +75,6 @@ def make_project(folder: Path, *, git: bool, **changes: dict[str, Any]) -> Path:
             "commit -q -m toy",
         ):
             subprocess.run(["git", *command.split()], cwd=folder, check=True)
-    return folder
 
 
 def environment() -> dict[str, str]:

@@ -22,15 +22,13 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, MultiScaleRoIAlign, clip_boxes_to_image
 
-from models.detectors.interface import Detections, DetectorError
-from models.errors import ShapeError
+from models.detectors.class_wise import best_of_classes
+from models.detectors.interface import LABELS, Detections, DetectorError
+from models.detectors.passes import check_finite, check_frame, detect_in_passes
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 PIXEL_MAX = 255.0
-
-# Scaled pixels in one pass of `detect`: bounds its memory, whatever the number and the size of the frames.
-PASS_PX = 2**23
 
 ANCHOR_RATIOS = (0.5, 1.0, 2.0)
 SCALES_AN_OCTAVE = 2
@@ -61,6 +59,7 @@ class FasterRcnnConfig:
     max_size_px: ... unless the longer one would be longer than this.
     min_score: detections below it are dropped, 0..1.
     nms_iou: of two boxes of a class that overlap more, the better one stays, 0..1.
+    labels: "all": a box stays under every class in which it stayed; "best": once, under the best of them.
     max_detections: boxes a frame at most.
     backbone, stride_px, levels, anchor_px, fpn_channels, head_channels, rpn_boxes: of timm_fpn alone. A timm name;
     stride of the finest of the pyramid's levels, each twice as coarse as the one before; side of the finest level's
@@ -76,6 +75,7 @@ class FasterRcnnConfig:
     min_score: float = 0.05
     nms_iou: float = 0.5
     max_detections: int = 100
+    labels: str = "all"
     backbone: str = ""
     stride_px: int = 8
     levels: int = 2
@@ -100,6 +100,8 @@ class FasterRcnnConfig:
             for name in ("min_score", "nms_iou")
             if not 0 <= getattr(self, name) <= 1
         ]
+        if self.labels not in LABELS:
+            problems.append(f"labels is {self.labels!r}; allowed: {', '.join(LABELS)}")
         if not 0 < self.anchor_px < math.inf:
             problems.append(f"anchor_px is {self.anchor_px}; allowed: above 0")
         if problems:
@@ -178,7 +180,9 @@ class FasterRcnn(nn.Module):
         Raises ShapeError.
         """
         device = self._device
-        images = [_to_tensor(_checked(frame, place), device) for place, frame in enumerate(frames)]
+        for place, frame in enumerate(frames):
+            check_frame(frame, place)
+        images = [_to_tensor(frame, device) for frame in frames]
         targets = [
             {"boxes": boxes.to(device), "labels": classes.to(device)}
             for boxes, classes in zip(boxes_xyxy_px, labels, strict=True)
@@ -188,31 +192,60 @@ class FasterRcnn(nn.Module):
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
-        """See `Detector.detect`. Only frames of one size share a pass: padding to another's would change results."""
-        groups: dict[tuple[int, int], list[int]] = {}
-        for place, frame in enumerate(frames):
-            groups.setdefault(_checked(frame, place).shape[:2], []).append(place)
+        """See `Detector.detect`."""
         mode = self.network.training
         self.network.eval()
-        found: dict[int, Detections] = {}
         try:
-            for size, places in groups.items():
-                step = self._frames_a_pass(*size)
-                for start in range(0, len(places), step):
-                    part = places[start : start + step]
-                    found |= zip(part, self._detect_group([frames[place] for place in part]), strict=True)
+            return detect_in_passes(frames, self._detect_group, scaled_px=self._scaled_px)
         finally:
             self.network.train(mode)
-        return [found[place] for place in range(len(frames))]
 
     def _detect_group(self, frames: list[np.ndarray]) -> list[Detections]:
+        """torchvision's own steps of a pass, with a look at what a broken network gives, and a choice at the end."""
         height, width = frames[0].shape[:2]
-        results = self.network([_to_tensor(frame, self._device) for frame in frames])
+        images, _ = self.network.transform([_to_tensor(frame, self._device) for frame in frames])
+        features = self.network.backbone(images.tensors)
+        check_finite(features)
+        proposals, _ = self.network.rpn(images, features)
+        heads = self.network.roi_heads
+        pooled = heads.box_head(heads.box_roi_pool(features, proposals, images.image_sizes))
+        logits, deltas = heads.box_predictor(pooled)
+        choose = self._every_class if self.config.labels == "all" else self._best_class
+        chosen = choose(logits, deltas, proposals, images.image_sizes)
+        results = self.network.transform.postprocess(chosen, images.image_sizes, [(height, width)] * len(frames))
         return [_sorted(result, height, width) for result in results]
 
-    def _frames_a_pass(self, height: int, width: int) -> int:
+    def _every_class(
+        self, logits: Tensor, deltas: Tensor, proposals: list[Tensor], sizes: list[tuple[int, int]]
+    ) -> list[dict[str, Tensor]]:
+        parts = self.network.roi_heads.postprocess_detections(logits, deltas, proposals, sizes)
+        return [dict(zip(("boxes", "scores", "labels"), part, strict=True)) for part in zip(*parts, strict=True)]
+
+    def _best_class(
+        self, logits: Tensor, deltas: Tensor, proposals: list[Tensor], sizes: list[tuple[int, int]]
+    ) -> list[dict[str, Tensor]]:
+        counts = [len(boxes) for boxes in proposals]
+        # Column 0 is the background.
+        boxes = self.network.roi_heads.box_coder.decode(deltas, proposals)[:, 1:].split(counts)
+        scores = logits.softmax(dim=1)[:, 1:].split(counts)
+        settings = self.config
+        results = []
+        for own_boxes, own_scores, size in zip(boxes, scores, sizes, strict=True):
+            inside = clip_boxes_to_image(own_boxes, size)
+            rows, classes = best_of_classes(
+                inside,
+                own_scores,
+                nms_iou=settings.nms_iou,
+                min_score=settings.min_score,
+                max_boxes=settings.max_detections,
+            )
+            chosen = {"boxes": inside[rows, classes], "scores": own_scores[rows, classes], "labels": classes + 1}
+            results.append(chosen)
+        return results
+
+    def _scaled_px(self, height: int, width: int) -> int:
         limits = {"min_size_px": self.config.min_size_px, "max_size_px": self.config.max_size_px}
-        return max(1, PASS_PX // math.prod(scaled_size(height, width, **limits)))
+        return math.prod(scaled_size(height, width, **limits))
 
     @property
     def _device(self) -> torch.device:
@@ -310,15 +343,6 @@ def _freeze_norms(module: nn.Module, *, epsilon: float) -> None:
             setattr(module, name, FrozenBatchNorm2d(child.num_features, eps=epsilon))
         else:
             _freeze_norms(child, epsilon=epsilon)
-
-
-def _checked(frame: np.ndarray, place: int) -> np.ndarray:
-    if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or frame.dtype != np.uint8:
-        raise ShapeError(
-            f"frame {place} has shape {frame.shape} and dtype {frame.dtype}; needed: (H, W, 3) with H and W at least "
-            "1, uint8, RGB"
-        )
-    return frame
 
 
 def _to_tensor(frame: np.ndarray, device: torch.device) -> Tensor:

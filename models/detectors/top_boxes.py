@@ -6,17 +6,28 @@ from torchvision.ops import nms
 from models.detectors.interface import Detections
 
 
-def top_boxes(found: Detections, *, top_n: int, score_threshold: float, nms_iou: float) -> Detections:
+def top_boxes(
+    found: Detections,
+    *,
+    top_n: int,
+    score_threshold: float,
+    nms_iou: float,
+    min_boxes: int = 0,
+    max_boxes: int = 100,
+) -> Detections:
     """The best boxes of a frame, whatever their class.
 
     found: (N, 4) boxes after the detector's own suppression, with scores and labels in any order.
-    top_n: boxes at most. score_threshold: lower scores are dropped, equal ones stay. nms_iou: of two boxes that overlap
-    more, the one with the higher score stays, also when their classes differ: two names for one object are one object.
+    top_n: boxes at most. nms_iou: of two boxes that overlap more, the one with the higher score stays, also when their
+    classes differ: two names for one object are one object; 1 lets all of them stay, as bottom-up attention does.
+    score_threshold: boxes with at least this score are taken, and min_boxes of the best whatever their score, but no
+    more than max_boxes (0.2, 10 and 100 in bottom-up attention).
     Returns at most top_n detections, best first; of equal scores the one that stands first in `found` comes first.
     """
-    kept = torch.nonzero(found.scores >= score_threshold).squeeze(1)
-    kept = kept[found.scores[kept].argsort(descending=True, stable=True)]
-    # Rising ranks as scores: nms then keeps this order, also among equal scores.
-    ranks = torch.arange(len(kept), 0, -1, dtype=torch.float32)
-    kept = kept[nms(found.boxes_xyxy_px[kept], ranks, nms_iou)][:top_n]
+    order = found.scores.argsort(descending=True, stable=True)
+    # Falling ranks as scores: nms then keeps this order, also among equal scores.
+    ranks = torch.arange(len(order), 0, -1, dtype=torch.float32)
+    kept = order[nms(found.boxes_xyxy_px[order], ranks, nms_iou)]
+    confident = int((found.scores[kept] >= score_threshold).sum())
+    kept = kept[: min(top_n, max_boxes, max(confident, min_boxes))]
     return Detections(found.boxes_xyxy_px[kept], found.scores[kept], found.labels[kept])

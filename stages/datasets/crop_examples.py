@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.cropping import PIXEL_SCALE, resize_frame, scale_boxes
-from models.detectors import Detections
 from stages.datasets.gaic import ScoredImage, read_image
 
 # Full-size images in memory at once while objects are looked for.
 IMAGES_AT_ONCE = 16
 GREY = (0.299, 0.587, 0.114)
 
-FindObjects = Callable[[Sequence[NDArray[np.uint8]]], Sequence[Detections]]
+# The objects of every image, (N, 4) float32 each, best first, pixels of the image as it lies on disk.
+FindObjects = Callable[[Sequence[ScoredImage], Sequence[NDArray[np.uint8]]], Sequence[NDArray[np.float32]]]
 
 
 class Example(NamedTuple):
@@ -51,10 +51,10 @@ def gather_examples(
     for start in range(0, len(images), IMAGES_AT_ONCE):
         part = images[start : start + IMAGES_AT_ONCE]
         frames = [read_image(image) for image in part]
-        for image, frame, found in zip(part, frames, find_objects(frames), strict=True):
+        for image, frame, found in zip(part, frames, find_objects(part, frames), strict=True):
             pixels = resize_frame(frame, short_side_px)
             old_size, new_size = (frame.shape[0], frame.shape[1]), (pixels.shape[0], pixels.shape[1])
-            boxes = (image.candidates_xyxy_px, found.boxes_xyxy_px.cpu().numpy())
+            boxes = (image.candidates_xyxy_px, found)
             candidates, objects = (scale_boxes(each, old_size=old_size, new_size=new_size) for each in boxes)
             yield Example(
                 torch.from_numpy(pixels),

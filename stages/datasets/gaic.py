@@ -2,11 +2,12 @@
 
 An annotation line is `ymin xmin ymax xmax mos`, in pixels; a MOS of -2 marks a candidate that was not rated.
 The images lie in images/train, images/test and, if there is one, images/val; or all in images/ itself.
+Object boxes may lie beside them in objects/, a text file an image, a box a line: `ymin xmin ymax xmax`, best first.
 """
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +89,28 @@ def read_image(image: ScoredImage) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
+def read_objects(image: ScoredImage, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(N, 4) float32, the boxes of objects/NAME.txt, in its order; N may be 0.
+
+    pixels: the image, (H, W, 3). Raises DatasetError that names file and line for a missing file and for a box that is
+    not four numbers, is empty or leaves the image.
+    """
+    path = image.annotation.parent.parent / "objects" / f"{image.path.stem}.txt"
+    height, width = pixels.shape[:2]
+    boxes = []
+    for number, line in _lines(path, of=image.path):
+        try:
+            y0, x0, y1, x1 = map(float, line.split())
+        except ValueError:
+            raise DatasetError(f"{path}, line {number}: {line!r} is not `ymin xmin ymax xmax`") from None
+        if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+            raise DatasetError(
+                f"{path}, line {number}: {line!r} is not a box inside {image.path.name} ({width}x{height} px)"
+            )
+        boxes.append((x0, y0, x1, y1))
+    return np.array(boxes, dtype=np.float32).reshape(-1, 4)
+
+
 def split_images(images: Sequence[ScoredImage], *, val_fraction: float, seed: int) -> dict[str, list[ScoredImage]]:
     """Images by part: train, val and test.
 
@@ -115,17 +138,20 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
 
 
-def _read_annotation(annotation: Path, *, image: Path, part: str) -> ScoredImage:
+def _lines(path: Path, *, of: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers from 1."""
     try:
-        text = annotation.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise DatasetError(f"{image}: no annotation ({annotation} is missing)") from None
+        raise DatasetError(f"{of}: {path} is missing") from None
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{annotation}: not a text file ({error})") from None
+        raise DatasetError(f"{path}: not a text file ({error})") from None
+    return ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
+
+
+def _read_annotation(annotation: Path, *, image: Path, part: str) -> ScoredImage:
     boxes, mos, lines = [], [], []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in _lines(annotation, of=image):
         try:
             y0, x0, y1, x1, score = map(float, line.split())
         except ValueError:

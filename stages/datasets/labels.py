@@ -2,28 +2,71 @@
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from stages.errors import DatasetError
 
+PARTS = ("train", "val", "test")
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One labelled video. `path` is relative to the data set's root, `place` names its line for messages.
+    """One video. `path` is relative to the data set's root, `place` names its line for messages.
 
-    `mos_raw` is on the data set's own scale; `problem` says why the label cannot be used (mos_raw is NaN then).
+    `mos_raw` is on the data set's own scale, None in a data set without scores; `problem` says why the label cannot be
+    used (mos_raw is NaN then).
     """
 
     video_id: str
     path: str
-    mos_raw: float
+    mos_raw: float | None
     place: str
     prompt: str | None = None
     generator: str | None = None
     group: str | None = None
     part: str | None = None
     problem: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelRules:
+    """How names and columns of labels are to be read; the fields are those of `dataset` in params.yaml."""
+
+    videos: str = ""
+    target: str = "mos"
+    generator_pattern: str = ""
+    group_pattern: str = ""
+
+    def entry(
+        self,
+        *,
+        name: str,
+        place: str,
+        mos: str | float | None,
+        prompt: str | None = None,
+        generator: str | None = None,
+        group: str | None = None,
+        part: str | None = None,
+    ) -> Entry:
+        """The entry of a video whose labels call it `name`.
+
+        What a column gives comes first, then what the file name gives. The group is the column's, else the pattern's,
+        else the prompt, else the video itself.
+        """
+        mos_raw, problem = parse_mos(mos, place=place)
+        return Entry(
+            video_id=video_id_of(name),
+            path=str(PurePosixPath(self.videos) / name),
+            mos_raw=mos_raw,
+            place=place,
+            prompt=prompt,
+            generator=generator or found_in_name(name, self.generator_pattern, "generator"),
+            group=group or found_in_name(name, self.group_pattern, "group") or prompt or video_id_of(name),
+            part=part,
+            problem=problem,
+        )
 
 
 def parse_mos(text: str | float | None, *, place: str) -> tuple[float, str | None]:
@@ -44,10 +87,18 @@ def video_id_of(path: str) -> str:
     return str(PurePosixPath(path))
 
 
-def generator_of(path: str, pattern: str) -> str | None:
-    """The generator that a file name gives: the group `generator` of the pattern, or None without a match."""
+def found_in_name(path: str, pattern: str, group: str) -> str | None:
+    """What the pattern's group of that name finds in a file's own name; None without a pattern or a match."""
     match = re.search(pattern, PurePosixPath(path).name) if pattern else None
-    return match.group("generator") if match else None
+    return match.group(group) if match else None
+
+
+def refuse(source: Path, headline: str, problems: Iterable[str], *, shown: int = 20) -> None:
+    """Raise DatasetError with the problems, at most `shown` of them, and how many there are; none are no error."""
+    problems = [*problems]
+    if problems:
+        rest = [f"and more, {len(problems)} in all"] if len(problems) > shown else []
+        raise DatasetError("\n  ".join([f"{source}: {headline}", *problems[:shown], *rest]))
 
 
 def check_entries(entries: list[Entry], *, source: Path, mos_min: float, mos_max: float) -> None:
@@ -60,19 +111,21 @@ def check_entries(entries: list[Entry], *, source: Path, mos_min: float, mos_max
         raise DatasetError(f"{source}: no videos are listed")
     problems: list[str] = []
     seen: dict[str, Entry] = {}
+    scores: list[float] = []
     for entry in entries:
         first = seen.setdefault(entry.video_id, entry)
         if first is not entry:
             problems.append(f"{entry.place}: {entry.path!r} has the id of {first.path!r} ({first.place})")
         if PurePosixPath(entry.path).is_absolute() or ".." in PurePosixPath(entry.path).parts:
             problems.append(f"{entry.place}: {entry.path!r} leaves the data set's folder")
-        if entry.problem is None and not mos_min <= entry.mos_raw <= mos_max:
-            problems.append(f"{entry.place}: the MOS {entry.mos_raw:g} of {entry.path!r} is out of range")
+        if entry.problem is None and entry.mos_raw is not None:
+            scores.append(entry.mos_raw)
+            if not mos_min <= entry.mos_raw <= mos_max:
+                problems.append(f"{entry.place}: the MOS {entry.mos_raw:g} of {entry.path!r} is out of range")
     if problems:
-        values = [entry.mos_raw for entry in entries if entry.problem is None]
-        if any(not mos_min <= value <= mos_max for value in values):
+        if any(not mos_min <= value <= mos_max for value in scores):
             problems.append(
-                f"MOS found: {min(values):g} to {max(values):g}; allowed by dataset.mos_min and dataset.mos_max: "
+                f"MOS found: {min(scores):g} to {max(scores):g}; allowed by dataset.mos_min and dataset.mos_max: "
                 f"{mos_min:g} to {mos_max:g}"
             )
         if len(problems) > 20:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.detectors.augment import jitter_color, mirror
+from models.detectors.augment import jitter_color, mirror, zoom
 from stages.datasets.coco import ObjectImage
 from stages.io.images import Frame
 
@@ -33,7 +33,8 @@ class Batch(NamedTuple):
 class ObjectBatches:
     """The images in batches of `batch_images`; every epoch has an order and changes of its own, given by the seed.
 
-    flip: mirror half of the images. color_jitter: strength of the changes of colour, 0..1.
+    flip: mirror half of the images. color_jitter: strength of the changes of colour, 0..1. zoom: of the changes of
+    size, 0..1.
     """
 
     images: Sequence[ObjectImage]
@@ -41,6 +42,7 @@ class ObjectBatches:
     flip: bool
     color_jitter: float
     seed: int
+    zoom: float = 0.0
 
     def __len__(self) -> int:
         """Batches an epoch; the last one to be cut may be smaller."""
@@ -76,14 +78,16 @@ class ObjectBatches:
         for place in places:
             # A stream for each image: reading in threads cannot mix them up.
             image, random = self.images[place], np.random.default_rng((self.seed, epoch, place))
-            frame, boxes = image.read(), image.boxes_xyxy_px
+            frame, boxes, labels = image.read(), image.boxes_xyxy_px, image.labels
             if self.flip and random.random() < 0.5:
                 frame, boxes = mirror(frame, boxes)
             if self.color_jitter:
                 frame = jitter_color(frame, self.color_jitter, random)
+            if self.zoom:
+                frame, boxes, labels = zoom(frame, boxes, labels, self.zoom, random)
             batch.frames.append(frame)
             batch.boxes_xyxy_px.append(torch.from_numpy(boxes))
-            batch.labels.append(torch.from_numpy(image.labels))
+            batch.labels.append(torch.from_numpy(labels))
             batch.names.append(image.path.name)
         return batch
 

@@ -1,14 +1,13 @@
 """T2VQA-DB's labels: a text file, one video a line, `filename|prompt|mos` (format read at QMME/T2VQA 73c68ec)."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from stages.datasets.labels import Entry, generator_of, parse_mos, video_id_of
+from stages.datasets.labels import Entry, LabelRules, refuse
 from stages.errors import DatasetError
 
 
-def read_t2vqa_db(labels: Path, *, videos: str, generator_pattern: str) -> list[Entry]:
-    """Read `labels`; file names start from the folder `videos` below the root. The prompt is the group; a video without
-    one is its own group.
+def read_t2vqa_db(labels: Path, rules: LabelRules) -> list[Entry]:
+    """Read `labels`; the prompt is the group, and a video without one is its own group.
 
     A prompt may hold the separator: the first field is the name, the last the MOS. Blank lines are skipped. Raises
     DatasetError for a file that is missing, is not UTF-8, or has lines with fewer than three fields (all are listed).
@@ -31,21 +30,7 @@ def read_t2vqa_db(labels: Path, *, videos: str, generator_pattern: str) -> list[
         if len(fields) < 3 or not fields[0].strip():
             problems.append(f"{place}: {line[:80]!r} is not `filename|prompt|mos`")
             continue
-        name, prompt = fields[0].strip(), "|".join(fields[1:-1]).strip() or None
-        path = str(PurePosixPath(videos) / name)
-        mos_raw, problem = parse_mos(fields[-1], place=place)
-        entries.append(
-            Entry(
-                video_id=video_id_of(name),
-                path=path,
-                mos_raw=mos_raw,
-                place=place,
-                prompt=prompt,
-                generator=generator_of(name, generator_pattern),
-                group=prompt or video_id_of(name),
-                problem=problem,
-            )
-        )
-    if problems:
-        raise DatasetError("\n  ".join([f"{labels}: lines that cannot be read", *problems[:20]]))
+        prompt = "|".join(fields[1:-1]).strip() or None
+        entries.append(rules.entry(name=fields[0].strip(), place=place, mos=fields[-1], prompt=prompt))
+    refuse(labels, "lines that cannot be read", problems)
     return entries

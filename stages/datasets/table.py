@@ -1,61 +1,83 @@
-"""Labels as a table: CSV or Parquet with columns path, mos and optionally prompt, generator, group, split."""
+"""Labels as a table, CSV or Parquet: our own columns, and those of KVQ and of VQualA 2025.
+
+KVQ (lixinustc/KVQ-Challenge-CVPR-NTIRE2024 8607a4d, metric_score.py): `filename,score`. VQualA 2025's track of
+generated video: `Prompt,Overall_MOS,Traditional_MOS,Alignment_MOS,Aesthetic_MOS,Temporal_MOS,video_name`.
+"""
 
 import csv
 import difflib
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.datasets.labels import Entry, generator_of, parse_mos, video_id_of
+from stages.datasets.labels import PARTS, Entry, LabelRules, refuse
 from stages.errors import DatasetError
 
-REQUIRED = ("path", "mos")
-OPTIONAL = ("prompt", "generator", "group", "split")
-PARTS = ("train", "val", "test")
+
+@dataclass(frozen=True)
+class Columns:
+    """The names of the columns that a format has; None where it has none. Only path and mos have to be there."""
+
+    path: str
+    mos: str
+    prompt: str | None = None
+    generator: str | None = None
+    group: str | None = None
+    split: str | None = None
+
+    @property
+    def required(self) -> list[str]:
+        return [self.path, self.mos]
+
+    @property
+    def optional(self) -> list[str]:
+        return [name for name in (self.prompt, self.generator, self.group, self.split) if name]
 
 
-def read_table_labels(labels: Path, *, videos: str, generator_pattern: str) -> list[Entry]:
-    """Read `labels` (.csv or .parquet); paths start from the folder `videos` below the root.
+def read_table_labels(labels: Path, rules: LabelRules) -> list[Entry]:
+    """Our own table: `path`, the MOS under `rules.target`, and where there are prompt, generator, group, split."""
+    columns = Columns("path", rules.target, prompt="prompt", generator="generator", group="group", split="split")
+    return read_columns(labels, rules, columns)
 
-    The group is the column `group`, else the prompt, else the video itself. Raises DatasetError naming the file and the
-    row (rows of a CSV count from its header, which is line 1) for missing or misspelt columns, an empty path, or
-    a split other than train, val, test.
+
+def read_kvq(labels: Path, rules: LabelRules) -> list[Entry]:
+    """KVQ's scores; it has no prompts, so videos of one source go together only by `rules.group_pattern`."""
+    return read_columns(labels, rules, Columns("filename", "score"))
+
+
+def read_vquala(labels: Path, rules: LabelRules) -> list[Entry]:
+    """VQualA's scores: the MOS is the column `rules.target`, one of five."""
+    return read_columns(labels, rules, Columns("video_name", rules.target, prompt="Prompt"))
+
+
+def read_columns(labels: Path, rules: LabelRules, columns: Columns) -> list[Entry]:
+    """Read `labels` (.csv or .parquet).
+
+    Raises DatasetError naming the file and the row (rows of a CSV count from its header, which is line 1) for missing
+    or misspelt columns, an empty path, or a split other than train, val, test.
     """
     entries, problems = [], []
-    for place, row in _rows(labels):
-        path = _text(row.get("path"))
+    for place, row in _rows(labels, columns):
+        path, part = _text(row.get(columns.path)), _text(_get(row, columns.split))
         if path is None:
-            problems.append(f"{place}: the path is empty")
-            continue
-        part = _text(row.get("split"))
-        if part is not None and part not in PARTS:
+            problems.append(f"{place}: the {columns.path} is empty")
+        elif part is not None and part not in PARTS:
             problems.append(f"{place}: split is {part!r}; allowed: {', '.join(PARTS)}")
-            continue
-        prompt = _text(row.get("prompt"))
-        mos_raw, problem = parse_mos(row.get("mos"), place=place)
-        entries.append(
-            Entry(
-                video_id=video_id_of(path),
-                path=str(PurePosixPath(videos) / path),
-                mos_raw=mos_raw,
-                place=place,
-                prompt=prompt,
-                generator=_text(row.get("generator")) or generator_of(path, generator_pattern),
-                group=_text(row.get("group")) or prompt or video_id_of(path),
-                part=part,
-                problem=problem,
-            )
-        )
-    if problems:
-        raise DatasetError("\n  ".join([f"{labels}: rows that cannot be used", *problems[:20]]))
+        else:
+            optional = {name: _text(_get(row, getattr(columns, name))) for name in ("prompt", "generator", "group")}
+            entries.append(rules.entry(name=path, place=place, mos=row.get(columns.mos), part=part, **optional))
+    refuse(labels, "rows that cannot be used", problems)
     return entries
 
 
-def _rows(labels: Path) -> list[tuple[str, dict[str, Any]]]:
+def _rows(labels: Path, wanted: Columns) -> Iterator[tuple[str, dict[str, Any]]]:
+    is_csv = labels.suffix.lower() == ".csv"
     try:
-        if labels.suffix.lower() == ".csv":
+        if is_csv:
             with labels.open(encoding="utf-8-sig", newline="") as file:
                 reader = csv.DictReader(file, strict=True)
                 rows = [(f"{labels.name} line {reader.line_num}", row) for row in reader]
@@ -70,29 +92,33 @@ def _rows(labels: Path) -> list[tuple[str, dict[str, Any]]]:
         raise DatasetError(f"{labels}: no such label file (dataset.root, dataset.labels)") from None
     except (UnicodeDecodeError, csv.Error, pa.ArrowInvalid, OSError) as error:
         raise DatasetError(f"{labels}: cannot be read as a table ({error})") from None
-    _check_columns(labels, columns)
-    if labels.suffix.lower() == ".csv":
-        for place, row in rows:
-            # csv keeps surplus fields under None and fills short rows with None.
-            if None in row or None in row.values():
-                raise DatasetError(f"{labels}: {place}: not the {len(columns)} fields of the header")
-    return rows
+    _check_columns(labels, columns, wanted)
+    for place, row in rows:
+        # csv keeps surplus fields under None and fills short rows with None.
+        if is_csv and (None in row or None in row.values()):
+            raise DatasetError(f"{labels}: {place}: not the {len(columns)} fields of the header")
+        yield place, row
 
 
-def _check_columns(labels: Path, columns: list[str]) -> None:
+def _check_columns(labels: Path, columns: Sequence[str], wanted: Columns) -> None:
     """Other columns are the user's own business, unless one looks like a misspelt one of ours."""
-    known = (*REQUIRED, *OPTIONAL)
-    problems = [f"no column {name!r}" for name in REQUIRED if name not in columns]
+    known = [*wanted.required, *wanted.optional]
+    problems = [f"no column {name!r}" for name in wanted.required if name not in columns]
     problems += [f"column {name!r} is there {columns.count(name)} times" for name in known if columns.count(name) > 1]
     for name in columns:
         close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.75) if name not in known else []
         if close and close[0] not in columns:
             problems.append(f"column {name!r}: did you mean {close[0]!r}?")
     if problems:
+        optional = f"; used when there: {', '.join(wanted.optional)}" if wanted.optional else ""
         raise DatasetError(
             f"{labels}: {'; '.join(problems)} (found: {', '.join(map(str, columns)) or 'nothing'}; "
-            f"needed: {', '.join(REQUIRED)}; used when there: {', '.join(OPTIONAL)})"
+            f"needed: {', '.join(wanted.required)}{optional})"
         )
+
+
+def _get(row: dict[str, Any], column: str | None) -> Any:
+    return row.get(column) if column else None
 
 
 def _text(value: Any) -> str | None:

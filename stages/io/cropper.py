@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from models.candidates import CandidateConfig, full_frame, make_candidates
+from models.candidates import CandidateConfig, full_frame, is_fallback, make_candidates
 from models.cropping import (
     CropScores,
     best_index,
@@ -20,6 +21,7 @@ from models.cropping import (
     random_index,
     score_frames,
 )
+from models.folding import fold_batch_norms
 from models.s2cnet import S2CNet, S2CNetConfig, build_s2cnet
 from stages.errors import WeightsError
 from stages.io.clips import ClipFrame
@@ -27,6 +29,8 @@ from stages.io.images import Frame
 from stages.io.tables import BOX_COLUMNS, CROPS
 from stages.io.weights import load_state, load_weights, save_weights
 from stages.sections import CropParams
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class Cropper:
     mos_mean: float
     mos_std: float
 
+    @cached_property
+    def _folded(self) -> S2CNet:
+        return fold_batch_norms(self.network)
+
     def score(
         self, frames: Sequence[Frame], objects_xyxy_px: Sequence[NDArray[np.float32]], params: CropParams
     ) -> list[CropScores]:
@@ -53,20 +61,24 @@ class Cropper:
         if params.method != "s2cnet":
             return [_unscored(frame, config, params) for frame in frames]
         return score_frames(
-            self.network,
+            self._folded,
             frames,
             objects_xyxy_px,
             short_side_px=self.short_side_px,
             candidates=config,
             batch_frames=max(1, len(frames)),
             device=self.device,
+            precision=PRECISIONS[params.precision],
         )
 
 
 def _unscored(frame: Frame, config: CandidateConfig, params: CropParams) -> CropScores:
-    height, width = frame.shape[:2]
-    boxes = full_frame(height, width) if params.method == "full" else make_candidates(height, width, config)
-    return CropScores(boxes, np.full(len(boxes), np.nan, dtype=np.float32))
+    size = (frame.shape[0], frame.shape[1])
+    if params.method == "full":
+        boxes, fallback = full_frame(*size), False
+    else:
+        boxes, fallback = make_candidates(*size, config), is_fallback(*size, config)
+    return CropScores(boxes, np.full(len(boxes), np.nan, dtype=np.float32), fallback)
 
 
 def select(video_id: str, clip: Sequence[ClipFrame], scored: Sequence[CropScores], params: CropParams) -> list[int]:
@@ -115,6 +127,7 @@ def crops_table(video_id: str, clip: Sequence[ClipFrame], scored: Sequence[CropS
         **{name: boxes[:, column] for column, name in enumerate(BOX_COLUMNS)},
         "score": scores,
         "selected": candidate == np.repeat(select(video_id, clip, scored, params), counts),
+        "fallback": np.repeat([one.fallback for one in scored], counts),
     }
     arrays = {
         name: pa.array(columns[name], CROPS.field(name).type, from_pandas=name == "score") for name in CROPS.names

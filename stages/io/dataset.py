@@ -1,6 +1,7 @@
-"""Training data: the cut crops of every video with its MOS, from memory when they fit, else decoded by workers."""
+"""Training data: the cut crops of every video, from memory when they fit, else decoded by workers."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,20 +34,38 @@ class ClipSource:
         return crops[frame_slots(len(clip), self.frames)]
 
     @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return self.frames, 3, self.input_px, self.input_px
+
+    @property
     def bytes_a_video(self) -> int:
         return self.frames * 3 * self.input_px**2
 
 
 class ClipDataset(Dataset[tuple[Tensor, int]]):
-    """Item i: the crops of `ids[i]`, (F, 3, S, S) uint8 RGB, and i. The same values from memory and from the tables."""
+    """Item i: the crops of `ids[i]`, (F, 3, S, S) uint8 RGB, and i. The same values from memory and from the tables.
 
-    def __init__(self, source: ClipSource, ids: Sequence[str], *, cache_gib: float) -> None:
+    cache_gib: the crops of all ids are kept when they fit. threads: that fill the memory.
+    """
+
+    def __init__(self, source: ClipSource, ids: Sequence[str], *, cache_gib: float, threads: int = 1) -> None:
         self.source = source
         self.ids = list(ids)
         self.memory: Tensor | None = None
-        if len(self.ids) * source.bytes_a_video <= cache_gib * GIB:
-            clips = [source.read(video_id) for video_id in progress(self.ids, desc="crops", unit="video", leave=False)]
-            self.memory = torch.from_numpy(np.stack(clips))
+        if self.gib <= cache_gib:
+            memory = np.empty((len(self.ids), *source.shape), np.uint8)
+            with ThreadPoolExecutor(threads) as pool:
+                clips = progress(
+                    pool.map(source.read, self.ids), total=len(self.ids), desc="crops", unit="video", leave=False
+                )
+                for row, clip in zip(memory, clips, strict=True):
+                    row[:] = clip
+            self.memory = torch.from_numpy(memory)
+
+    @property
+    def gib(self) -> float:
+        """What the crops of all ids take."""
+        return len(self.ids) * self.source.bytes_a_video / GIB
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,13 +77,15 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
 
 
 class ClipLoader:
-    """Batches of clips in an order given epoch by epoch; workers, when decoding needs them, live on between epochs."""
+    """Batches of clips as they are asked for, epoch by epoch; workers, when decoding needs them, live on.
 
-    def __init__(self, clips: ClipDataset, *, batch_videos: int, workers: int) -> None:
+    pinned: batches lie in memory that a GPU copies from while it computes.
+    """
+
+    def __init__(self, clips: ClipDataset, *, workers: int, pinned: bool = False) -> None:
         decoding = clips.memory is None and workers > 0
         self.clips = clips
         self._batches: list[list[int]] = []
-        self._batch_videos = batch_videos
         self._loader = DataLoader(
             clips,
             batch_sampler=self._batches,
@@ -72,14 +93,19 @@ class ClipLoader:
             multiprocessing_context="spawn" if decoding else None,
             worker_init_fn=_one_thread if decoding else None,
             persistent_workers=decoding,
+            pin_memory=pinned,
         )
 
-    def batches(self, order: Sequence[int]) -> DataLoader[Any]:
-        """(crops (B, F, 3, S, S) uint8, indices (B,)) in the given order of clips; the last batch may be smaller."""
-        step = self._batch_videos
+    def batches(self, batches: Sequence[Sequence[int]]) -> DataLoader[Any]:
+        """(crops (B, F, 3, S, S) uint8, indices (B,)) for every given list of indices, in the given order."""
         # The loader reads this very list when an epoch starts.
-        self._batches[:] = [list(order[start : start + step]) for start in range(0, len(order), step)]
+        self._batches[:] = [list(batch) for batch in batches]
         return self._loader
+
+
+def in_batches(order: Sequence[int], size: int) -> list[list[int]]:
+    """The order in batches; the last one may be smaller."""
+    return [list(order[start : start + size]) for start in range(0, len(order), size)]
 
 
 def _one_thread(_worker: int) -> None:

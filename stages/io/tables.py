@@ -45,6 +45,9 @@ MANIFEST = pa.schema(
         ("reason", pa.string()),
     ]
 )
+PAIRS = pa.schema(
+    [("kind", pa.string()), ("first", pa.string()), ("second", pa.string()), ("first_is_better", pa.bool_())]
+)
 FRAMES = pa.schema(
     [
         ("video_id", pa.string()),
@@ -74,6 +77,7 @@ CROPS = pa.schema(
         *BOX_FIELDS,
         ("score", pa.float32()),
         ("selected", pa.bool_()),
+        ("fallback", pa.bool_()),
     ]
 )
 FRAME_SCORES = pa.schema(

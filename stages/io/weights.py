@@ -1,6 +1,8 @@
 """Weights: safetensors with their configuration as JSON metadata; foreign checkpoints, without running their code."""
 
+import hashlib
 import json
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +14,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from stages.errors import WeightsError
-from stages.io.files import write_bytes
+from stages.io.files import file_sha256, write_bytes
+from stages.io.pickles import read_pickle
 
 CONFIG_KEY = "aigc_vqa"
 
@@ -39,8 +42,13 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict that another program wrote: safetensors, or a torch file without code (`weights_only`)."""
+    """Read a state dict that another program wrote, without running code of its own.
+
+    Read by its ending: `.safetensors`; `.pkl`, numpy arrays (detectron2's model zoo); else a file of torch.save.
+    """
     path = Path(path)
+    if path.suffix == ".pkl":
+        return read_pickle(path)
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
@@ -57,6 +65,25 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path}: not a state dict (a mapping from names to tensors)")
     return dict(state)
+
+
+def check_sha256(path: str | Path, wanted: str | None) -> str:
+    """The file's SHA-256; raise WeightsError when it is not `wanted` (64 hexadecimal digits; None: any)."""
+    try:
+        found = file_sha256(path)
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such file") from None
+    if wanted is not None and found != wanted.lower():
+        raise WeightsError(f"{path}: its SHA-256 is {found}, wanted is {wanted}: another file, or a damaged one")
+    return found
+
+
+def tensors_sha256(path: str | Path) -> str:
+    """SHA-256 of the tensors of a safetensors file: files that differ in their metadata alone have the same."""
+    with open(path, "rb") as file:
+        # The format: eight bytes that give the length of the header, the header, the tensors.
+        file.seek(int.from_bytes(file.read(8), "little"), os.SEEK_CUR)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:

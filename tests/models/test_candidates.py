@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.candidates import ASPECT_UNITS, CandidateConfig, CandidateError, grid_anchors, make_candidates
+from models.candidates import (
+    ASPECT_UNITS,
+    CandidateConfig,
+    CandidateError,
+    grid_anchors,
+    is_fallback,
+    make_candidates,
+)
 from models.errors import ShapeError
 
 GOLDEN = json.loads((Path(__file__).parent / "data" / "s2cnet_golden.json").read_text())
@@ -61,6 +68,28 @@ def test_a_crop_that_fits_exactly_counts():
     np.testing.assert_array_equal(found, [[0, 0, 448, 252]])
 
 
+@pytest.mark.parametrize(
+    ("kind", "min_area", "size", "step", "places"),
+    [
+        # On 256x256, a minimum that the largest crop of the ratio alone reaches. 1:1: 21 units of 12 are 252 px, one
+        # place. 4:3: 16 units of 16x12 are 256x192, three quarters; 21 - 16 + 1 = 6 rows, 12 px apart. 16:9: 16 units
+        # of 16x9 are 256x144, nine sixteenths; 28 - 16 + 1 = 13 rows, 9 px apart. Upright ones: the same, mirrored.
+        ("1:1", 0.95, (252, 252), (0, 0), 1),
+        ("4:3", 0.75, (256, 192), (0, 12), 6),
+        ("3:4", 0.75, (192, 256), (12, 0), 6),
+        ("16:9", 0.5625, (256, 144), (0, 9), 13),
+        ("9:16", 0.5625, (144, 256), (9, 0), 13),
+    ],
+)
+def test_the_largest_crops_of_every_ratio_by_hand(kind, min_area, size, step, places):
+    found = make_candidates(256, 256, CandidateConfig(kind=kind, min_area_fraction=min_area))
+    expected = [
+        (number * step[0], number * step[1], number * step[0] + size[0], number * step[1] + size[1])
+        for number in range(places)
+    ]
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_scale_of_the_frame_does_not_change_the_scheme():
     for kind in ("grid", "4:3"):
         small = make_candidates(96, 160, CandidateConfig(kind=kind))
@@ -81,6 +110,8 @@ def test_a_long_strip_falls_back_to_the_whole_frame(kind):
     # a square covers at most a tenth.
     found = make_candidates(64, 640, CandidateConfig(kind=kind))
     np.testing.assert_array_equal(found, [[0, 0, 640, 64]])
+    assert is_fallback(64, 640, CandidateConfig(kind=kind))
+    assert not is_fallback(64, 64, CandidateConfig(kind=kind))
 
 
 def test_errors_name_the_value():

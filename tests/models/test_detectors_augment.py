@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.detectors.augment import jitter_color, mirror
+from models.detectors.augment import jitter_color, mirror, zoom
 
 
 def test_mirror_moves_boxes_with_their_pixels() -> None:
@@ -44,3 +44,54 @@ def test_same_stream_same_result_within_the_range_of_bytes() -> None:
     assert not np.array_equal(first, other)
     # No wrap-around: a brightened white stays white.
     assert (jitter_color(np.full((2, 2, 3), 255, np.uint8), 0.0, np.random.default_rng(1)) == 255).all()
+
+
+def test_zooming_in_cuts_boxes_and_drops_what_is_outside() -> None:
+    """Whatever the window: what a box holds is the same pixels as before, where it was not cut."""
+    frame = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    boxes = np.array([[2, 3, 6, 8], [20, 10, 28, 18], [0, 0, 30, 20]], np.float32)
+    labels = np.array([1, 2, 3])
+    sizes = []
+    for seed in range(60):
+        seen, moved, kept = zoom(frame, boxes, labels, 0.5, np.random.default_rng(seed))
+        height, width = seen.shape[:2]
+        sizes.append(height)
+        # A factor of 0.5 to 2, of both sides alike.
+        assert 10 <= height <= 40
+        assert abs(width - 1.5 * height) <= 1
+        assert (moved >= 0).all()
+        assert (moved <= [width, height] * 2).all()
+        for box, label in zip(moved.astype(int), kept, strict=True):
+            before = boxes[label - 1].astype(int)
+            inside = seen[box[1] : box[3], box[0] : box[2]]
+            if inside.shape == (before[3] - before[1], before[2] - before[0], 3):
+                assert np.array_equal(inside, frame[before[1] : before[3], before[0] : before[2]])
+            else:
+                assert (2 * np.array(inside.shape[:2]) >= (before[3:1:-1] - before[1::-1]) - 1).all()
+    # As often larger as smaller: 60 draws, each with probability one half.
+    assert 18 <= sum(height > 20 for height in sizes) <= 42
+
+
+def test_zooming_out_shows_the_whole_frame_on_grey() -> None:
+    frame = np.full((10, 10, 3), 255, np.uint8)
+    for seed in range(20):
+        seen, boxes, labels = zoom(
+            frame, np.array([[0, 0, 10, 10]], np.float32), np.array([4]), 0.5, np.random.default_rng(seed)
+        )
+        if seen.shape[0] > 10:
+            x0, y0, x1, y1 = boxes[0].astype(int)
+            assert (x1 - x0, y1 - y0) == (10, 10)
+            assert (seen == 255).all(axis=2).sum() == 100
+            assert (seen[y0:y1, x0:x1] == 255).all()
+            assert labels.tolist() == [4]
+
+
+def test_no_zoom_and_no_boxes() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    none = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    seen, boxes, labels = zoom(frame, *none, 0.0, np.random.default_rng(1))
+    assert np.array_equal(seen, frame)
+    assert boxes.shape == (0, 4)
+    assert labels.shape == (0,)
+    single = zoom(frame[:1, :1], *none, 0.9, np.random.default_rng(2))[0]
+    assert min(single.shape[:2]) >= 1

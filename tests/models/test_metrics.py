@@ -10,9 +10,10 @@ from scipy import stats
 from models.errors import NonFiniteError, ShapeError
 from models.metrics import (
     MetricOptionError,
+    PairAccuracy,
     UndefinedMetricError,
     bootstrap_interval,
-    evaluate_scores,
+    group_pair_accuracy,
     krocc,
     logistic_fit,
     ntire_score,
@@ -83,7 +84,7 @@ def test_plcc_does_not_depend_on_the_unit(size: float) -> None:
     assert plcc(scores * size, mos) == pytest.approx(plcc(scores, mos), abs=1e-12)
 
 
-@pytest.mark.parametrize("metric", [*CORRELATIONS, rmse, plcc_logistic, evaluate_scores])
+@pytest.mark.parametrize("metric", [*CORRELATIONS, rmse, plcc_logistic])
 def test_ambiguous_shapes_are_refused_with_both(metric: type) -> None:
     scores, mos = noisy(5)
     for first, second in ((scores, mos[:, None]), (scores[:, None], mos[:, None]), (scores[:4], mos)):
@@ -93,14 +94,14 @@ def test_ambiguous_shapes_are_refused_with_both(metric: type) -> None:
         assert str(second.shape) in str(caught.value)
 
 
-@pytest.mark.parametrize("metric", [*CORRELATIONS, rmse, plcc_logistic, evaluate_scores])
+@pytest.mark.parametrize("metric", [*CORRELATIONS, rmse, plcc_logistic])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_numbers_that_are_not_finite_are_refused(metric: type, value: float) -> None:
     with pytest.raises(NonFiniteError, match=r"mos\[2\]"):
         metric([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, value, 4.0])
 
 
-@pytest.mark.parametrize("metric", [*CORRELATIONS, plcc_logistic, evaluate_scores])
+@pytest.mark.parametrize("metric", [*CORRELATIONS, plcc_logistic])
 def test_too_few_videos_and_constant_input_are_undefined(metric: type) -> None:
     for n in (0, 1, 2):
         with pytest.raises(UndefinedMetricError, match=f"{n} videos"):
@@ -178,6 +179,56 @@ def test_rank_accuracy_counts_a_draw_for_the_first() -> None:
     assert rank_accuracy([2.0], [2.0], [False]) == 0.0
 
 
+def test_pairs_within_groups_by_hand() -> None:
+    mos = [1.0, 2.0, 3.0, 5.0, 4.0, 4.0]
+    scores = [1.0, 3.0, 2.0, 7.0, 7.0, 1.0]
+    # a: of (1, 2), (1, 3), (2, 3) the last is wrong. b: (5, 4) with scores 7, 7 is half right, (5, 4) with 7, 1 is
+    # right, (4, 4) has no better one. 2 + 1.5 of 5.
+    assert group_pair_accuracy(scores, mos, list("aaabbb")) == PairAccuracy(3.5 / 5, 5)
+    # Order and names do not matter; groups of one add nothing.
+    order = [4, 0, 3, 2, 5, 1]
+    shuffled = group_pair_accuracy(
+        [scores[i] for i in order], [mos[i] for i in order], [6 * "x", 1, 6 * "x", 1, 6 * "x", 1]
+    )
+    assert shuffled == PairAccuracy(3.5 / 5, 5)
+    assert group_pair_accuracy([*scores, 0.0], [*mos, 9.0], list("aaabbbc")) == PairAccuracy(3.5 / 5, 5)
+
+
+def test_pairs_of_one_group_are_kendalls() -> None:
+    scores, mos = noisy(60)
+    # Without ties tau = (right - wrong) / pairs, so right / pairs = (tau + 1) / 2.
+    found = group_pair_accuracy(scores, mos, ["one"] * 60)
+    assert found.n_pairs == 60 * 59 // 2
+    assert found.accuracy == pytest.approx((stats.kendalltau(scores, mos).statistic + 1) / 2, abs=1e-12)
+    assert group_pair_accuracy(np.zeros(60), mos, ["one"] * 60).accuracy == 0.5
+
+
+def test_knowing_the_prompt_alone_is_chance_within_prompts() -> None:
+    """A model that knows only how hard a prompt is: SROCC is high over all videos, and nothing is told within one."""
+    generator = np.random.default_rng(0)
+    prompts = np.repeat(np.arange(40), 10)
+    level = generator.uniform(0, 100, 40)[prompts]
+    mos, scores = level + generator.normal(0, 10, 400), level + generator.normal(0, 1, 400)
+    assert srocc(scores, mos) > 0.9
+    # 40 prompts of 45 pairs: the share of right ones has a standard deviation of about 0.02.
+    assert group_pair_accuracy(scores, mos, prompts.tolist()).accuracy == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("mos", "groups"), [([], []), ([5.0], ["a"]), ([1.0, 2.0], ["a", "b"]), ([3.0, 3.0], ["a", "a"])]
+)
+def test_no_pair_within_groups_is_undefined(mos: list[float], groups: list[str]) -> None:
+    with pytest.raises(UndefinedMetricError, match=f"no two of {len(mos)} videos"):
+        group_pair_accuracy(mos, mos, groups)
+
+
+def test_groups_need_a_name_a_video() -> None:
+    with pytest.raises(ShapeError, match=r"groups has 1 names and scores shape \(2,\)"):
+        group_pair_accuracy([1.0, 2.0], [1.0, 2.0], ["a"])
+    with pytest.raises(NonFiniteError, match=r"mos\[1\]"):
+        group_pair_accuracy([1.0, 2.0], [1.0, math.nan], ["a", "a"])
+
+
 def test_rank_accuracy_refuses_what_it_cannot_compare() -> None:
     with pytest.raises(ShapeError, match=r"first_is_better has shape \(1,\)"):
         rank_accuracy([1.0, 2.0], [2.0, 1.0], [True])
@@ -239,17 +290,3 @@ def test_bootstrap_leaves_out_undefined_resamples_but_not_most() -> None:
 def test_bootstrap_refuses_options_out_of_range(samples: int, confidence: float) -> None:
     with pytest.raises(MetricOptionError):
         bootstrap_interval(plcc, *noisy(9), samples=samples, confidence=confidence, seed=0)
-
-
-def test_evaluate_scores_gives_each_metric_under_its_name() -> None:
-    scores, mos = noisy(80)
-    result = evaluate_scores(scores, mos, samples=100, confidence=0.9, seed=3)
-    expected = {"n": 80.0, "srocc": srocc(scores, mos), "plcc": plcc(scores, mos)}
-    expected |= {"krocc": krocc(scores, mos), "rmse": rmse(scores, mos)}
-    expected |= {"plcc_logistic": plcc_logistic(scores, mos), "logistic_converged": 1.0}
-    expected["mean"] = (expected["srocc"] + expected["plcc"] + expected["krocc"]) / 3.0
-    for name, metric in (("srocc", srocc), ("plcc", plcc), ("krocc", krocc)):
-        low, high = bootstrap_interval(metric, scores, mos, samples=100, confidence=0.9, seed=3)
-        expected |= {f"{name}_low": low, f"{name}_high": high}
-    assert result == expected
-    assert all(type(value) is float and math.isfinite(value) for value in result.values())

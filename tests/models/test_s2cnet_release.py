@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.s2cnet import build_s2cnet
-from models.s2cnet_release import GAICV1, GAICV2, CheckpointError, from_release, own_name
+from models.s2cnet import GAICV1, GAICV2, build_s2cnet, from_release
+from models.s2cnet_release import CheckpointError, own_name
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = json.loads((DATA / "s2cnet_golden.json").read_text())

@@ -48,10 +48,8 @@ def write_tables(
             schema=FRAMES,
         )
         box = {"x0": [0.0] * frames, "y0": [0.0] * frames, "x1": [SIZE_PX] * frames, "y1": [SIZE_PX] * frames}
-        crop_rows[video_id] = pa.Table.from_pydict(
-            common | {"candidate": [0] * frames} | box | {"score": [0.0] * frames, "selected": [True] * frames},
-            schema=CROPS,
-        )
+        choice = {"score": [0.0] * frames, "selected": [True] * frames, "fallback": [False] * frames}
+        crop_rows[video_id] = pa.Table.from_pydict(common | {"candidate": [0] * frames} | box | choice, schema=CROPS)
     keys = {video_id: f"{seed}-{video_id}-{frames}" for video_id in quality}
     for name, rows, schema in (("frames", frame_rows, FRAMES), ("crops", crop_rows, CROPS)):
         lost = dict(failed or {}) if name == "crops" else {}

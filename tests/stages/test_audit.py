@@ -139,7 +139,7 @@ def audited(workplace: Path, write_params: Callable[..., None]) -> Callable[[], 
     (root / "videos/alpha_0004.avi").unlink()
     dataset = {"root": str(root), "max_missing_fraction": 0.1}
     write_params(dataset=dataset, engine={"workers": 1, "max_failed_fraction": 0.5})
-    prepare.main(["--root", str(root), "--out", "manifest.parquet"])
+    prepare.main(["--root", str(root), "--out", "manifest.parquet", "--pairs", "pairs.parquet"])
 
     def call() -> tuple[dict[str, Any], pd.DataFrame]:
         audit.main(

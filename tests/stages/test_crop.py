@@ -11,7 +11,7 @@ import torch
 from models.cropping import CropScores
 from models.s2cnet import S2CNetConfig, build_s2cnet
 from stages.crop import read_inputs
-from stages.io.clips import ClipFrame, selected_boxes
+from stages.io.clips import ClipFrame, cut_clip, selected_boxes
 from stages.io.cropper import Cropper, crops_table
 from stages.io.images import encode_image
 from stages.io.tables import CROPS, FRAMES, PROPOSALS
@@ -89,6 +89,39 @@ def test_methods_without_a_network_have_no_scores(cropper: Cropper, method: str,
         assert ((x0 + x1) / 2, (y0 + y1) / 2) == (48, 48)
     if scope == "video":
         assert len(set(chosen.values())) == 1
+
+
+@pytest.mark.parametrize("method", ["s2cnet", "center"])
+def test_the_table_says_where_the_whole_frame_stands_in(cropper: Cropper, method: str) -> None:
+    # A strip of 8:1 has no anchor between 1:2 and 2:1.
+    clip = [*clip_of(1, height=24, width=192), *clip_of(1, height=48, width=48)]
+    params = crop_params(method=method)
+    scored = cropper.score([entry.frame for entry in clip], [boxes()] * 2, params)
+    table = crops_table("a", clip, scored, params)
+    assert table["fallback"].to_pylist() == [True] + [False] * 90
+    assert [table[name][0].as_py() for name in ("x0", "y0", "x1", "y1", "selected")] == [0, 0, 192, 24, True]
+
+
+def test_frames_smaller_than_the_grid_get_crops(cropper: Cropper) -> None:
+    # 12 bins over 5 pixels; the candidates are parts of pixels, and a cut takes whole ones.
+    clip = clip_of(1, height=5, width=5)
+    scored = cropper.score([clip[0].frame], [boxes((1, 1, 4, 4))], SHIPPED)
+    table = crops_table("a", clip, scored, SHIPPED)
+    assert table.num_rows == 90
+    assert np.isfinite(table["score"].to_numpy()).all()
+    assert cut_clip(clip, table, size_px=8).shape == (1, 3, 8, 8)
+
+
+def test_bfloat16_scores_are_close_and_float32(cropper: Cropper) -> None:
+    clip = clip_of(2, height=96, width=96)
+    images, objects = [entry.frame for entry in clip], [boxes((10, 10, 50, 50)), boxes()]
+    exact = cropper.score(images, objects, SHIPPED)
+    rough = cropper.score(images, objects, crop_params(precision="bf16"))
+    for one, other in zip(exact, rough, strict=True):
+        assert other.scores.dtype == np.float32
+        assert not np.array_equal(one.scores, other.scores)
+        # Eight bits of mantissa through a few layers, scores of the order of 1.
+        np.testing.assert_allclose(other.scores, one.scores, atol=0.05)
 
 
 def test_a_crop_by_chance_depends_on_video_and_seed_alone(cropper: Cropper) -> None:

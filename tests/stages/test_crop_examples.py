@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from models.detectors import Detections
 from stages.datasets.crop_examples import (
     Example,
     augment,
@@ -30,13 +29,12 @@ def test_images_and_boxes_are_brought_to_one_size(tmp_path):
     write_image(tmp_path, "a", "1 2 11 22 3.5\n0 0 20 30 2.25\n")
     seen = []
 
-    def find(frames):
-        seen.extend(frame.shape for frame in frames)
-        box = torch.tensor([[3.0, 5.0, 15.0, 10.0]])
-        return [Detections(box, torch.ones(1), torch.ones(1, dtype=torch.int64)) for _ in frames]
+    def find(images, frames):
+        seen.extend((image.path.name, frame.shape) for image, frame in zip(images, frames, strict=True))
+        return [np.array([[3.0, 5.0, 15.0, 10.0]], np.float32) for _ in frames]
 
     (found,) = gather_examples(read_gaic(tmp_path), find, short_side_px=32)
-    assert seen == [(20, 30, 3)]
+    assert seen == [("a.png", (20, 30, 3))]
     assert found.pixels.shape == (32, 64, 3)
     assert found.candidates.tolist() == [[4, 1, 47, 18], [0, 0, 64, 32]]
     assert found.objects.tolist() == [[6, 8, 32, 16]]
@@ -113,9 +111,9 @@ def test_images_are_read_a_few_at_a_time(tmp_path):
         write_image(tmp_path, f"{number:02d}", "1 2 11 22 3.5\n0 0 20 30 2.25\n")
     sizes = []
 
-    def find(frames):
+    def find(images, frames):
         sizes.append(len(frames))
-        return [Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0)) for _ in frames]
+        return [np.zeros((0, 4), np.float32) for _ in frames]
 
     found = list(gather_examples(read_gaic(tmp_path), find, short_side_px=32))
     assert sizes == [16, 4]

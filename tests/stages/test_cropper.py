@@ -16,7 +16,8 @@ from models.candidates import CandidateConfig
 from models.cropping import score_frames
 from models.detectors import Detections
 from models.errors import NonFiniteError
-from models.s2cnet_release import GAICV2, CheckpointError, from_release
+from models.s2cnet import GAICV2, from_release
+from models.s2cnet_release import CheckpointError
 from stages import cropper as stage
 from stages.errors import DatasetError, ParamsError, WeightsError
 from stages.io.cropper import load_cropper
@@ -112,6 +113,17 @@ def test_it_learns_to_keep_the_square(workplace, run_stage, variant):
     cropper = load_cropper("weights/s2cnet.safetensors", torch.device("cpu"))
     assert cropper.network.config.variant == variant
     assert cropper.short_side_px == SIDE
+
+
+def test_objects_from_files_train_as_those_of_the_detector(workplace, run_stage):
+    root = write_gaic(workplace / "crops", n_train=8, n_test=2)
+    from_detector = run_stage(epochs=2)
+    (root / "objects").mkdir()
+    for number in range(10):
+        x0, y0, x1, y1 = scene(number)[1]
+        (root / "objects" / f"{number:03d}.txt").write_text(f"{y0} {x0} {y1} {x1}\n")
+    Path("detector.safetensors").write_bytes(b"something else, which nobody reads")
+    assert run_stage(epochs=2, objects="files") == from_detector
 
 
 def test_weights_carry_the_scale_of_the_training_images(workplace, run_stage):

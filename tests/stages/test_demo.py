@@ -12,6 +12,7 @@ from scipy import stats
 from models.candidates import grid_anchors
 from stages.datasets.coco import read_coco
 from stages.datasets.gaic import read_gaic
+from stages.datasets.labels import LabelRules
 from stages.datasets.t2vqa_db import read_t2vqa_db
 from stages.io.clips import read_clip
 from stages.io.images import sharpness
@@ -56,7 +57,7 @@ def test_the_bytes_depend_on_the_seed_and_not_on_the_workers(demo: Path, tmp_pat
 
 def test_labels_are_t2vqa_dbs(demo: Path) -> None:
     pattern = SHIPPED.dataset.generator_pattern
-    entries = read_t2vqa_db(demo / "info.txt", videos="videos", generator_pattern=pattern)
+    entries = read_t2vqa_db(demo / "info.txt", LabelRules("videos", generator_pattern=pattern))
     assert len(entries) == 24
     assert len({entry.prompt for entry in entries}) == 6
     assert len({entry.generator for entry in entries}) == 4
@@ -148,7 +149,7 @@ def test_a_crop_that_cuts_an_object_is_worse_than_one_that_holds_it() -> None:
 def test_sharpness_does_not_solve_it(tmp_path: Path) -> None:
     """On 48 videos the SROCC of the variance of the Laplacian stays far below what the shipped model reaches (0.8)."""
     render_dataset(tmp_path / "demo", small(prompts=12, object_images=2, crop_images=2), 2)
-    entries = read_t2vqa_db(tmp_path / "demo" / "info.txt", videos="videos", generator_pattern="")
+    entries = read_t2vqa_db(tmp_path / "demo" / "info.txt", LabelRules("videos"))
     values = []
     for entry in entries:
         path = tmp_path / "demo" / entry.path

@@ -1,6 +1,8 @@
 """The detector stage: training on a folder of boxes, going on after a crash, importing a file."""
 
+import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,6 @@ import torchvision
 from models.errors import NonFiniteError
 from stages.detector import detect, main
 from stages.errors import DatasetError, WeightsError
-from stages.io.detectors import load_detector
 from stages.io.state import TrainingState
 from stages.io.weights import load_weights
 from stages.params import check_params
@@ -87,10 +88,10 @@ def test_learns_squares_and_writes_flat_numbers(params: Make, source: Path) -> N
     assert metrics["recall_at_n"] >= 0.8
     assert 0 < metrics["mean_proposals"] <= 2
     assert metrics["train_loss"] > 0
+    assert 0 < metrics["ap"] <= metrics["ap50"] <= 1
     _, config = load_weights("first/detector.safetensors")
     assert config["classes"] == ["object"]
     assert config["made_by"]["detector"]["params"]["epochs"] == 8
-    assert not list(Path(".cache").rglob("*.pt"))
 
 
 def test_runs_and_crashes_change_no_byte(params: Make, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,8 +100,10 @@ def test_runs_and_crashes_change_no_byte(params: Make, source: Path, monkeypatch
     before = torch.get_rng_state()
     whole, metrics = run_stage(settings, source)
     assert torch.equal(torch.get_rng_state(), before)
+    shutil.rmtree(".cache")
     torch.manual_seed(2)
     assert run_stage(settings, source, "second") == (whole, metrics)
+    shutil.rmtree(".cache")
 
     save, saved = TrainingState.save, []
 
@@ -117,7 +120,7 @@ def test_runs_and_crashes_change_no_byte(params: Make, source: Path, monkeypatch
     # One epoch is left of the three.
     assert run_stage(settings, source, "third") == (whole, metrics)
     assert len(saved) == 3
-    assert load_detector("third/detector.safetensors").config.n_classes == 2
+    assert load_weights("third/detector.safetensors")[1]["detector"]["n_classes"] == 2
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_terms(params: Make, source: Path) -> None:
@@ -131,8 +134,8 @@ def test_import_says_that_no_recall_is_known(params: Make, workplace: Path) -> N
     torch.save(published.state_dict(), "coco.pth")
     _, metrics = run_stage(params(architecture=SMALLEST), Path("coco.pth"))
     assert metrics == {"imported": 1, "n_images": 0, "n_boxes": 0}
-    imported = load_detector("first/detector.safetensors")
-    assert (imported.config.architecture, imported.config.min_size_px) == (SMALLEST, 32)
+    config = load_weights("first/detector.safetensors")[1]["detector"]
+    assert (config["architecture"], config["min_size_px"]) == (SMALLEST, 32)
     # Weights of this project can be imported in turn.
     own, _ = run_stage(params(), Path("first/detector.safetensors"), "second")
     assert load_weights("second/detector.safetensors")[0].keys() == published.state_dict().keys()
@@ -157,9 +160,94 @@ def test_sources_that_cannot_be_used(params: Make, source: Path) -> None:
         run_stage(params(), source)
 
 
+def test_what_only_detecting_depends_on_trains_nothing_again(
+    params: Make, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, _ = run_stage(params(epochs=2, every=1), source)
+    assert "epoch 2/2" in capsys.readouterr().out
+    # Which frames are looked at is not even noted.
+    assert run_stage(params(epochs=2, every=3), source, "second")[0] == first
+    _, metrics = run_stage(params(epochs=2, min_score=0.9, labels="best", recall_boxes=1), source, "third")
+    assert "epoch" not in capsys.readouterr().out
+    assert metrics["n"] == 1
+    assert load_weights("third/detector.safetensors")[1]["detector"]["min_score"] == 0.9
+    before, after = (load_weights(f"{name}/detector.safetensors")[0] for name in ("first", "third"))
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+    for change in ({"seed": 1}, {"zoom": 0.3}, {"learning_rate": 0.001}):
+        run_stage(params(epochs=2, **change), source, "fourth")
+        assert "epoch 2/2" in capsys.readouterr().out
+
+
+def test_a_training_starts_from_other_weights(params: Make, source: Path) -> None:
+    run_stage(params(epochs=8), source)
+    settings = {"epochs": 1, "learning_rate": 1e-9, "warmup_fraction": 0.0, "merge_classes": False}
+    pretrained = "first/detector.safetensors"
+    run_stage(params(pretrained=pretrained, **settings), source, "second")
+    before, after = (load_weights(f"{name}/detector.safetensors") for name in ("first", "second"))
+    # A step this small moves nothing: what is left of the first training is all but its classes.
+    name = "backbone.body.conv1.weight" if "backbone.body.conv1.weight" in before[0] else next(iter(before[0]))
+    torch.testing.assert_close(after[0][name], before[0][name], atol=1e-5, rtol=0)
+    assert len(after[0]["roi_heads.box_predictor.cls_score.bias"]) == 3
+    assert len(after[1]["made_by"]["detector"]["pretrained"]) == 64
+    with pytest.raises(WeightsError, match="weights of timm_fpn, wanted is fasterrcnn"):
+        run_stage(params(pretrained=pretrained, architecture=SMALLEST), source, "third")
+
+
+def test_a_wanted_hash_and_a_licence(params: Make, workplace: Path, source: Path) -> None:
+    published = torchvision.models.get_model(SMALLEST, weights=None, weights_backbone=None, num_classes=3)
+    torch.save(published.state_dict(), "coco.pth")
+    found = hashlib.sha256(Path("coco.pth").read_bytes()).hexdigest()
+    run_stage(params(architecture=SMALLEST, sha256=found, licence="BSD-3-Clause"), Path("coco.pth"))
+    made = load_weights("first/detector.safetensors")[1]["made_by"]["detector"]
+    assert made["source"] == {"name": "coco.pth", "sha256": found, "licence": "BSD-3-Clause"}
+    with pytest.raises(WeightsError, match=rf"coco\.pth: its SHA-256 is {found}, wanted is {'0' * 64}"):
+        run_stage(params(architecture=SMALLEST, sha256="0" * 64), Path("coco.pth"), "second")
+    with pytest.raises(DatasetError, match=r"detector.sha256 = 0+ is for a weights file"):
+        run_stage(params(sha256="0" * 64), source, "second")
+    with pytest.raises(DatasetError, match=r"detector.backend = detectron2 is for a weights file"):
+        run_stage(params(backend="detectron2"), source, "second")
+    assert not Path("second").exists()
+
+
+def test_boxes_are_taken_over(params: Make, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("boxes") / "a.avi"
+    folder.mkdir(parents=True)
+    (folder / "0.txt").write_text("1 2 3 4\n5 6 7 8\n")
+    settings = params(backend="table", min_score=0.2)
+    first, metrics = run_stage(settings, Path("boxes"))
+    assert metrics == {"imported": 1, "n_images": 0, "n_boxes": 0}
+    assert "took over 2 boxes of 1 videos from boxes" in capsys.readouterr().out
+    _, config = load_weights("first/detector.safetensors")
+    assert config["detector"] == {"min_score": 0.2, "nms_iou": 0.5, "max_detections": 100}
+    assert config["made_by"]["detector"]["source"]["name"] == "boxes"
+    # The texts' content is what counts, not when they were written.
+    (folder / "0.txt").touch()
+    assert run_stage(settings, Path("boxes"), "second")[0] == first
+    (folder / "1.txt").write_text("1 2 3 4\n")
+    assert run_stage(settings, Path("boxes"), "second")[0] != first
+    with pytest.raises(DatasetError, match=r"boxes is a folder, detector\.sha256 is for a file"):
+        run_stage(params(backend="table", sha256="0" * 64), Path("boxes"), "third")
+
+
+def test_detectron2s_weights_are_imported(params: Make, workplace: Path) -> None:
+    pytest.importorskip("detectron2")
+    from tests.stages.test_io_detectron import FPN, OPTIONS, arrays, build, write
+
+    write(Path("model_final.pkl"), arrays(build(FPN)))
+    settings = params(backend="detectron2", config=FPN, options=OPTIONS[FPN], labels="best")
+    run_stage(settings, Path("model_final.pkl"))
+    _, config = load_weights("first/detector.safetensors")
+    assert (config["backend"], config["detector"]["n_classes"], config["detector"]["labels"]) == (
+        "detectron2",
+        6,
+        "best",
+    )
+    assert set(config["made_by"]["detector"]["libraries"]) == {"torch", "torchvision", "detectron2"}
+
+
 def test_command(write_params: Callable[..., None], source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_params(detector=TINY | {"epochs": 1}, engine={"device": "cpu"})
     main(["--source", str(source), "--weights", "w.safetensors", "--metrics", "m.json"])
     assert "of 5 objects in 6 held-out images are among the best 2 boxes" in capsys.readouterr().out
     assert json.loads(Path("m.json").read_text(encoding="utf-8"))["n_boxes"] == 5
-    assert load_detector("w.safetensors").config.fpn_channels == 16
+    assert load_weights("w.safetensors")[1]["detector"]["fpn_channels"] == 16

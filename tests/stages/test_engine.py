@@ -229,6 +229,35 @@ def test_a_video_that_cannot_be_loaded_fails_alone(tmp_path: Path, error: Except
     assert not cache.has(make_items(9)[5].key)
 
 
+@pytest.mark.parametrize("part", ["infer", "finish"])
+@pytest.mark.parametrize("batch_size", [1, 3, 1000])
+def test_a_video_that_cannot_be_worked_on_fails_alone(tmp_path: Path, part: str, batch_size: int) -> None:
+    """Whatever shares its batch: the others' values are what they are without it."""
+
+    def infer(batch: list[Frame]) -> list[float]:
+        if any(60 <= frame.value < 70 for frame in batch):
+            raise VideoError("too bright")
+        return [2 * frame.value for frame in batch]
+
+    def finish(item: Item, inputs: Sequence[Frame], outputs: list[float]) -> pa.Table:
+        if item.payload == 6:
+            raise ZeroDivisionError("x")
+        return table(item.video_id, outputs)
+
+    cache, items = ItemCache("toy", tmp_path), make_items(31)
+    changes = {"infer": infer} if part == "infer" else {"finish": finish}
+    outcome = run_items("toy", items, batched(batch_size=batch_size, **changes), cache)
+    reason = {"infer": "too bright", "finish": "unexpected ZeroDivisionError: x"}[part]
+    assert outcome == Outcome(computed=30, cached=0, failed={"v006": reason})
+    for item in items:
+        if item.payload == 6:
+            assert not cache.has(item.key)
+        else:
+            expected = [2 * (10 * item.payload + index) for index in range(item.payload % 5)]
+            assert cache.read(item.key).equals(table(item.video_id, expected))
+    assert Frame.alive == 0
+
+
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
 def test_what_stops_a_run_leaves_the_finished_items(tmp_path: Path, error: BaseException) -> None:
     def failing(batch: list[Frame]) -> list[float]:

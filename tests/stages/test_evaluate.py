@@ -11,13 +11,14 @@ from scipy import stats
 
 from stages import evaluate
 from stages.errors import EvaluationError
-from stages.io.tables import FRAME_SCORES, PREDICTIONS, write_frame
+from stages.io.tables import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS, write_frame
 from stages.params import load_params
 from stages.summary import metrics_table
 from tests.conftest import ROOT
 
 KEYS = {
-    "srocc", "plcc", "krocc", "mean", "plcc_logistic", "rmse", "srocc_ci_low", "srocc_ci_high",
+    "srocc", "plcc", "krocc", "mean", "plcc_logistic", "logistic_converged", "rmse",
+    "srocc_ci_low", "srocc_ci_high", "plcc_ci_low", "plcc_ci_high", "krocc_ci_low", "krocc_ci_high",
     "n_expected", "n_scored", "n_failed",
 }  # fmt: skip
 PARAMS = load_params(ROOT / "params.yaml").evaluate
@@ -45,7 +46,79 @@ def test_metrics_equal_scipys_and_are_flat_and_finite() -> None:
     assert metrics["krocc"] == pytest.approx(stats.kendalltau(rows["score"], rows["mos"]).statistic, abs=1e-12)
     assert metrics["mean"] == pytest.approx((metrics["srocc"] + metrics["plcc"] + metrics["krocc"]) / 3)
     assert metrics["rmse"] == pytest.approx(float(np.sqrt(np.mean((rows["score"] - rows["mos"]) ** 2))))
-    assert metrics["srocc_ci_low"] < metrics["srocc"] < metrics["srocc_ci_high"]
+    for name in ("srocc", "plcc", "krocc"):
+        assert metrics[f"{name}_ci_low"] < metrics[name] < metrics[f"{name}_ci_high"]
+    assert metrics["logistic_converged"] == 1
+    assert metrics["plcc_logistic"] >= metrics["plcc"] - 1e-9
+
+
+def test_a_logistic_fit_that_fails_is_flagged() -> None:
+    # Three videos cannot determine four parameters: the plain PLCC stands there, and the flag says so.
+    metrics = evaluate.evaluate(predictions(3), PARAMS)
+    assert metrics["logistic_converged"] == 0
+    assert metrics["plcc_logistic"] == metrics["plcc"]
+
+
+def test_pairs_within_a_prompt() -> None:
+    rows = predictions(5).assign(mos=[10.0, 20, 30, 40, 50], score=[1.0, 2, 9, 5, 7])
+    groups = pd.Series(["p", "p", "q", "q", None], index=rows["video_id"])
+    # p: 1 before 2, right. q: 9 before 5, wrong. The fifth video has no prompt and no pair.
+    assert evaluate.prompt_metrics(rows, groups) == {"within_prompt_accuracy": 0.5, "n_within_prompt_pairs": 2}
+    rows.loc[3, "status"] = "failed"
+    assert evaluate.prompt_metrics(rows, groups) == {"within_prompt_accuracy": 1.0, "n_within_prompt_pairs": 1}
+    assert evaluate.prompt_metrics(rows.iloc[2:], groups) == {}
+
+
+def rated(*pairs: tuple[str, int, int, bool]) -> pd.DataFrame:
+    rows = [
+        {"kind": kind, "first": f"clip_{first}.avi", "second": f"clip_{second}.avi", "first_is_better": better}
+        for kind, first, second, better in pairs
+    ]
+    return pd.DataFrame(rows, columns=PAIRS.names)
+
+
+def test_rated_pairs_give_the_challenges_ranks_and_final_score() -> None:
+    rows = predictions(5).assign(score=[1.0, 2, 3, 3, 5])
+    metrics = evaluate.evaluate(rows, PARAMS)
+    pairs = rated(
+        ("nonsource", 0, 1, False),  # 1 before 2: the second is predicted, right
+        ("nonsource", 2, 3, True),  # equal scores: the first is predicted, right
+        ("nonsource", 4, 0, False),  # wrong
+        ("nonsource", 1, 0, True),  # right
+        ("source", 3, 2, False),  # equal scores: the first is predicted, wrong
+        ("source", 4, 3, True),  # right
+        ("source", 4, 9, True),  # a video of another part
+    )
+    found = evaluate.pair_metrics(rows, pairs, metrics)
+    expected = 0.45 * metrics["srocc"] + 0.45 * metrics["plcc"] + 0.05 * 0.75 + 0.05 * 0.5
+    assert found == {
+        "rank1": 0.75, "n_rank1": 4, "rank2": 0.5, "n_rank2": 2, "ntire_score": pytest.approx(expected, abs=1e-12),
+    }  # fmt: skip
+    # A failed video takes its pairs with it; without one kind there is no final score.
+    rows.loc[4, "status"] = "failed"
+    found = evaluate.pair_metrics(rows, pairs, metrics)
+    assert (found["rank1"], found["n_rank1"], found["rank2"], found["n_rank2"]) == (1.0, 3, 0.0, 1)
+    one_kind = pairs[pairs["kind"] == "source"]
+    assert evaluate.pair_metrics(rows, one_kind, metrics) == {"rank2": 0.0, "n_rank2": 1}
+    assert evaluate.pair_metrics(rows, rated(), metrics) == {}
+
+
+def test_a_row_for_every_generator() -> None:
+    rows = predictions(12)
+    rows["generator"] = ["b"] * 6 + ["a"] * 2 + ["c"] * 3 + [None]
+    rows.loc[rows["generator"] == "c", "score"] = 50.0
+    rows.loc[0, ["status", "score"]] = ["failed", np.nan]
+    a, b, c = evaluate.generator_rows(rows)
+    own = rows.iloc[1:6]
+    assert (b["generator"], b["n_expected"], b["n_scored"]) == ("b", 6, 5)
+    assert b["srocc"] == pytest.approx(stats.spearmanr(own["score"].astype(float), own["mos"]).statistic)
+    assert b["bias"] == pytest.approx((own["score"] - own["mos"]).mean())
+    assert (a["generator"], a["srocc"], a["krocc"]) == ("a", None, None)  # two videos have no correlation
+    assert a["rmse"] == pytest.approx(float(np.sqrt(((rows.iloc[6:8]["score"] - rows.iloc[6:8]["mos"]) ** 2).mean())))
+    assert (c["generator"], c["plcc"], c["n_scored"]) == ("c", None, 3)  # constant scores rank nothing
+    assert evaluate.generator_rows(rows.assign(generator=None)) == []
+    gone = evaluate.generator_rows(rows.assign(status="failed", score=np.nan))[0]
+    assert (gone["n_scored"], gone["rmse"], gone["bias"]) == (0, None, None)
 
 
 def test_failed_videos_are_counted_not_scored() -> None:
@@ -100,16 +173,26 @@ def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
     ]
     write_frame("predictions.parquet", pd.concat([rows, train]), schema=PREDICTIONS, metadata={})
     write_frame("scores.parquet", pd.DataFrame(frames), schema=FRAME_SCORES, metadata={})
+    manifest = pd.DataFrame({"video_id": rows["video_id"], "group": "one prompt"}).reindex(columns=MANIFEST.names)
+    write_frame("manifest.parquet", manifest, schema=MANIFEST, metadata={})
+    pairs = rated(("source", 0, 1, True), ("nonsource", 0, 2, True))
+    write_frame("pairs.parquet", pairs, schema=PAIRS, metadata={})
     written = []
     for _ in range(2):
         evaluate.main(
             [
+                "--manifest",
+                "manifest.parquet",
+                "--pairs",
+                "pairs.parquet",
                 "--predictions",
                 "predictions.parquet",
                 "--scores",
                 "scores.parquet",
                 "--metrics",
                 "results/metrics.json",
+                "--generators",
+                "results/generators.json",
                 "--baselines",
                 "results/baselines.json",
                 "--plots",
@@ -118,13 +201,25 @@ def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
         )
         written.append({path: path.read_bytes() for path in sorted(Path("results").rglob("*")) if path.is_file()})
     assert written[0] == written[1]
-    values = json.loads(Path("results/metrics.json").read_text())
-    assert values["n_expected"] == 40
+    metrics = json.loads(Path("results/metrics.json").read_text())
+    assert metrics["n_expected"] == 40
+    assert metrics["n_within_prompt_pairs"] == 40 * 39 // 2
+    assert metrics.keys() > {"rank1", "rank2", "ntire_score"}
+    assert all(type(value) in (int, float) for value in metrics.values())
     # `dvc exp show` orders its columns by this file.
-    assert list(values)[:4] == ["srocc", "plcc", "krocc", "mean"]
+    assert list(metrics)[:4] == ["srocc", "plcc", "krocc", "mean"]
     names = {path.name for path in written[0]}
-    assert names == {"metrics.json", "baselines.json", "scatter.csv", "scatter.png", "frame_scores.png"}
-    assert "SROCC of plain sharpness" in metrics_table(Path("results"))
+    assert names == {
+        "metrics.json",
+        "baselines.json",
+        "generators.json",
+        "scatter.csv",
+        "scatter.png",
+        "frame_scores.png",
+    }
+    table = metrics_table(Path("results"))
+    for label in ("SROCC of plain sharpness", "right pairs within a prompt", "NTIRE 2024 final score"):
+        assert label in table
 
 
 def test_no_metrics_yet_says_what_writes_them(workplace: Path) -> None:

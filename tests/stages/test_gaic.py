@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.datasets.gaic import read_gaic, read_image, split_images
+from stages.datasets.gaic import read_gaic, read_image, read_objects, split_images
 from stages.errors import DatasetError
 
 
@@ -93,6 +93,38 @@ def test_boxes_that_leave_the_image_and_damaged_files(tmp_path):
     path.write_bytes(b"no image")
     with pytest.raises(DatasetError, match=r"a.png: not an image"):
         read_image(image)
+
+
+def test_objects_are_y_before_x_and_keep_their_order(tmp_path):
+    write_image(tmp_path, "a", TWO)
+    image = read_gaic(tmp_path)[0]
+    pixels = read_image(image)
+    (tmp_path / "objects").mkdir()
+    file = tmp_path / "objects" / "a.txt"
+    file.write_text("1 2 11 22.5\n\n0 0 20 30\n")
+    assert read_objects(image, pixels).tolist() == [[2, 1, 22.5, 11], [0, 0, 30, 20]]
+    file.write_text("")
+    assert read_objects(image, pixels).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("1 2 11 22\n1 2 11\n", r"objects/a.txt, line 2: '1 2 11' is not `ymin xmin ymax xmax`"),
+        ("0 0 20 31\n", r"line 1: '0 0 20 31' is not a box inside a.png \(30x20 px\)"),
+        ("5 5 5 9\n", "line 1: '5 5 5 9' is not a box"),
+        ("0 nan 5 9\n", "line 1: '0 nan 5 9' is not a box"),
+        (None, r"a.png: \S*objects/a.txt is missing"),
+    ],
+)
+def test_objects_that_cannot_be_are_named(tmp_path, lines, words):
+    write_image(tmp_path, "a", TWO)
+    image = read_gaic(tmp_path)[0]
+    if lines is not None:
+        (tmp_path / "objects").mkdir()
+        (tmp_path / "objects" / "a.txt").write_text(lines)
+    with pytest.raises(DatasetError, match=words):
+        read_objects(image, read_image(image))
 
 
 def test_own_parts_stay_and_missing_ones_are_drawn(tmp_path):

@@ -1,6 +1,7 @@
 """Detectors as files."""
 
 import dataclasses
+import hashlib
 import pickle
 from pathlib import Path
 
@@ -11,11 +12,21 @@ import torchvision
 from safetensors.torch import save_file
 
 from models.detectors import build_detector
+from models.detectors.box_table import BoxTable, BoxTableConfig
 from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
 from models.detectors.published import CLASS_SCORES
 from stages.errors import WeightsError
-from stages.io.detectors import import_detector, load_detector, save_detector
-from stages.io.weights import load_weights, save_weights
+from stages.io.boxes import read_boxes
+from stages.io.detectors import (
+    describe_detector,
+    import_torchvision,
+    load_detector,
+    load_pretrained,
+    read_pretrained,
+    save_boxes,
+    save_detector,
+)
+from stages.io.weights import check_sha256, load_weights, save_weights, tensors_sha256
 
 TINY = FasterRcnnConfig(
     "timm_fpn", 2, 32, 64, min_score=0.0, backbone="test_resnet", fpn_channels=8, head_channels=8, rpn_boxes=10
@@ -64,7 +75,7 @@ def test_equal_networks_are_equal_bytes(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_of_this_project_brings_its_own_configuration(file: Path) -> None:
-    imported, classes = import_detector(file, architecture=SMALLEST, **SETTINGS)
+    imported, classes = import_torchvision(file, architecture=SMALLEST, **SETTINGS)
     assert imported.config == TINY
     assert classes == ["disc", "star"]
 
@@ -74,11 +85,11 @@ def test_truncated_and_missing_files(file: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"detector\.safetensors: not a readable safetensors file"):
         load_detector(file)
     with pytest.raises(WeightsError, match=r"detector\.safetensors: "):
-        import_detector(file, architecture=SMALLEST, **SETTINGS)
+        import_torchvision(file, architecture=SMALLEST, **SETTINGS)
     with pytest.raises(WeightsError, match=r"none\.safetensors: no such"):
         load_detector(tmp_path / "none.safetensors")
     with pytest.raises(WeightsError, match=r"none\.pth: no such file"):
-        import_detector(tmp_path / "none.pth", architecture=SMALLEST, **SETTINGS)
+        import_torchvision(tmp_path / "none.pth", architecture=SMALLEST, **SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +132,7 @@ def test_published_weights_go_through_a_file(tmp_path: Path, published: dict, su
         torch.save(published, path)
     else:
         save_file(published, path)
-    imported, classes = import_detector(path, architecture=SMALLEST, min_score=0.2, **SETTINGS)
+    imported, classes = import_torchvision(path, architecture=SMALLEST, min_score=0.2, **SETTINGS)
     assert classes == []
     assert (imported.config.n_classes, imported.config.min_score) == (2, 0.2)
     save_detector(tmp_path / "own.safetensors", imported, classes=classes, made_by={})
@@ -135,9 +146,9 @@ def test_weights_of_another_architecture(tmp_path: Path, published: dict) -> Non
     path = tmp_path / "published.pth"
     torch.save(published, path)
     with pytest.raises(WeightsError, match=r"published\.pth: weights of another network .*missing backbone"):
-        import_detector(path, architecture="fasterrcnn_resnet50_fpn", **SETTINGS)
+        import_torchvision(path, architecture="fasterrcnn_resnet50_fpn", **SETTINGS)
     with pytest.raises(WeightsError, match=r"published\.pth: 'timm_fpn' has no published weights"):
-        import_detector(path, architecture="timm_fpn", **SETTINGS)
+        import_torchvision(path, architecture="timm_fpn", **SETTINGS)
 
 
 def test_scores_and_boxes_of_different_class_counts(tmp_path: Path, published: dict) -> None:
@@ -145,7 +156,7 @@ def test_scores_and_boxes_of_different_class_counts(tmp_path: Path, published: d
     scores = {CLASS_SCORES: torch.zeros(5, 1024), CLASS_SCORES.replace("weight", "bias"): torch.zeros(5)}
     torch.save(published | scores, path)
     with pytest.raises(WeightsError) as error:
-        import_detector(path, architecture=SMALLEST, **SETTINGS)
+        import_torchvision(path, architecture=SMALLEST, **SETTINGS)
     # Four coordinates for each of 3 outputs, where 5 outputs have scores.
     assert "roi_heads.box_predictor.bbox_pred.weight is (12, 1024), expected (20, 1024)" in str(error.value)
 
@@ -157,5 +168,65 @@ def test_pickles_are_not_run(tmp_path: Path) -> None:
 
     (tmp_path / "bomb.pth").write_bytes(pickle.dumps(Bomb(), protocol=2))
     with pytest.raises(WeightsError, match=r"bomb\.pth: not a checkpoint that can be read without running its code"):
-        import_detector(tmp_path / "bomb.pth", architecture=SMALLEST, **SETTINGS)
+        import_torchvision(tmp_path / "bomb.pth", architecture=SMALLEST, **SETTINGS)
     assert not (tmp_path / "ran").exists()
+
+
+def test_pretrained_weights_keep_all_but_the_classes(tmp_path: Path, published: dict) -> None:
+    torch.save(published, tmp_path / "coco.pth")
+    state, frozen_norms = read_pretrained(tmp_path / "coco.pth", architecture=SMALLEST)
+    assert not frozen_norms
+    detector = build_detector(FasterRcnnConfig(SMALLEST, 5, 64, 96), seed=1)
+    fresh = {name: value.clone() for name, value in detector.network.state_dict().items()}
+    load_pretrained(detector, state, "coco.pth")
+    assert detector.training
+    for name, value in detector.network.state_dict().items():
+        expected = fresh[name] if name.startswith("roi_heads.box_predictor.") else published[name]
+        assert torch.equal(value, expected)
+
+
+def test_pretrained_weights_of_another_network(tmp_path: Path, file: Path, published: dict) -> None:
+    state, _ = read_pretrained(file, architecture="timm_fpn")
+    assert "roi_heads.box_predictor.cls_score.weight" in state
+    with pytest.raises(WeightsError, match="weights of timm_fpn, wanted is fasterrcnn"):
+        read_pretrained(file, architecture=SMALLEST)
+    torch.save({"a": torch.zeros(2)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"other\.pth: the weights have no roi_heads"):
+        read_pretrained(tmp_path / "other.pth", architecture=SMALLEST)
+    wider = build_detector(dataclasses.replace(TINY, fpn_channels=16))
+    with pytest.raises(WeightsError, match="weights of another network"):
+        load_pretrained(wider, state, file)
+
+
+def test_a_hash_that_is_wanted(tmp_path: Path, file: Path) -> None:
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert check_sha256(file, None) == check_sha256(file, found.upper()) == found
+    with pytest.raises(WeightsError, match=rf"detector\.safetensors: its SHA-256 is {found}, wanted is {'0' * 64}"):
+        check_sha256(file, "0" * 64)
+    with pytest.raises(WeightsError, match="no such file"):
+        check_sha256(tmp_path / "none", None)
+
+
+def test_tensors_have_a_hash_of_their_own(tmp_path: Path, file: Path, detector: FasterRcnn) -> None:
+    save_detector(tmp_path / "renamed.safetensors", detector, classes=["a", "b"], made_by={})
+    save_detector(tmp_path / "other.safetensors", build_detector(TINY, seed=2), classes=[], made_by={})
+    assert tensors_sha256(file) == tensors_sha256(tmp_path / "renamed.safetensors")
+    assert tensors_sha256(file) != tensors_sha256(tmp_path / "other.safetensors")
+
+
+def test_boxes_in_a_detectors_place(tmp_path: Path) -> None:
+    source = tmp_path / "boxes"
+    (source / "a.avi").mkdir(parents=True)
+    (source / "a.avi" / "4.txt").write_text("1 2 3 4\n")
+    table = read_boxes(source, BoxTableConfig(0.1, 0.5))
+    save_boxes(tmp_path / "table.safetensors", table, made_by={"detector": {"version": 1}})
+    loaded = load_detector(tmp_path / "table.safetensors")
+    assert isinstance(loaded, BoxTable)
+    assert loaded.config == table.config
+    assert loaded.look_up("a.avi", 4).boxes_xyxy_px.tolist() == [[2, 1, 4, 3]]
+    assert loaded.name_row(0) == "a.avi/4.txt, row 1"
+    about = describe_detector(tmp_path / "table.safetensors")
+    assert about["backend"] == "table"
+    assert set(about["libraries"]) == {"torch", "torchvision"}
+    with pytest.raises(WeightsError, match="not the weights of a detector of the backend torchvision"):
+        import_torchvision(tmp_path / "table.safetensors", architecture=SMALLEST, **SETTINGS)

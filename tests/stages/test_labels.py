@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.datasets.labels import Entry, check_entries, generator_of, parse_mos, video_id_of
+from stages.datasets.labels import Entry, LabelRules, check_entries, found_in_name, parse_mos, video_id_of
 from stages.datasets.t2vqa_db import read_t2vqa_db
 from stages.datasets.table import read_table_labels
 from stages.errors import DatasetError
@@ -21,7 +21,7 @@ def t2vqa(tmp_path: Path) -> Callable[[str | bytes], list[Entry]]:
     def read(text: str | bytes) -> list[Entry]:
         path = tmp_path / "info.txt"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return read_t2vqa_db(path, videos="videos", generator_pattern=PATTERN)
+        return read_t2vqa_db(path, LabelRules("videos", generator_pattern=PATTERN))
 
     return read
 
@@ -31,7 +31,7 @@ def csv(tmp_path: Path) -> Callable[[str | bytes], list[Entry]]:
     def read(text: str | bytes) -> list[Entry]:
         path = tmp_path / "labels.csv"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return read_table_labels(path, videos="clips", generator_pattern=PATTERN)
+        return read_table_labels(path, LabelRules("clips", generator_pattern=PATTERN))
 
     return read
 
@@ -88,10 +88,10 @@ def test_a_label_file_that_is_missing_or_a_folder(tmp_path: Path, name: str) -> 
     read = read_t2vqa_db if name == "info.txt" else read_table_labels
     path = tmp_path / name
     with pytest.raises(DatasetError, match=rf"{name}: no such label file \(dataset.root, dataset.labels\)"):
-        read(path, videos="", generator_pattern="")
+        read(path, LabelRules())
     path.mkdir()
     with pytest.raises(DatasetError, match=name):
-        read(path, videos="", generator_pattern="")
+        read(path, LabelRules())
 
 
 def test_text_that_is_not_utf8(t2vqa, csv) -> None:
@@ -125,9 +125,9 @@ def test_mos(text, value: float | None, problem: str | None) -> None:
 
 def test_ids_and_generators() -> None:
     assert video_id_of("./a//b.mp4") == "a/b.mp4"
-    assert generator_of("x/y_z_0012.mp4", PATTERN) == "y_z"
-    assert generator_of("x_1/y.mp4", PATTERN) is None  # only the file's own name counts
-    assert generator_of("a_1.mp4", "") is None
+    assert found_in_name("x/y_z_0012.mp4", PATTERN, "generator") == "y_z"
+    assert found_in_name("x_1/y.mp4", PATTERN, "generator") is None  # only the file's own name counts
+    assert found_in_name("a_1.mp4", "", "generator") is None
 
 
 def entry(name: str, mos: float = 50, *, line: int = 1, problem: str | None = None) -> Entry:
@@ -234,14 +234,14 @@ def test_a_csv_mos_with_a_problem_is_that_videos_failure(csv) -> None:
 def test_parquet_labels(tmp_path: Path) -> None:
     columns = {"path": ["a_1.mp4", "b_2.mp4"], "mos": [3.5, None], "split": [None, "val"], "group": [7, None]}
     pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
-    first, second = read_table_labels(tmp_path / "labels.parquet", videos="", generator_pattern=PATTERN)
+    first, second = read_table_labels(tmp_path / "labels.parquet", LabelRules(generator_pattern=PATTERN))
     assert (first.path, first.mos_raw, first.part, first.group, first.generator) == ("a_1.mp4", 3.5, None, "7", "a")
     assert (second.part, second.group, second.problem) == ("val", "b_2.mp4", "labels.parquet row 1: the MOS is missing")
 
 
 def test_tables_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"labels.xlsx: a table of labels ends in .csv or .parquet"):
-        read_table_labels(tmp_path / "labels.xlsx", videos="", generator_pattern="")
+        read_table_labels(tmp_path / "labels.xlsx", LabelRules())
     (tmp_path / "labels.parquet").write_text("text")
     with pytest.raises(DatasetError, match=r"labels.parquet: cannot be read as a table"):
-        read_table_labels(tmp_path / "labels.parquet", videos="", generator_pattern="")
+        read_table_labels(tmp_path / "labels.parquet", LabelRules())

@@ -65,7 +65,11 @@ def test_every_field_says_what_it_means_and_takes(key: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "key", "texts"),
     [
-        ({"split": {"by": "prompt"}}, "split.by = 'prompt'", ["group | video | dataset", "what stays in one part"]),
+        (
+            {"split": {"by": "prompt"}},
+            "split.by = 'prompt'",
+            ["group | video | dataset | generator", "what stays"],
+        ),
         ({"split": {"val_fraction": 1.5}}, "split.val_fraction = 1.5", ["above 0", "below 1"]),
         ({"split": {"val_fraction": "much"}}, "split.val_fraction = 'much'", ["a number above 0 below 1"]),
         ({"decode": {"frames": 0}}, "decode.frames = 0", ["an integer from 1 to 1024"]),
@@ -77,6 +81,7 @@ def test_every_field_says_what_it_means_and_takes(key: str) -> None:
         ({"dataset": {"root": 5}}, "dataset.root = 5", ["text"]),
         ({"dataset": {"generator_pattern": "("}}, "dataset.generator_pattern = '('", ["not a regular expression"]),
         ({"dataset": {"generator_pattern": "(a)"}}, "dataset.generator_pattern = '(a)'", ["(?P<generator>...)"]),
+        ({"dataset": {"group_pattern": "(?P<g>a)"}}, "dataset.group_pattern = '(?P<g>a)'", ["(?P<group>...)"]),
         ({"train": {"fgm": {"epsilon": -1}}}, "train.fgm.epsilon = -1", ["a number from 0", "FGM"]),
         ({"train": {"learning_rate": float("nan")}}, "train.learning_rate = nan", ["finite", "above 0"]),
         ({"train": {"pretrained": 3}}, "train.pretrained = 3", ["text or null"]),
@@ -95,11 +100,11 @@ def test_a_bad_value_is_named_with_what_is_allowed(check, changes: dict, key: st
 @pytest.mark.parametrize(
     ("changes", "texts"),
     [
-        ({"split": {"sed": 3}}, ["split.sed: unknown key; did you mean split.seed?", "known here: by, seed"]),
+        ({"split": {"sed": 3}}, ["split.sed: unknown key; did you mean split.seed?", "known here: by, held_out, seed"]),
         ({"trian": {}}, ["trian: unknown key; did you mean train?"]),
         ({"train": {"fgm": {"epsilom": 1}}}, ["train.fgm.epsilom: unknown key; did you mean train.fgm.epsilon?"]),
         ({"split": {"frames": 3}}, ["split.frames: unknown key; did you mean decode.frames?"]),
-        ({"split": {"zzzzzzzz": 3}}, ["split.zzzzzzzz: unknown key", "known here: by, seed"]),
+        ({"split": {"zzzzzzzz": 3}}, ["split.zzzzzzzz: unknown key", "known here: by, held_out, seed"]),
         ({7: {}}, ["7"]),
     ],
 )
@@ -122,6 +127,12 @@ def test_all_problems_are_told_at_once(check) -> None:
     [
         ({"split": {"val_fraction": 0.5, "test_fraction": 0.5}}, "split: val_fraction + test_fraction must be below 1"),
         ({"dataset": {"mos_min": 5, "mos_max": 1}}, "dataset: mos_min = 5 must be below mos_max = 1"),
+        (
+            {"dataset": {"format": "vquala", "target": "Quality"}},
+            "dataset: target = 'Quality' with format = vquala; allowed: Overall_MOS, Traditional_MOS, Alignment_MOS",
+        ),
+        ({"dataset": {"target": "score"}}, "dataset: target = 'score' with format = t2vqa_db; allowed: mos"),
+        ({"split": {"by": "generator"}}, "split: held_out is empty; with by = generator it names the generator"),
     ],
 )
 def test_values_that_do_not_go_together(check, changes: dict, text: str) -> None:
@@ -156,6 +167,32 @@ def test_params_are_frozen(check) -> None:
 
 def test_empty_generator_pattern_means_no_generators(check) -> None:
     assert check({"dataset": {"generator_pattern": ""}}).dataset.generator_pattern == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "line"),
+    [
+        ("split: {}\ntrain: {}\nsplit: {}\n", "the key 'split' stands twice, in lines 1 and 3", "line 3"),
+        ("train:\n  seed: 1\n  fgm: {}\n  seed: 2\n", "the key 'seed' stands twice, in lines 2 and 4", "line 4"),
+        ("train:\n  fgm: {epsilon: 1, 'epsilon': 2}\n", "the key 'epsilon' stands twice, in lines 2 and 2", "line 2"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str, problem: str, line: str) -> None:
+    """PyYAML alone would take the last value without a word."""
+    assert yaml.safe_load(text)
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ParamsError) as caught:
+        read_yaml(path)
+    assert str(path) in str(caught.value)
+    assert problem in str(caught.value)
+    assert line in str(caught.value)
+
+
+def test_equal_keys_of_two_sections_and_merged_ones_are_fine(tmp_path: Path) -> None:
+    text = "base: &base {seed: 1, epochs: 2}\nother: &other {flip: true}\nown:\n  <<: *base\n  <<: *other\n  seed: 5\n"
+    (tmp_path / "p.yaml").write_text(text)
+    assert read_yaml(tmp_path / "p.yaml")["own"] == {"seed": 5, "epochs": 2, "flip": True}
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,17 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import openpyxl
 import pandas as pd
 import pytest
 
+from stages.datasets.adapters import read_entries
 from stages.errors import DatasetError, EngineError
 from stages.io.files import file_sha256
 from stages.io.items import library_versions
-from stages.io.tables import MANIFEST, read_frame, read_table
+from stages.io.tables import MANIFEST, PAIRS, read_frame, read_table
 from stages.params import load_params
-from stages.prepare import main, manifest_row, prepare, read_entries
+from stages.prepare import main, manifest_row, prepare
 from tests.conftest import noise_clip, write_clip, write_dataset
 
 
@@ -25,7 +27,7 @@ def labels(workplace: Path, write_params: Callable[..., None]) -> Callable[..., 
         write_params(dataset=settings | dataset, engine={"workers": 1, "max_failed_fraction": failed})
         if text is not None:
             (workplace / "raw" / str(dataset.get("labels", "info.txt"))).write_text(text, encoding="utf-8")
-        main(["--root", "raw", "--out", "data/manifest.parquet"])
+        main(["--root", "raw", "--out", "data/manifest.parquet", "--pairs", "data/pairs.parquet"])
         return read_frame("data/manifest.parquet", schema=MANIFEST)
 
     return run
@@ -152,6 +154,36 @@ def test_another_scale_is_mapped(shipped_params: dict, write_params, workplace: 
     assert row["mos_raw"] == float(raw)
 
 
+def test_rated_pairs_go_to_a_table_of_their_own(labels, workplace: Path) -> None:
+    clip("a_1.avi")
+    clip("b_1.avi", 1)
+    text = "a_1.avi|p|5\nb_1.avi|p|6\n"
+    labels(text)
+    assert len(read_frame("data/pairs.parquet", schema=PAIRS)) == 0
+    book = openpyxl.Workbook()
+    book.active.title = "source"
+    for sheet in (book.active, book.create_sheet("nonsource")):
+        sheet.append(("video1", "video2", "rank"))
+        sheet.append(("a_1.avi", "b_1.avi", 2))
+    book.save(workplace / "raw/rank.xlsx")
+    labels(text, pairs="rank.xlsx")
+    assert read_frame("data/pairs.parquet", schema=PAIRS).to_dict("records") == [
+        {"kind": kind, "first": "a_1.avi", "second": "b_1.avi", "first_is_better": False}
+        for kind in ("source", "nonsource")
+    ]
+    with pytest.raises(DatasetError, match=r"rank.xlsx sheet source row 2: the labels have no video 'b_1.avi'"):
+        labels("a_1.avi|p|5\n", pairs="rank.xlsx")
+
+
+def test_a_folder_without_scores_is_prepared(labels) -> None:
+    clip("a_1.avi")
+    clip("deep/b_1.avi", 1)
+    manifest = labels(format="folder")
+    assert manifest["video_id"].tolist() == ["a_1.avi", "deep/b_1.avi"]
+    assert manifest["status"].tolist() == ["ok", "ok"]
+    assert manifest[["mos", "mos_raw"]].isna().all(axis=None)
+
+
 def test_equal_files_share_one_probe_and_keep_their_names(labels, workplace: Path) -> None:
     clip("a_1.avi")
     (workplace / "raw/videos/b_1.avi").write_bytes((workplace / "raw/videos/a_1.avi").read_bytes())
@@ -208,5 +240,5 @@ def test_a_longer_share_of_missing_frames_is_another_item(labels, workplace: Pat
 def test_prepare_is_callable_with_paths(write_params, workplace: Path) -> None:
     write_dataset(workplace / "raw", prompts=1)
     write_params(engine={"workers": 1})
-    prepare(load_params(), root=Path("raw"), out=Path("m.parquet"))
+    prepare(load_params(), root=Path("raw"), out=Path("m.parquet"), pairs=Path("p.parquet"))
     assert len(read_frame("m.parquet", schema=MANIFEST)) == 2

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from stages.errors import DatasetError
 from stages.io.tables import MANIFEST, write_frame
@@ -13,7 +14,7 @@ from stages.split import PARTS, deal_groups, main, split
 
 
 def options(**changes: object) -> SplitParams:
-    values = {"by": "group", "seed": 0, "val_fraction": 0.15, "test_fraction": 0.2}
+    values = {"by": "group", "held_out": "", "seed": 0, "val_fraction": 0.15, "test_fraction": 0.2}
     return SplitParams.model_validate(values | changes)
 
 
@@ -25,6 +26,7 @@ def make_manifest(*, prompts: int = 40, generators: str = "abc", failed: tuple[s
         for name in generators
     ]
     frame = pd.DataFrame(rows).sort_values("video_id", ignore_index=True)
+    frame["mos"] = 50.0
     frame["status"] = ["failed" if video_id in failed else "ok" for video_id in frame["video_id"]]
     return frame
 
@@ -79,10 +81,11 @@ def test_groups_of_different_generators_are_dealt_by_their_generators() -> None:
 
 def test_uneven_groups_meet_the_shares_as_closely_as_they_allow() -> None:
     groups = {f"g{number}": ["a"] * (1 + 7 * (number % 5 == 0)) for number in range(100)}  # 20 of size 8, 80 of size 1
-    parts = deal_groups(groups, options())
+    shares = {"train": 0.65, "val": 0.15, "test": 0.2}
+    parts = deal_groups(groups, shares, seed=0)
     sizes = {part: sum(len(groups[group]) for group in groups if parts[group] == part) for part in PARTS}
     assert sum(sizes.values()) == 240
-    for part, share in {"train": 0.65, "val": 0.15, "test": 0.2}.items():
+    for part, share in shares.items():
         assert abs(sizes[part] - 240 * share) < 8
 
 
@@ -106,12 +109,53 @@ def test_the_data_sets_own_lists() -> None:
     assert split(manifest, options(by="dataset"))["part"].tolist() == ["train", "val", "test"] * 4
     manifest.loc[1, "part"] = None
     with pytest.raises(
-        DatasetError, match=r"split.by is dataset, but 1 of 12 videos have no part .*'a_001'.*: group, video"
+        DatasetError, match=r"split.by is dataset, but 1 of 12 videos have no part .*'a_001'.*: group, video, generator"
     ):
         split(manifest, options(by="dataset"))
-    manifest["part"] = ["train", "test"] * 6
-    with pytest.raises(DatasetError, match="own lists give no usable video to val"):
-        split(manifest, options(by="dataset"))
+
+
+def test_own_lists_without_val_take_it_from_train() -> None:
+    """Published splits often have two parts; the epoch must not be chosen on the test part."""
+    manifest = make_manifest()
+    manifest["part"] = ["train" if int(name[-3:]) < 32 else "test" for name in manifest["video_id"]]
+    parts = split(manifest, options(by="dataset", val_fraction=0.25))
+    assert counts(parts) == {"train": 72, "val": 24, "test": 24}  # 32 of 40 prompts, a quarter of them val, times 3
+    both = manifest.merge(parts, on="video_id", suffixes=("_own", ""))
+    assert (both.loc[both["part"] == "test", "part_own"] == "test").all()
+    assert (both.groupby("group")["part"].nunique() == 1).all()
+    assert not split(manifest, options(by="dataset", seed=1)).equals(split(manifest, options(by="dataset")))
+    with pytest.raises(DatasetError, match="own lists give no usable video to train, val"):
+        split(manifest.assign(part="test"), options(by="dataset"))
+
+
+def test_one_generator_is_left_out() -> None:
+    manifest = make_manifest(generators="abcd", failed=("c_003",))
+    parts = split(manifest, options(by="generator", held_out="c", val_fraction=0.25))
+    both = manifest.merge(parts, on="video_id", suffixes=("_own", ""))
+    assert set(both.loc[both["part"] == "test", "generator"]) == {"c"}
+    assert counts(parts) == {"train": 90, "val": 30, "test": 40}  # 30 and 10 of 40 prompts, times 3; all 40 of c
+    rest = both[both["part"] != "test"]
+    assert (rest.groupby("group")["part"].nunique() == 1).all()
+    other = split(manifest, options(by="generator", held_out="a"))
+    assert set(manifest.merge(other, on="video_id").query("part_y == 'test'")["generator"]) == {"a"}
+
+
+def test_a_generator_that_cannot_be_left_out() -> None:
+    manifest = make_manifest(prompts=4)
+    with pytest.raises(DatasetError, match=r"split.held_out is 'd'; the generators here are: a, b, c"):
+        split(manifest, options(by="generator", held_out="d"))
+    manifest.loc[2, "generator"] = None
+    with pytest.raises(DatasetError, match=r"generator of 1 of 12 videos is not known \(first: 'a_002'\)"):
+        split(manifest, options(by="generator", held_out="a"))
+    with pytest.raises(DatasetError, match="with 'a' held out no usable video is left for train, val"):
+        split(make_manifest(generators="a"), options(by="generator", held_out="a"))
+    with pytest.raises(ValidationError, match="held_out is empty; with by = generator it names"):
+        options(by="generator")
+
+
+def test_videos_without_scores_are_not_split() -> None:
+    with pytest.raises(DatasetError, match=r"none of the 120 usable videos has a MOS: .*`aigc-vqa score FOLDER`"):
+        split(make_manifest().assign(mos=None), options())
 
 
 @pytest.mark.parametrize(

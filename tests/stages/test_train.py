@@ -12,20 +12,23 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from models.errors import NonFiniteError
 from stages import train
-from stages.errors import DatasetError
+from stages.errors import DatasetError, WeightsError
 from stages.io.dataset import ClipDataset, ClipSource
 from stages.io.tables import CROPS, FRAMES, Shards
 from stages.io.weights import load_weights
 from stages.params import load_params
+from stages.processes import Processes
 from tests.conftest import ROOT
 from tests.stages.clip_tables import write_tables
 
 PATHS = ["--manifest", "manifest.parquet", "--split", "split.csv", "--frames", "frames", "--crops", "crops"]
-OUTS = ["--weights", "weights/quality.safetensors", "--log", "results/train"]
+OUTS = ["--weights", "weights/quality.safetensors", "--curves", "results/train"]
 TINY = {"backbone": "test_resnet", "input_px": 32, "epochs": 3, "batch_videos": 6, "dropout": 0.1}
 
 
@@ -36,6 +39,7 @@ def tiny(workplace: Path, write_params: Callable[..., None]) -> Callable[..., No
 
     def write(*, cache_gib: float = 1.0, workers: int = 1, **changes: object) -> None:
         write_params(
+            decode={"frames": 3},
             train=TINY | changes,
             engine={"device": "cpu", "cache_gib": cache_gib, "workers": workers},
         )
@@ -141,19 +145,45 @@ def test_memory_and_tables_give_the_same_crops(tiny: Callable[..., None]) -> Non
     [
         (["train"] * 22 + ["val"] * 2, None, "part val has 2 usable videos; at least 3"),
         (["val"] * 24, None, "part train has 0 usable videos"),
+        (["train"] + ["val"] * 23, None, "part train has 1 usable videos; at least 3"),
         (["train"] * 12 + ["val"] * 12, 50.0, "all MOS of the part train are 50"),
+        (
+            ["train"] * 12 + ["val"] * 12,
+            [50.0, 50.5] * 12,
+            r"standard deviation of 0\.25 points .* least 0\.40",
+        ),
     ],
 )
 def test_data_that_nothing_can_be_learned_from(
-    tiny: Callable[..., None], parts: list[str], mos: float | None, message: str
+    tiny: Callable[..., None], parts: list[str], mos: float | list[float] | None, message: str
 ) -> None:
     frames, crops = Shards("frames", schema=FRAMES), Shards("crops", schema=CROPS)
     labels = pd.DataFrame({"video_id": frames.ids, "part": parts, "mos": mos or range(24)})
     with pytest.raises(DatasetError, match=message):
-        train.gather(load_params(), labels, frames, crops)
+        train.gather(load_params(), labels, frames, crops, processes=Processes(), pinned=False)
+
+
+def test_params_that_ask_for_other_frames_than_the_table_holds(
+    tiny: Callable[..., None], write_params: Callable[..., None]
+) -> None:
+    write_params(decode={"frames": 16}, train=TINY, engine={"device": "cpu"})
+    with pytest.raises(DatasetError, match=r"frames holds 3 frames a video, decode.frames asks for 16; `dvc repro`"):
+        train.main(PATHS + OUTS)
+
+
+def test_a_checkpoint_of_another_architecture_names_the_file_and_what_does_not_fit(tiny: Callable[..., None]) -> None:
+    save_file(timm.create_model("test_convnext", pretrained=False).state_dict(), "other.safetensors")
+    tiny(pretrained="other.safetensors")
+    with pytest.raises(WeightsError) as caught:
+        train.main(PATHS + OUTS)
+    text = str(caught.value)
+    assert text.startswith("train.pretrained other.safetensors: not of test_resnet: ")
+    assert "missing: conv1.0.weight" in text
+    assert "unknown: head.fc.bias" in text
+    assert text.count(",") < 30, "a few keys of each kind are enough"
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_terms_and_videos(tiny: Callable[..., None]) -> None:
     tiny(learning_rate=1e30)
-    with pytest.raises(NonFiniteError, match=r"epoch \d+, step \d+: MAE .*BCE .*videos: clip_\d+\.avi"):
+    with pytest.raises(NonFiniteError, match=r"epoch \d+, step \d+: the loss is .*MAE .*BCE .*videos: clip_\d+\.avi"):
         train.main(PATHS + OUTS)

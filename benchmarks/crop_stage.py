@@ -1,0 +1,147 @@
+"""The crop stage as a whole, from Parquet frames to Parquet tables, against the network on frames that lie ready.
+
+Frames of 256x256 pixels in PNG, 90 candidates and 5 objects each, S²CNet at the release's widths, batches of 8. The
+stage reads, decodes, resizes, scores and writes; the bare network scores tensors. Both use the same threads, in turn;
+the item cache is empty every time. Memory is the peak of a process of its own, on one and on four times as many frames.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+
+from benchmarks.compare import Row, ratio_row, time_in_turn
+from benchmarks.s2cnet import BATCH, OBJECTS, SIDE_PX, inputs
+from models.folding import fold_batch_norms
+from models.s2cnet import GAICV2, build_s2cnet
+from models.s2cnet_release import RELEASE_MOS_MEAN, RELEASE_MOS_STD, RELEASE_SHORT_SIDE_PX
+from stages.crop import crop
+from stages.io.cropper import save_cropper
+from stages.io.images import encode_image
+from stages.io.tables import FRAMES, PROPOSALS, write_shards
+from stages.params import load_params
+from stages.sections import Params
+
+VIDEOS, FRAMES_A_VIDEO = 16, 8
+KIB, MIB = 2**10, 2**20
+
+
+def write_inputs(folder: Path, videos: int) -> None:
+    """Frames, proposals and weights of a data set whose pictures compress as video frames do."""
+    random = np.random.default_rng(0)
+    network = build_s2cnet(GAICV2)
+    save_cropper(
+        folder / "s2cnet.safetensors",
+        network,
+        short_side_px=RELEASE_SHORT_SIDE_PX,
+        mos_mean=RELEASE_MOS_MEAN,
+        mos_std=RELEASE_MOS_STD,
+        config={},
+    )
+    names = {f"{number:04d}": str(number) for number in range(videos)}
+
+    def frame_rows(_key: str, video_id: str) -> pa.Table:
+        small = random.integers(0, 256, (FRAMES_A_VIDEO, 32, 32, 3), dtype=np.uint8)
+        frames = [np.asarray(cv2.resize(each, (SIDE_PX, SIDE_PX)), np.uint8) for each in small]
+        rows = [
+            {"video_id": video_id, "frame_index": index, "time_s": index / 8, "width": SIDE_PX, "height": SIDE_PX,
+             "encoding": "png", "image": encode_image(frame, encoding="png", jpeg_quality=95)}
+            for index, frame in enumerate(frames)
+        ]  # fmt: skip
+        return pa.Table.from_pylist(rows, schema=FRAMES)
+
+    def proposal_rows(_key: str, video_id: str) -> pa.Table:
+        rows = []
+        for index in range(FRAMES_A_VIDEO):
+            for rank in range(OBJECTS):
+                x0, y0 = random.uniform(0, SIDE_PX / 2, 2)
+                box = {"x0": x0, "y0": y0, "x1": x0 + 60, "y1": y0 + 80}
+                rows.append({"video_id": video_id, "frame_index": index, "rank": rank, "score": 0.5, "label": 1} | box)
+        return pa.Table.from_pylist(rows, schema=PROPOSALS)
+
+    for name, make, schema in (("frames", frame_rows, FRAMES), ("proposals", proposal_rows, PROPOSALS)):
+        write_shards(folder / name, names, make, schema=schema, n_shards=4, made_by={}, failed={})
+
+
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Work in a folder, so that the item cache lies there, without the stage's closing lines."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+    finally:
+        os.chdir(before)
+
+
+def run_stage(folder: Path, params: Params) -> None:
+    with TemporaryDirectory(dir=folder) as work, inside(Path(work)):
+        crop(
+            params,
+            frames=folder / "frames",
+            proposals=folder / "proposals",
+            cropper=folder / "s2cnet.safetensors",
+            out=Path("crops"),
+        )
+
+
+def _peak(folder: Path, params: Params, send: "multiprocessing.connection.Connection") -> None:
+    run_stage(folder, params)
+    send.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB)
+
+
+def peak_memory(folder: Path, params: Params) -> int:
+    """Bytes."""
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=_peak, args=(folder, params, send))
+    process.start()
+    process.join()
+    return int(receive.recv())
+
+
+def rows() -> list[Row]:
+    shipped = load_params()
+    params = shipped.model_copy(
+        update={
+            "engine": shipped.engine.model_copy(update={"batch_frames": BATCH, "device": "cpu", "threads": 0}),
+            "crop": shipped.crop.model_copy(update={"method": "s2cnet", "candidates": "grid", "precision": "fp32"}),
+        }
+    )
+    network = fold_batch_norms(build_s2cnet(GAICV2).eval())
+    batch = inputs()
+
+    def bare() -> None:
+        with torch.inference_mode():
+            for _ in range(VIDEOS * FRAMES_A_VIDEO // BATCH):
+                network(*batch)
+
+    with TemporaryDirectory() as name:
+        one, four = Path(name, "one"), Path(name, "four")
+        write_inputs(one, VIDEOS)
+        write_inputs(four, 4 * VIDEOS)
+        seconds = time_in_turn(
+            {"bare": bare, "stage": lambda: run_stage(one, params)},
+            rounds=7,
+            warm_up=1,
+            threads=torch.get_num_threads(),
+        )
+        small, large = peak_memory(one, params), peak_memory(four, params)
+    n_frames = VIDEOS * FRAMES_A_VIDEO
+    return [
+        Row("network alone", n_frames / float(np.median(seconds["bare"])), unit="frames/s"),
+        Row("crop stage", n_frames / float(np.median(seconds["stage"])), unit="frames/s"),
+        ratio_row("throughput, stage / network", seconds["bare"], seconds["stage"], goal="at least 0.8"),
+        Row(f"peak memory, {n_frames} frames", small / MIB, unit="MiB"),
+        Row(f"peak memory, {4 * n_frames} frames", large / MIB, unit="MiB"),
+        Row("growth of the peak over four times the frames", large / small, goal="at most 1.05"),
+    ]

@@ -1,0 +1,110 @@
+"""Several processes as one: rows of all of them in one tensor, and batch statistics over all of them.
+
+Each process computes its own share of a batch and then the same loss from the rows of all. Its gradient is the sum over
+the processes, of which `DistributedDataParallel` takes the mean: what comes out is the gradient of the whole batch, for
+any loss, also one that multiplies means over the batch.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+from torch import Tensor, distributed, nn
+from torch.nn import functional
+
+
+class _Gather(torch.autograd.Function):
+    """Equal shapes of all processes, one after the other; backward sums what each process asks of a row."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        summed = gradients[0].contiguous().clone()
+        distributed.all_reduce(summed)
+        return summed.chunk(distributed.get_world_size())[distributed.get_rank()]
+
+
+def share_sizes(rows: int, processes: int) -> list[int]:
+    """How many of the rows each process works on: in order, as equal as can be, none for some when rows are few."""
+    return [rows // processes + (rank < rows % processes) for rank in range(processes)]
+
+
+def gather_rows(rows: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Rows of all processes in their order, (sum of sizes, ...); what a process has beyond its size is left out.
+
+    rows: (N, ...), N at least this process's size, the same trailing shape everywhere. sizes: one number a process;
+    with one size the rows come back as they are. Gradients flow to the process that a row came from.
+    """
+    if len(sizes) == 1:
+        return rows
+    most = max(sizes)
+    padding = rows.new_zeros((max(0, most - len(rows)), *rows.shape[1:]))
+    gathered = _Gather.apply(torch.cat([rows, padding])[:most])
+    kept = [rank * most + row for rank, size in enumerate(sizes) for row in range(size)]
+    return gathered[kept]
+
+
+class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch normalisation whose statistics are those of all processes, on any device; torch's own needs a GPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not (self.training or not self.track_running_stats):
+            return functional.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        features = input.float().transpose(0, 1).flatten(1)  # (C, positions of this process)
+        count = features.new_tensor([features.shape[1]])
+        mean = features.mean(dim=1)
+        squares = (features - mean[:, None]).square().sum(dim=1)
+        parts = _Gather.apply(torch.cat([count, mean, squares])[None])  # (processes, 1 + 2 C)
+        counts, (means, all_squares) = parts[:, :1], parts[:, 1:].chunk(2, dim=1)
+        total = counts.sum()
+        mean = (counts * means).sum(dim=0) / total
+        # Sums of squares around each process's own mean: no difference of large numbers.
+        variance = (all_squares + counts * (means - mean).square()).sum(dim=0) / total
+        if self.track_running_stats:
+            self._follow(mean.detach(), (variance * total / (total - 1)).detach())
+        shape = (1, -1, *[1] * (input.ndim - 2))
+        scale = (variance + self.eps).rsqrt()
+        shift = -mean * scale
+        if self.affine:
+            scale, shift = scale * self.weight, shift * self.weight + self.bias
+        return (input * scale.view(shape) + shift.view(shape)).to(input.dtype)
+
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        weight = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, weight)
+        self.running_var.lerp_(variance, weight)
+
+
+class _SyncBatchNormAct(_SyncBatchNorm):
+    """The same with dropout and activation behind it, as timm fuses them."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(input)))
+
+
+def synchronise_batch_norms(network: nn.Module) -> None:
+    """Let every batch normalisation inside `network` use the statistics of all processes; weights and names stay."""
+    if next(network.parameters()).device.type == "cuda":
+        for name, child in list(network.named_children()):
+            setattr(network, name, convert_sync_batchnorm(child))  # torch's kernels, made for this
+        return
+    for module in network.modules():
+        if isinstance(module, BatchNormAct2d):
+            module.__class__ = _SyncBatchNormAct  # type: ignore[assignment]
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.__class__ = _SyncBatchNorm

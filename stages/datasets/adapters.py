@@ -1,0 +1,55 @@
+"""From `dataset` in params.yaml to the entries of its videos: which adapter reads which format, and lists of parts."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from stages.datasets.folder import read_folder
+from stages.datasets.labels import PARTS, Entry, LabelRules, check_entries, refuse
+from stages.datasets.t2vqa_db import read_t2vqa_db
+from stages.datasets.table import read_kvq, read_table_labels, read_vquala
+from stages.errors import DatasetError
+from stages.sections import DatasetParams
+
+ADAPTERS: dict[str, Callable[[Path, LabelRules], list[Entry]]] = {
+    "t2vqa_db": read_t2vqa_db,
+    "kvq": read_kvq,
+    "vquala": read_vquala,
+    "table": read_table_labels,
+}
+
+
+def read_entries(params: DatasetParams, root: Path) -> list[Entry]:
+    """The videos of a data set, checked; raises DatasetError that lists every problem with its line."""
+    rules = LabelRules(params.videos, params.target, params.generator_pattern, params.group_pattern)
+    labels = root / params.labels
+    if params.format == "folder":
+        labels, entries = root / params.videos, read_folder(root, rules)
+    elif labels.is_dir():
+        entries = read_lists(labels, rules, ADAPTERS[params.format])
+    else:
+        entries = ADAPTERS[params.format](labels, rules)
+    check_entries(entries, source=labels, mos_min=params.mos_min, mos_max=params.mos_max)
+    return entries
+
+
+def read_lists(folder: Path, rules: LabelRules, read: Callable[[Path, LabelRules], list[Entry]]) -> list[Entry]:
+    """The data set's own parts: the label files `train.*`, `val.*`, `test.*` of a folder, those that are there.
+
+    Raises DatasetError when none is there, when one part has two files, or when a row's own part is another.
+    """
+    entries, problems = [], []
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    for part in PARTS:
+        lists = [file for file in files if file.stem == part]
+        if len(lists) > 1:
+            raise DatasetError(f"{folder}: two lists of the part {part}: {', '.join(file.name for file in lists)}")
+        for entry in read(lists[0], rules) if lists else []:
+            if entry.part not in (None, part):
+                problems.append(f"{entry.place}: split is {entry.part!r}, but this is the list of the part {part}")
+            entries.append(replace(entry, part=part))
+    if not entries:
+        found = ", ".join(file.name for file in files) or "nothing"
+        raise DatasetError(f"{folder}: no list train.*, val.* or test.* with videos (found: {found})")
+    refuse(folder, "lists that contradict their rows", problems)
+    return entries

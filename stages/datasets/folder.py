@@ -1,0 +1,35 @@
+"""A plain folder of videos without labels: they can be prepared, cropped and scored; nothing can be trained on them."""
+
+from pathlib import Path
+
+from stages.datasets.labels import Entry, LabelRules, found_in_name
+from stages.errors import DatasetError
+
+EXTENSIONS = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
+
+
+def find_video_files(folder: Path) -> list[Path]:
+    """Video files below a folder, by their ending, sorted; hidden files and folders are left out."""
+    found = (file for file in folder.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
+    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts))
+
+
+def read_folder(root: Path, rules: LabelRules) -> list[Entry]:
+    """The videos below `root / rules.videos`, without a MOS; raise DatasetError when there is no such folder."""
+    folder = root / rules.videos
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder of videos (dataset.root, dataset.videos)")
+    entries = []
+    for file in find_video_files(folder):
+        name = file.relative_to(folder).as_posix()
+        entries.append(
+            Entry(
+                video_id=name,
+                path=file.relative_to(root).as_posix(),
+                mos_raw=None,
+                place=name,
+                generator=found_in_name(name, rules.generator_pattern, "generator"),
+                group=found_in_name(name, rules.group_pattern, "group") or name,
+            )
+        )
+    return entries

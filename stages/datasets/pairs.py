@@ -1,0 +1,87 @@
+"""KVQ's rated pairs: a workbook, read as metric_score.py of lixinustc/KVQ-Challenge-CVPR-NTIRE2024 8607a4d reads it.
+
+Its sheets are `source` (pairs that show one source, processed in two ways) and `nonsource` (two sources). A sheet has a
+header row and three columns, told by their place: video 1, video 2, rank (1: the first is better, 2: the second).
+"""
+
+import zipfile
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from stages.datasets.labels import refuse, video_id_of
+from stages.errors import DatasetError
+
+SHEETS: tuple[Literal["source", "nonsource"], ...] = ("source", "nonsource")
+
+
+@dataclass(frozen=True)
+class RatedPair:
+    """Two videos, by id, and whether raters found the first one better."""
+
+    kind: Literal["source", "nonsource"]
+    first: str
+    second: str
+    first_is_better: bool
+
+
+def read_pairs(workbook: Path, *, ids: Collection[str]) -> list[RatedPair]:
+    """Every pair of the workbook; `ids` are the videos of the labels.
+
+    Raises DatasetError naming workbook, sheet and row: a file that is missing or no workbook, a sheet that is not
+    there, a row that lacks a value, names a video that the labels lack or one video twice, or has another rank.
+    """
+    # Imported where it is needed: openpyxl takes a quarter of a second that data sets without pairs need not pay.
+    import openpyxl
+    from openpyxl.utils.exceptions import InvalidFileException
+
+    try:
+        book = openpyxl.load_workbook(workbook, read_only=True, data_only=True)
+    except FileNotFoundError:
+        raise DatasetError(f"{workbook}: no such workbook of pairs (dataset.root, dataset.pairs)") from None
+    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise DatasetError(f"{workbook}: not a readable workbook ({error})") from None
+    known = frozenset(ids)
+    pairs: list[RatedPair] = []
+    problems: list[str] = []
+    try:
+        missing = [name for name in SHEETS if name not in book.sheetnames]
+        if missing:
+            raise DatasetError(
+                f"{workbook}: no sheet {', '.join(missing)} (found: {', '.join(book.sheetnames)}; needed: "
+                f"{', '.join(SHEETS)})"
+            )
+        for kind in SHEETS:
+            for number, row in enumerate(book[kind].iter_rows(max_col=3, values_only=True), start=1):
+                place = f"{workbook.name} sheet {kind} row {number}"
+                if number == 1:
+                    if len(row) < 3 or row[2] in (1, 2, "1", "2"):
+                        problems.append(f"{place}: {_shown(row)} is not a header of three columns")
+                elif any(cell is not None for cell in row):
+                    pair = _pair(kind, row, known)
+                    problems += [f"{place}: {pair}"] if isinstance(pair, str) else []
+                    pairs += [] if isinstance(pair, str) else [pair]
+    finally:
+        book.close()
+    refuse(workbook, "pairs that cannot be used", problems)
+    return pairs
+
+
+def _pair(kind: Literal["source", "nonsource"], row: Sequence[Any], known: frozenset[str]) -> RatedPair | str:
+    """The pair of a row, or what is wrong with it."""
+    first, second, rank = (str(cell).strip() if cell is not None else "" for cell in row)
+    if not (first and second and rank):
+        return f"{_shown(row)} lacks a value; needed: video 1, video 2, rank"
+    if rank not in ("1", "2", "1.0", "2.0"):
+        return f"the rank is {rank!r}; allowed: 1 (the first is better), 2"
+    first, second = video_id_of(first), video_id_of(second)
+    if unknown := [name for name in (first, second) if name not in known]:
+        return f"the labels have no video {', '.join(map(repr, unknown))}"
+    if first == second:
+        return f"{first!r} is paired with itself"
+    return RatedPair(kind, first, second, first_is_better=rank.startswith("1"))
+
+
+def _shown(row: Sequence[Any]) -> str:
+    return ", ".join("(empty)" if cell is None else repr(cell) for cell in row) or "(empty)"

@@ -1,0 +1,254 @@
+"""Fitting the quality model: what a process trains with; a step, an epoch, a validation; the run over all epochs."""
+
+import contextlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from dvclive import Live
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from models.errors import NonFiniteError
+from models.fgm import fgm_backward
+from models.losses import VideoTerms, bce_loss, frame_consistency_loss, frame_scores, mae_loss, video_terms
+from models.metrics import plcc, srocc
+from models.parallel import gather_rows
+from models.quality import QualityNet, checkpoint_activations, video_score
+from models.training import layered_groups, warmup_cosine
+from stages.io.dataset import ClipLoader, in_batches
+from stages.io.state import TrainingState
+from stages.processes import Processes, parallel
+from stages.progress import progress
+from stages.runtime import random_state, restore_random_state
+from stages.sections import TrainParams
+
+# Equal frames get scores this close, on 0-100, whatever batch they stand in: no spread that a correlation may rank.
+ROUNDING = 1e-4
+HALVES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Data:
+    """The training and validation parts: crops, and MOS (N,) on 0-100 in the order of the crops' ids.
+
+    sigma: standard deviation of the training MOS, the width of the target density. val_batch_videos: videos scored at
+    once.
+    """
+
+    train: ClipLoader
+    train_mos: Tensor
+    val: ClipLoader
+    val_mos: Tensor
+    sigma: float
+    val_batch_videos: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """What one process trains with. `model` is what is called: `network` itself, or its wrapper among processes.
+
+    mean: the running mean of the weights (train.ema_decay), which is then what is validated and kept.
+    """
+
+    network: QualityNet
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    mean: ModelEmaV3 | None
+    settings: TrainParams
+    processes: Processes
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.head.weight.device
+
+    @property
+    def kept(self) -> QualityNet:
+        """The network that is validated and kept."""
+        return self.network if self.mean is None else self.mean.module
+
+    def state(self) -> dict[str, Any]:
+        """All that the next epoch depends on; one entry a process of what differs between them."""
+        return {
+            "network": self.network.state_dict(),
+            "mean": None if self.mean is None else self.mean.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": self.processes.gather(random_state(self.device)),
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        self.network.load_state_dict(saved["network"])
+        if self.mean is not None:
+            self.mean.module.load_state_dict(saved["mean"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        restore_random_state(saved["random"][self.processes.rank], self.device)
+
+
+def set_up(network: QualityNet, settings: TrainParams, processes: Processes) -> Training:
+    """Everything around a network that lies on its device already; the random numbers of this process start here."""
+    if settings.channels_last:
+        network.to(memory_format=torch.channels_last)
+    if settings.checkpointing:
+        checkpoint_activations(network)
+    mean = ModelEmaV3(network, decay=settings.ema_decay, use_warmup=True) if settings.ema_decay else None
+    model = parallel(network, processes)
+    if settings.compile:
+        network.backbone.compile()
+    groups = layered_groups(network, network.backbone, settings.weight_decay, layer_decay=settings.layer_decay)
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, foreach=True)
+    # Only float16 needs a scaled loss; a scaler that is not enabled hands everything through.
+    scaler = torch.amp.GradScaler(next(network.parameters()).device.type, enabled=settings.precision == "fp16")
+    # Processes draw dropout masks of their own.
+    torch.manual_seed(settings.seed + 1_000_003 * processes.rank)
+    return Training(network, model, optimizer, scaler, mean, settings, processes)
+
+
+def loss_of(logits: Tensor, mos: Tensor, sigma: float, params: TrainParams) -> Tensor:
+    if params.loss == "mae":
+        return mae_loss(logits, mos)
+    if params.loss == "bce":
+        return bce_loss(logits, mos, sigma)
+    return frame_consistency_loss(logits, mos, sigma, reduction=params.fcl.reduction)
+
+
+def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> tuple[Tensor, VideoTerms]:
+    """One step of the optimiser; returns the loss and the terms of all videos of the batch.
+
+    crops: this process's videos of the batch, (B, F, 3, S, S) uint8. mos: of the whole batch, in the processes' order.
+    Raises NonFiniteError, before the weights move, when a loss is not finite.
+    """
+    half, sizes = HALVES[training.settings.precision], training.processes.sizes(len(mos))
+    done: list[Tensor] = []
+
+    def forward() -> Tensor:
+        with torch.autocast(crops.device.type, dtype=half, enabled=half is not None):
+            logits = training.model(crops)
+        # Every process computes the loss of the whole batch.
+        logits = gather_rows(logits, sizes)
+        done.append(logits.detach())
+        return loss_of(logits, mos, sigma, training.settings)
+
+    training.optimizer.zero_grad(set_to_none=True)
+    loss = fgm_backward(training.model, forward, training.settings.fgm.epsilon, scaler=training.scaler)
+    terms = video_terms(done[0], mos, sigma)
+    if not torch.isfinite(loss):
+        raise NonFiniteError(
+            f"the loss is {loss.item()}: MAE {terms.mae.tolist()}, BCE {terms.bce.tolist()}; a lower "
+            "train.learning_rate or train.fgm.epsilon, or another train.precision, may help"
+        )
+    training.scaler.step(training.optimizer)
+    training.scaler.update()
+    return loss, terms
+
+
+def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
+    """One pass over the training part; returns the means of loss, MAE and BCE over its videos.
+
+    Raises NonFiniteError that names the step and its videos.
+    """
+    settings, device = training.settings, training.device
+    random = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+    n_videos = len(data.train_mos)
+    groups = in_batches(torch.randperm(n_videos, generator=random).tolist(), settings.batch_videos)
+    flips = torch.rand(n_videos, generator=random) < 0.5
+    # A process without a video in a small last batch takes one along: its row is left out of the loss.
+    batches = data.train.batches([training.processes.share(group) or group[:1] for group in groups])
+    totals = torch.zeros(3, dtype=torch.float64)
+    training.model.train()
+    bar = progress(batches, desc=f"epoch {epoch + 1}/{settings.epochs}", unit="step", leave=False)
+    for number, ((crops, indices), group) in enumerate(zip(bar, groups, strict=True)):
+        step = epoch * len(groups) + number
+        crops, mos = crops.to(device, non_blocking=True), data.train_mos[group].to(device)
+        if settings.flip:
+            mirrored = flips[indices].to(device).view(-1, 1, 1, 1, 1)
+            crops = torch.where(mirrored, crops.flip(-1), crops)
+        rate = warmup_cosine(
+            step,
+            steps=settings.epochs * len(groups),
+            peak=settings.learning_rate,
+            warmup_fraction=settings.warmup_fraction,
+        )
+        for parameters in training.optimizer.param_groups:
+            parameters["lr"] = rate * parameters["lr_scale"]
+        try:
+            loss, terms = train_step(training, crops, mos, data.sigma)
+        except NonFiniteError as error:
+            names = ", ".join(data.train.clips.ids[index] for index in group)
+            raise NonFiniteError(f"epoch {epoch + 1}, step {number + 1}: {error}; videos: {names}") from None
+        if training.mean is not None:
+            training.mean.update(training.network, step=step + 1)
+        totals += torch.stack([loss * len(mos), terms.mae.sum(), terms.bce.sum()]).double().cpu()
+        bar.set_postfix(loss=f"{loss.item():.4f}")
+    means = (totals / n_videos).tolist()
+    return dict(zip(("train/loss", "train/mae", "train/bce"), means, strict=True)) | {"learning_rate": rate}
+
+
+@torch.inference_mode()
+def validate(training: Training, data: Data) -> dict[str, float]:
+    """SROCC, PLCC and their mean on the validation part; -1 while the predictions are still constant.
+
+    In float32 whatever train.precision is: the scores are those that the predict stage gives.
+    """
+    network = training.kept.eval()
+    own = training.processes.share(range(len(data.val_mos)))
+    scores = torch.zeros(len(data.val_mos), device=training.device)
+    for crops, indices in data.val.batches(in_batches(own, data.val_batch_videos)):
+        scores[indices.to(scores.device)] = video_score(frame_scores(network(crops.to(scores.device)))).score
+    # Each process filled in its own videos and left zeros for the others.
+    scores = training.processes.summed(scores).cpu()
+    correlations = {"val/srocc": -1.0, "val/plcc": -1.0}
+    if not scores.max() - scores.min() <= ROUNDING:  # a NaN goes on, and is refused
+        correlations = {"val/srocc": srocc(scores, data.val_mos), "val/plcc": plcc(scores, data.val_mos)}
+    return correlations | {"val/selection": sum(correlations.values()) / 2}
+
+
+def fit(training: Training, data: Data, *, state: TrainingState, curves: Path) -> dict[str, Any]:
+    """Train to the last epoch, from where `state` left off; returns the best epoch's record with its `weights`.
+
+    The first process writes curves and state; what it returns is what counts.
+    """
+    settings, first = training.settings, training.processes.is_first
+    history: list[dict[str, float]] = []
+    best: dict[str, Any] = {"val/selection": -math.inf}
+    if (saved := state.load()) is not None:
+        training.restore(saved)
+        history, best = saved["history"], saved["best"]
+        print(f"train: goes on after epoch {len(history)} of {settings.epochs}")
+    writer = Live(str(curves), dvcyaml=None, report=None, save_dvc_exp=False) if first else contextlib.nullcontext()
+    with writer as live:
+        for record in history:
+            log_epoch(live, record)
+        for epoch in range(len(history), settings.epochs):
+            record = train_epoch(training, data, epoch)
+            record |= validate(training, data)
+            history.append(record)
+            log_epoch(live, record)
+            print_epoch(epoch, record, settings)
+            if record["val/selection"] > best["val/selection"]:
+                weights = {name: tensor.cpu().clone() for name, tensor in training.kept.state_dict().items()}
+                best = record | {"epoch": epoch + 1, "weights": weights}
+            current = training.state()
+            if first:
+                state.save(**current, history=history, best=best)
+    return best
+
+
+def log_epoch(live: Live | None, record: Mapping[str, float]) -> None:
+    if live is not None:
+        for name, value in record.items():
+            live.log_metric(name, value, timestamp=False)
+        live.next_step()
+
+
+def print_epoch(epoch: int, record: Mapping[str, float], params: TrainParams) -> None:
+    print(
+        f"epoch {epoch + 1:>{len(str(params.epochs))}}/{params.epochs}  loss {record['train/loss']:.4f}  "
+        f"val SROCC {record['val/srocc']:.4f}  PLCC {record['val/plcc']:.4f}",
+        flush=True,
+    )

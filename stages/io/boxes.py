@@ -1,0 +1,214 @@
+"""Boxes brought along: a Parquet table, or a folder of text files as S2CNet's release has them."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from models.detectors.box_table import BoxTable, BoxTableConfig
+from stages.errors import TableError, VideoError
+from stages.io.items import digest
+from stages.io.tables import BOX_COLUMNS
+
+COLUMNS = ("video_id", "frame_index", *BOX_COLUMNS, "score")
+LABEL = "label"
+MAX_PROBLEMS = 20
+
+
+class _Rows(NamedTuple):
+    """All rows as they are written: video ids (N,); the other columns (N,), boxes (N, 4); the numbers of the rows."""
+
+    videos: NDArray[np.object_]
+    frame_index: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+
+
+def read_boxes(source: Path, config: BoxTableConfig) -> BoxTable:
+    """Read and check boxes.
+
+    source: a Parquet file with video_id, frame_index, x0, y0, x1, y1, score and, where classes matter, label (from 1);
+    other columns are ignored. Or a folder with a text file a frame, `VIDEO_ID/FRAME_INDEX.txt`, a line a box, best
+    first: `ymin xmin ymax xmax`, in pixels of the frame; these have score 1. Equal scores keep the order of the rows.
+    Raises TableError that names the file and the rows that cannot be used.
+    """
+    if source.is_dir():
+        rows, places = _read_texts(source)
+    else:
+        rows, places = _read_parquet(source), ((1, source.name),)
+    table = _arrange(rows, places, config)
+    _check(table, rows, source)
+    return table
+
+
+def boxes_digest(table: BoxTable, video_id: str) -> str:
+    """A name for all boxes of one video; where they stand in the user's file is no part of it."""
+    part = table.part_of(video_id)
+    columns = (table.frame_index, table.boxes_xyxy_px, table.scores, table.labels)
+    return digest(*(column[part].tolist() for column in columns))
+
+
+def check_videos(table: BoxTable, known: Collection[str]) -> None:
+    """Raise TableError that names the rows of videos that are not `known`."""
+    foreign = [video_id for video_id in table.videos if video_id not in known]
+    if foreign:
+        shown = [f"{table.name_row(table.part_of(video_id).start)}: {video_id!r}" for video_id in foreign]
+        more = [f"and {len(foreign) - MAX_PROBLEMS} more"] if len(foreign) > MAX_PROBLEMS else []
+        raise TableError(
+            "\n  ".join(
+                [f"boxes of {len(foreign)} videos that the manifest does not have", *shown[:MAX_PROBLEMS], *more]
+            )
+        )
+
+
+def check_frames(table: BoxTable, video_id: str, sizes: Mapping[int, tuple[int, int]], *, n_frames: int | None) -> None:
+    """Raise VideoError that names the first row of a video whose box lies outside of its frame.
+
+    sizes: (height, width) in pixels of the video's decoded frames by their index; boxes of others are held against the
+    largest of them. n_frames: frames of the video, where that is known.
+    """
+    part = table.part_of(video_id)
+    largest = tuple(max(sides) for sides in zip(*sizes.values(), strict=True))
+    columns = table.frame_index[part].tolist(), table.boxes_xyxy_px[part].tolist()
+    for place, (index, box) in enumerate(zip(*columns, strict=True), start=part.start):
+        if n_frames is not None and index >= n_frames:
+            raise VideoError(f"{table.name_row(place)}: frame {index}, but the video has frames 0 to {n_frames - 1}")
+        height, width = sizes.get(index, largest)
+        if box[2] > width or box[3] > height:
+            shown = ", ".join(f"{value:g}" for value in box)
+            raise VideoError(
+                f"{table.name_row(place)}: the box {shown} reaches outside of frame {index} ({width}x{height} px)"
+            )
+
+
+def _read_parquet(path: Path) -> _Rows:
+    try:
+        file = pq.ParquetFile(path)
+        missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
+        if missing:
+            raise TableError(
+                f"{path}: no columns {', '.join(missing)}; needed: {', '.join(COLUMNS)}, and {LABEL} for classes"
+            )
+        table = file.read([name for name in (*COLUMNS, LABEL) if name in file.schema_arrow.names])
+        if LABEL not in table.column_names:
+            table = table.append_column(LABEL, pa.array(np.ones(table.num_rows, np.int64)))
+        empty = [name for name in table.column_names if table[name].null_count]
+        if empty:
+            row = min(table[name].is_null().to_pylist().index(True) for name in empty) + 1
+            raise TableError(f"{path}: row {row} has no value in {', '.join(empty)}")
+        types = dict.fromkeys(COLUMNS, pa.float64()) | {"video_id": pa.string(), "frame_index": pa.int64()}
+        columns = {name: table[name].cast((types | {LABEL: pa.int64()})[name]) for name in table.column_names}
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such table of boxes") from None
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{path}: not a readable table of boxes ({error})") from None
+    return _Rows(
+        np.array(columns["video_id"].to_pylist(), dtype=object),
+        columns["frame_index"].to_numpy(),
+        np.stack([columns[name].to_numpy() for name in BOX_COLUMNS], axis=1),
+        columns["score"].to_numpy(),
+        columns[LABEL].to_numpy(),
+        np.arange(1, table.num_rows + 1),
+    )
+
+
+def _read_texts(folder: Path) -> tuple[_Rows, tuple[tuple[int, str], ...]]:
+    places: list[tuple[int, str]] = []
+    videos, indices, boxes, numbers = [], [], [], []
+    first = 1
+    for path in sorted(folder.rglob("*.txt")):
+        name = path.relative_to(folder)
+        if len(name.parts) < 2 or not (path.stem.isascii() and path.stem.isdigit()):
+            raise TableError(f"{path}: a frame's boxes lie in VIDEO_ID/FRAME_INDEX.txt, such as clip.mp4/12.txt")
+        places.append((first, name.as_posix()))
+        lines = _lines(path)
+        for offset, values in lines:
+            y0, x0, y1, x1 = values
+            videos.append(name.parent.as_posix())
+            indices.append(int(path.stem))
+            boxes.append((x0, y0, x1, y1))
+            numbers.append(first + offset)
+        first = max([first, *(first + offset for offset, _ in lines)]) + 1
+    if not places:
+        raise TableError(f"{folder}: no boxes (text files VIDEO_ID/FRAME_INDEX.txt)")
+    count = len(numbers)
+    rows = _Rows(
+        np.array(videos, dtype=object),
+        np.array(indices, dtype=np.int64),
+        np.array(boxes, dtype=np.float64).reshape(-1, 4),
+        np.ones(count),
+        np.ones(count, dtype=np.int64),
+        np.array(numbers, dtype=np.int64),
+    )
+    return rows, tuple(places)
+
+
+def _lines(path: Path) -> list[tuple[int, list[float]]]:
+    """(offset, four numbers) of every line that is not empty."""
+    found = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise TableError(f"{path}: not a text file ({error})") from None
+    for offset, line in enumerate(lines):
+        try:
+            values = [float(word) for word in line.split()]
+        except ValueError:
+            values = []
+        if line.strip() and len(values) != 4:
+            raise TableError(f"{path}, row {offset + 1}: {line!r} is not four numbers: ymin xmin ymax xmax")
+        if values:
+            found.append((offset, values))
+    return found
+
+
+def _arrange(rows: _Rows, places: tuple[tuple[int, str], ...], config: BoxTableConfig) -> BoxTable:
+    """Videos by name, their frames in order, the boxes of a frame best first."""
+    names, video = np.unique(rows.videos.astype(str), return_inverse=True)
+    order = np.lexsort((rows.numbers, -rows.scores, rows.frame_index, video))
+    return BoxTable(
+        config=config,
+        videos=tuple(names.tolist()),
+        places=places,
+        starts=torch.from_numpy(np.searchsorted(video[order], np.arange(len(names) + 1))),
+        frame_index=torch.from_numpy(rows.frame_index[order]),
+        boxes_xyxy_px=torch.from_numpy(rows.boxes[order].astype(np.float32)),
+        scores=torch.from_numpy(rows.scores[order].astype(np.float32)),
+        labels=torch.from_numpy(rows.labels[order]),
+        rows=torch.from_numpy(rows.numbers[order]),
+    )
+
+
+def _check(table: BoxTable, rows: _Rows, source: Path) -> None:
+    place_of = {int(row): place for place, row in enumerate(table.rows)}
+    problems = sorted(_problems(rows))
+    shown = [f"{table.name_row(place_of[row])}: {problem}" for row, problem in problems[:MAX_PROBLEMS]]
+    if len(problems) > MAX_PROBLEMS:
+        shown.append(f"and {len(problems) - MAX_PROBLEMS} more")
+    if shown:
+        raise TableError("\n  ".join([f"{source}: the boxes cannot be used", *shown]))
+
+
+def _problems(rows: _Rows) -> Iterator[tuple[int, str]]:
+    """(number of the row, what is wrong with it)."""
+    finite: Any = np.isfinite(rows.boxes).all(axis=1)
+    x0, y0, x1, y1 = np.where(finite[:, None], rows.boxes, [0, 0, 1, 1]).T
+    texts: Sequence[tuple[Any, str]] = (
+        (~finite, "coordinates that are not finite"),
+        ((x1 <= x0) | (y1 <= y0), "a box without area (needed: x0 < x1 and y0 < y1)"),
+        ((x0 < 0) | (y0 < 0), "coordinates outside of the frame"),
+        (~((rows.scores >= 0) & (rows.scores <= 1)), "a score outside of 0 to 1"),
+        (rows.frame_index < 0, "a frame_index below 0"),
+        (rows.labels < 1, "a label below 1"),
+    )
+    for wrong, text in texts:
+        for place in np.flatnonzero(wrong):
+            box = ", ".join(f"{value:g}" for value in rows.boxes[place])
+            yield int(rows.numbers[place]), f"{text}: {rows.videos[place]}, frame {rows.frame_index[place]}, {box}"

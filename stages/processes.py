@@ -1,0 +1,113 @@
+"""Several processes that train one network, a GPU each; torchrun, `accelerate launch` or a stage starts them."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from models.parallel import share_sizes, synchronise_batch_norms
+from models.quality import QualityNet
+from stages.runtime import pick_device
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's number among those that train together."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes: weights, curves, state, lines on the screen."""
+        return self.rank == 0
+
+    def sizes(self, rows: int) -> list[int]:
+        """How many of some rows each process works on; the parts together are all rows, in order."""
+        return share_sizes(rows, self.count)
+
+    def share(self, rows: Sequence[int]) -> list[int]:
+        """This process's part of the rows; when there are fewer rows than processes, maybe none."""
+        sizes = self.sizes(len(rows))
+        start = sum(sizes[: self.rank])
+        return list(rows[start : start + sizes[self.rank]])
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all processes, by rank."""
+        values = [value] * self.count
+        if self.count > 1:
+            distributed.all_gather_object(values, value)
+        return values
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The sum of all processes' tensors, in place."""
+        if self.count > 1:
+            distributed.all_reduce(values)
+        return values
+
+
+def start_processes(count: int, module: str, arguments: Sequence[str]) -> None:
+    """Go on as `count` processes of `python -m module`, 0: one for each GPU; return at once where that is one, or done.
+
+    This process becomes torchrun, so that who waits for it, or ends it, waits for the training or ends it.
+    """
+    count = count or max(1, torch.cuda.device_count())
+    if count == 1 or "WORLD_SIZE" in os.environ:
+        return
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", module]
+    # torchrun sets it to 1 too, and warns where it was not set.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *launch, *arguments])
+
+
+@contextmanager
+def joined_processes(device_name: str) -> Iterator[tuple[Processes, torch.device]]:
+    """Within the block the launched processes work together, each on its device; a process alone is just itself.
+
+    Only the first one prints. Raises ParamsError for a device that is not there.
+    """
+    device = pick_device(device_name)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Processes(), device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        processes = Processes(distributed.get_rank(), distributed.get_world_size())
+        with open(os.devnull, "w") as nowhere, redirect_stdout(sys.stdout if processes.is_first else nowhere):
+            yield processes, device
+    finally:
+        distributed.destroy_process_group()
+
+
+def parallel(network: QualityNet, processes: Processes) -> nn.Module:
+    """What to call in place of `network` (which keeps the weights) so that gradients are means over all processes."""
+    if processes.count == 1:
+        return network
+    synchronise_batch_norms(network)
+    device = next(network.parameters()).device
+    return DistributedDataParallel(
+        network,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        forward_sync_buffers=False,  # equal everywhere: statistics are those of all processes
+        find_unused_parameters=not _uses_all_weights(network),
+    )
+
+
+def _uses_all_weights(network: QualityNet) -> bool:
+    """Whether every trainable weight gets a gradient; some backbones hold more than their features need."""
+    pixels = torch.zeros(1, 1, 3, network.input_px, network.input_px, dtype=torch.uint8)
+    network.eval()(pixels.to(network.head.weight.device)).sum().backward()
+    used = all(weight.grad is not None for weight in network.parameters() if weight.requires_grad)
+    network.zero_grad(set_to_none=True)
+    network.train()
+    return used

@@ -1,0 +1,57 @@
+"""Boxes that were brought along."""
+
+import numpy as np
+import pytest
+import torch
+
+from models.detectors import DetectorError
+from models.detectors.box_table import BoxTable, BoxTableConfig
+
+# IoU of the first two: 2/3; the third overlaps neither.
+LEFT, SHIFTED, FAR = [0.0, 0.0, 10.0, 10.0], [2.0, 0.0, 12.0, 10.0], [30.0, 0.0, 40.0, 10.0]
+
+
+def table(**config: float) -> BoxTable:
+    """Video a: frame 0 with three boxes, frame 4 with one; video b: frame 2 with two of different labels."""
+    settings = BoxTableConfig(**({"min_score": 0.1, "nms_iou": 0.5} | config))  # type: ignore[arg-type]
+    return BoxTable(
+        settings,
+        ("a", "b"),
+        ((1, "one.txt"), (5, "two.txt")),
+        starts=torch.tensor([0, 4, 6]),
+        frame_index=torch.tensor([0, 0, 0, 4, 2, 2]),
+        boxes_xyxy_px=torch.tensor([LEFT, SHIFTED, FAR, FAR, LEFT, SHIFTED]),
+        scores=torch.tensor([0.9, 0.8, 0.05, 0.5, 0.7, 0.6]),
+        labels=torch.tensor([1, 1, 1, 1, 1, 2]),
+        rows=torch.tensor([3, 1, 2, 4, 5, 7]),
+    )
+
+
+def test_a_frame_gets_its_boxes_as_a_detector_would_give_them() -> None:
+    # SHIFTED overlaps LEFT of the same label; FAR's score is below 0.1.
+    assert table().look_up("a", 0).boxes_xyxy_px.tolist() == [LEFT]
+    assert table(nms_iou=0.7).look_up("a", 0).boxes_xyxy_px.tolist() == [LEFT, SHIFTED]
+    assert table(nms_iou=0.7, min_score=0.0).look_up("a", 0).boxes_xyxy_px.tolist() == [LEFT, SHIFTED, FAR]
+    assert table(nms_iou=0.7, max_detections=1).look_up("a", 0).boxes_xyxy_px.tolist() == [LEFT]
+    assert table().look_up("a", 4).scores.tolist() == [0.5]
+    # Different labels do not push each other out.
+    assert table().look_up("b", 2).labels.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(("video", "frame"), [("a", 1), ("a", 5), ("b", 0), ("c", 0)])
+def test_no_boxes(video: str, frame: int) -> None:
+    found = table().look_up(video, frame)
+    assert found.boxes_xyxy_px.shape == (0, 4)
+    assert len(found.scores) == len(found.labels) == 0
+
+
+def test_rows_are_named_by_file() -> None:
+    # Rows 1 to 4 are of the first file, rows from 5 on of the second.
+    assert [table().name_row(place) for place in (0, 3, 4, 5)] == [
+        "one.txt, row 3", "one.txt, row 4", "two.txt, row 1", "two.txt, row 3",
+    ]  # fmt: skip
+
+
+def test_other_frames_need_a_network() -> None:
+    with pytest.raises(DetectorError, match=r"boxes of 2 videos were brought along .*in 1 other frames"):
+        table().detect([np.zeros((4, 4, 3), np.uint8)])

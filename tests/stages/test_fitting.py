@@ -1,0 +1,203 @@
+"""What can be switched on in a training: each trains, and does what it says; the state holds all that goes on."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.errors import NonFiniteError
+from models.quality import QualityConfig, QualityError, build_quality, checkpoint_activations
+from stages import fitting
+from stages.fitting import Data, Training, fit, set_up, train_epoch, validate
+from stages.io.dataset import ClipDataset, ClipLoader, in_batches
+from stages.io.state import TrainingState
+from stages.params import load_params
+from stages.processes import Processes
+from stages.sections import TrainParams
+from tests.conftest import ROOT
+
+PX, FRAMES, VIDEOS = 32, 2, 12
+SHIPPED = load_params(ROOT / "params.yaml").train
+# BatchNorm and LayerNorm.
+BACKBONES = ["test_resnet", "test_convnext"]
+
+
+def clip(video_id: str) -> np.ndarray:
+    """(F, 3, S, S) noise whose contrast is the number in the id: what the networks can see."""
+    number = int(video_id)
+    noise = np.random.default_rng(number).normal(0, 4 + 8 * number, (FRAMES, 3, PX, PX))
+    return np.clip(128 + noise, 0, 255).astype(np.uint8)
+
+
+def data() -> Data:
+    source = SimpleNamespace(read=clip, shape=(FRAMES, 3, PX, PX), bytes_a_video=FRAMES * 3 * PX * PX)
+    loader = ClipLoader(
+        ClipDataset(source, [str(number) for number in range(VIDEOS)], cache_gib=1),  # type: ignore[arg-type]
+        workers=1,
+    )
+    mos = torch.linspace(10, 90, VIDEOS)
+    return Data(loader, mos, loader, mos, sigma=float(mos.std(correction=0)), val_batch_videos=5)
+
+
+def training(backbone: str = "test_resnet", **changes: object) -> Training:
+    small = {"backbone": backbone, "input_px": PX, "epochs": 4, "batch_videos": 6, "dropout": 0.1}
+    settings = TrainParams.model_validate(SHIPPED.model_dump() | small | changes)
+    config = QualityConfig(backbone, settings.pooling, settings.dropout, PX)
+    return set_up(build_quality(config, seed=settings.seed), settings, Processes())
+
+
+def weights(of: Training) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in of.network.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def clips() -> Data:
+    return data()
+
+
+OPTIONS = [
+    {"layer_decay": 0.7},
+    {"ema_decay": 0.9},
+    {"precision": "bf16"},
+    {"precision": "fp16"},
+    {"channels_last": True},
+    {"checkpointing": True},
+    {"pooling": "mean"},
+    {"fgm": {"epsilon": 0.0}},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(map(str, options.items())))
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_option_trains(clips: Data, backbone: str, options: dict) -> None:
+    run = training(backbone, learning_rate=0.005, **options)
+    losses = [train_epoch(run, clips, epoch)["train/loss"] for epoch in range(4)]
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(weight.isfinite().all() for weight in run.kept.state_dict().values())
+    assert -1 <= validate(run, clips)["val/selection"] <= 1
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("options", [{"channels_last": True}, {"checkpointing": True}], ids=str)
+def test_layout_and_checkpointing_change_nothing_but_rounding(clips: Data, backbone: str, options: dict) -> None:
+    """Statistics included: checkpointing runs the forward pass twice, and BatchNorm must count the batch once."""
+    plain, other = training(backbone, dropout=0.0), training(backbone, dropout=0.0, **options)
+    records = [train_epoch(run, clips, 0) for run in (plain, other)]
+    assert records[0] == pytest.approx(records[1], rel=1e-4)
+    for name, value in weights(plain).items():
+        # Two steps of AdamW at about 1e-3: a gradient near zero may take another sign.
+        torch.testing.assert_close(other.network.state_dict()[name], value, rtol=1e-3, atol=1e-3, msg=name)
+        if "running" in name or "num_batches" in name:
+            torch.testing.assert_close(other.network.state_dict()[name], value, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_follows_full_precision(clips: Data, precision: str) -> None:
+    plain, half = training(dropout=0.0), training(dropout=0.0, precision=precision)
+    record, other = (train_epoch(run, clips, 0) for run in (plain, half))
+    # bfloat16 keeps 8 bits of the features, the losses are float32.
+    assert other["train/loss"] == pytest.approx(record["train/loss"], rel=0.02)
+    assert half.scaler.is_enabled() == (precision == "fp16")
+    assert all(weight.dtype == torch.float32 for weight in half.network.parameters())
+
+
+def test_an_overflow_in_float16_skips_the_step_and_halves_the_scale(clips: Data) -> None:
+    run = training(precision="fp16")
+    run.scaler._init_scale = 2.0**120  # far beyond what float16 gradients hold
+    before = weights(run)
+    crops = torch.stack([clips.train.clips[index][0] for index in range(6)])
+    run.model.train()
+    fitting.train_step(run, crops, clips.train_mos[:6], clips.sigma)
+    assert run.scaler.get_scale() == 2.0**119
+    assert all(torch.equal(run.network.get_parameter(name), before[name]) for name, _ in run.network.named_parameters())
+
+
+def test_a_compiled_backbone_gives_the_same_steps(clips: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The compiler's front end without its code generator, which takes half a minute for the smallest network.
+    compile_module = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda module: compile_module(module, backend="aot_eager"))
+    plain, compiled = training(dropout=0.0), training(dropout=0.0, compile=True)
+    assert compiled.network.backbone._compiled_call_impl is not None
+    records = [train_epoch(run, clips, 0) for run in (plain, compiled)]
+    assert records[0] == pytest.approx(records[1], rel=1e-4)
+    assert list(compiled.network.state_dict()) == list(plain.network.state_dict())
+    torch.compiler.reset()
+
+
+def test_the_mean_of_the_weights_is_the_one_derived_by_hand(clips: Data) -> None:
+    run = training(ema_decay=0.5)
+    assert run.mean is not None
+    start = weights(run)["head.weight"]
+    train_epoch(run, clips, 0)
+    after_two = weights(run)["head.weight"]
+    # Warm-up: step 1 takes the weights as they are (decay 0). Step 2: 1 - (1 + 1) ** (-2 / 3) = 0.370 of the mean.
+    kept = 1 - 2 ** (-2 / 3)
+    after_one = (run.kept.head.weight - (1 - kept) * after_two) / kept
+    assert not torch.equal(run.kept.head.weight, after_two)
+    steps = torch.stack([after_one - start, after_two - after_one]).abs()
+    # The step between them was one of AdamW: about the learning rate for every weight, so the middle is recovered.
+    assert steps.max() < 3 * run.settings.learning_rate
+    assert run.kept is run.mean.module
+
+
+@pytest.mark.parametrize("options", [{}, {"ema_decay": 0.9, "precision": "fp16", "layer_decay": 0.7}], ids=str)
+def test_the_state_goes_on_as_if_nothing_had_happened(clips: Data, tmp_path: Path, options: dict) -> None:
+    whole = training(**options)
+    for epoch in range(2):
+        train_epoch(whole, clips, epoch)
+    first, second = training(**options), training(**options)
+    train_epoch(first, clips, 0)
+    state = TrainingState(tmp_path / "state.pt")
+    state.save(**first.state())
+    torch.manual_seed(99)  # another process starts elsewhere
+    saved = state.load()
+    assert saved is not None
+    second.restore(saved)
+    train_epoch(second, clips, 1)
+    for name, value in whole.kept.state_dict().items():
+        assert torch.equal(second.kept.state_dict()[name], value), name
+
+
+def test_fit_keeps_the_best_epoch(clips: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.1, 0.8, 0.3, 0.8])
+    monkeypatch.setattr(
+        fitting, "validate", lambda *_: dict.fromkeys(("val/srocc", "val/plcc", "val/selection"), next(scores))
+    )
+    best = fit(training(), clips, state=TrainingState(tmp_path / "state.pt"), curves=tmp_path / "curves")
+    assert (best["epoch"], best["val/selection"]) == (2, 0.8)
+
+
+def test_scores_that_are_all_equal_rank_last(clips: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = training()
+    monkeypatch.setattr(run.network, "forward", lambda crops: torch.zeros(*crops.shape[:2], 100))
+    assert validate(run, clips) == {"val/srocc": -1.0, "val/plcc": -1.0, "val/selection": -1.0}
+
+
+@pytest.mark.parametrize("epsilon", [0.01, 1e20])
+def test_a_loss_that_is_not_finite_names_step_terms_and_videos(clips: Data, epsilon: float) -> None:
+    run = training(fgm={"epsilon": epsilon})
+    if epsilon < 1:
+        nn.init.constant_(run.network.head.bias, float("nan"))
+    with pytest.raises(NonFiniteError) as caught:
+        train_epoch(run, clips, 1)
+    text = str(caught.value)
+    named = text.rpartition("videos: ")[2].split(", ")
+    assert text.startswith("epoch 2, step 1: the loss ")
+    assert len(set(named)) == 6
+    assert set(named) <= set(clips.train.clips.ids)
+    assert ("MAE [nan" in text) if epsilon < 1 else ("epsilon 1e+20" in text)
+
+
+def test_a_backbone_without_checkpointing_is_refused() -> None:
+    network = build_quality(QualityConfig("test_resnet", "mean", 0.0, PX))
+    network.backbone = nn.Conv2d(3, 3, 1)
+    with pytest.raises(QualityError, match=r"\(Conv2d of timm\) has no gradient checkpointing"):
+        checkpoint_activations(network)
+
+
+def test_batches_hold_every_video_once() -> None:
+    assert in_batches(range(7), 3) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert in_batches([], 3) == []

@@ -1,0 +1,92 @@
+"""KVQ's workbook of rated pairs: what is read, and what is refused with sheet and row."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+
+from stages.datasets.pairs import RatedPair, read_pairs
+from stages.errors import DatasetError
+
+IDS = ["a.mp4", "b.mp4", "c.mp4"]
+HEAD = ("video1", "video2", "rank")
+
+
+@pytest.fixture
+def workbook(tmp_path: Path) -> Callable[..., Path]:
+    """Write rank-pair-val.xlsx with the given rows of each sheet."""
+
+    def write(**sheets: Sequence[Sequence[Any]]) -> Path:
+        book = openpyxl.Workbook()
+        book.remove(book.active)
+        for name, rows in sheets.items():
+            sheet = book.create_sheet(name)
+            for row in rows:
+                sheet.append(row)
+        book.save(tmp_path / "rank-pair-val.xlsx")
+        return tmp_path / "rank-pair-val.xlsx"
+
+    return write
+
+
+def test_both_sheets_are_read(workbook) -> None:
+    path = workbook(
+        nonsource=[HEAD, ("a.mp4", "b.mp4", 1), ("c.mp4", "./a.mp4", 2)],
+        source=[("first", "second", "which", "why"), (" b.mp4", "c.mp4", "2", "x"), (None,), ("c.mp4", "a.mp4", 1.0)],
+        notes=[("anything",)],
+    )  # fmt: skip
+    assert read_pairs(path, ids=IDS) == [
+        RatedPair("source", "b.mp4", "c.mp4", first_is_better=False),
+        RatedPair("source", "c.mp4", "a.mp4", first_is_better=True),
+        RatedPair("nonsource", "a.mp4", "b.mp4", first_is_better=True),
+        RatedPair("nonsource", "c.mp4", "a.mp4", first_is_better=False),
+    ]
+    assert read_pairs(workbook(source=[HEAD], nonsource=[]), ids=IDS) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (("a.mp4", "b.mp4", 3), "the rank is '3'; allowed: 1 (the first is better), 2"),
+        (("a.mp4", "b.mp4", "first"), "the rank is 'first'; allowed"),
+        (("a.mp4", "b.mp4", None), "'a.mp4', 'b.mp4', (empty) lacks a value; needed: video 1, video 2, rank"),
+        (("a.mp4", None, 1), "'a.mp4', (empty), 1 lacks a value"),
+        (("a.mp4", "d.mp4", 1), "the labels have no video 'd.mp4'"),
+        (("x.mp4", "y.mp4", 1), "the labels have no video 'x.mp4', 'y.mp4'"),
+        (("a.mp4", "./a.mp4", 1), "'a.mp4' is paired with itself"),
+    ],
+)
+def test_a_bad_row_is_named(workbook, row: tuple, problem: str) -> None:
+    path = workbook(source=[HEAD, ("a.mp4", "b.mp4", 1), row], nonsource=[HEAD])
+    with pytest.raises(DatasetError) as caught:
+        read_pairs(path, ids=IDS)
+    assert f"rank-pair-val.xlsx sheet source row 3: {problem}" in str(caught.value)
+
+
+def test_all_bad_rows_are_told_at_once(workbook) -> None:
+    path = workbook(source=[HEAD, *[("a.mp4", "b.mp4", 0)] * 30], nonsource=[("a.mp4", "b.mp4", 1)])
+    with pytest.raises(DatasetError) as caught:
+        read_pairs(path, ids=IDS)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 22
+    assert lines[-1].strip() == "and more, 31 in all"
+
+
+def test_a_first_row_of_data_is_not_lost_without_a_word(workbook) -> None:
+    path = workbook(source=[("a.mp4", "b.mp4", 1), ("b.mp4", "c.mp4", 1)], nonsource=[HEAD])
+    with pytest.raises(DatasetError, match=r"sheet source row 1: 'a.mp4', 'b.mp4', 1 is not a header of three columns"):
+        read_pairs(path, ids=IDS)
+
+
+def test_a_workbook_that_is_none(workbook, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no.xlsx: no such workbook of pairs \(dataset.root, dataset.pairs\)"):
+        read_pairs(tmp_path / "no.xlsx", ids=IDS)
+    for name in ("pairs.xlsx", "pairs.csv"):
+        (tmp_path / name).write_text("video1,video2,rank\n")
+        with pytest.raises(DatasetError, match=f"{name}: not a readable workbook"):
+            read_pairs(tmp_path / name, ids=IDS)
+    path = workbook(Source=[HEAD], nonsource=[HEAD])
+    with pytest.raises(DatasetError, match=r"no sheet source \(found: Source, nonsource; needed: source, nonsource\)"):
+        read_pairs(path, ids=IDS)

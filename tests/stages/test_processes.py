@@ -1,0 +1,104 @@
+"""Several processes train as one: each video once, the loss and the statistics of the whole batch, one writer."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from stages import processes, train
+from stages.io.weights import load_weights
+from stages.processes import Processes, start_processes
+from tests.conftest import ROOT
+from tests.stages.clip_tables import write_tables
+
+PATHS = ["--manifest", "manifest.parquet", "--split", "split.csv", "--frames", "frames", "--crops", "crops"]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 7, 8])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_shares_are_all_rows_once_in_order_and_nearly_equal(rows: int, count: int) -> None:
+    shares = [Processes(rank, count).share(range(10, 10 + rows)) for rank in range(count)]
+    assert [row for share in shares for row in share] == list(range(10, 10 + rows))
+    assert [len(share) for share in shares] == Processes(0, count).sizes(rows)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_a_process_alone_is_itself() -> None:
+    alone = Processes()
+    value = torch.tensor([1.0, 2.0])
+    assert alone.is_first
+    assert alone.gather("x") == ["x"]
+    assert alone.summed(value) is value
+    assert processes.parallel(network := torch.nn.Linear(1, 1), alone) is network  # type: ignore[arg-type]
+
+
+def test_a_stage_starts_others_only_when_asked_and_not_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, arguments: started.append(arguments))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    start_processes(1, "stages.train", ["--x"])
+    assert started == []
+    start_processes(0, "stages.train", ["--x"])
+    assert started[0][1:] == [
+        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", "-m", "stages.train", "--x",
+    ]  # fmt: skip
+    monkeypatch.setenv("WORLD_SIZE", "3")  # one of the started
+    start_processes(3, "stages.train", ["--x"])
+    assert len(started) == 1
+
+
+@pytest.fixture
+def write(workplace: Path, write_params: Callable[..., None]) -> Callable[..., None]:
+    """Tables in the working directory, and a function that writes params.yaml for some processes."""
+    write_tables(workplace)
+
+    def write(count: int, **changes: object) -> None:
+        tiny = {"backbone": "test_resnet", "input_px": 32, "epochs": 1, "batch_videos": 5, "dropout": 0.0}
+        write_params(
+            decode={"frames": 3},
+            train=tiny | changes,
+            engine={"device": "cpu", "workers": 1, "processes": count},
+        )
+
+    return write
+
+
+def run_stage(name: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "stages.train", *PATHS, "--weights", f"{name}.safetensors", "--curves", name]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_two_processes_train_as_one(write: Callable[..., None]) -> None:
+    """12 videos in batches of 5, 5 and 2: uneven shares, BatchNorm over both, FGM along the global gradient."""
+    write(1)
+    train.main([*PATHS, "--weights", "one.safetensors", "--curves", "one"])
+    write(2)
+    done = run_stage("two")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 1/1") == 1, "only the first process speaks"
+    (one, config), (two, other) = (load_weights(f"{name}.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-4, msg=name)
+    assert other["best"] == pytest.approx(config["best"], abs=1e-4)
+    curve = pd.read_csv("two/plots/metrics/train/loss.tsv", sep="\t")
+    assert len(curve) == 1
+
+
+def test_a_last_batch_smaller_than_the_processes_and_a_product_of_batch_means(write: Callable[..., None]) -> None:
+    """Batches of 11 and 1: one process has no video in the second. LayerNorm needs no statistics, so all is exact."""
+    same = {"backbone": "test_convnext", "batch_videos": 11, "fcl": {"reduction": "batch"}, "ema_decay": 0.5}
+    write(1, **same)
+    train.main([*PATHS, "--weights", "one.safetensors", "--curves", "one"])
+    write(2, **same)
+    done = run_stage("two")
+    assert done.returncode == 0, done.stderr
+    one, two = (load_weights(f"{name}.safetensors")[0] for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-4, msg=name)
