@@ -40,7 +40,12 @@ RULES: dict[str, Rule] = {
     "krocc": Rule("higher", 0.01),
     "mean": Rule("higher", 0.01),
     "plcc_logistic": Rule("higher", 0.01),
+    "logistic_converged": Rule("higher", 0.0),
     "rmse": Rule("lower", 0.5),
+    "within_prompt_accuracy": Rule("higher", 0.01),
+    "rank1": Rule("higher", 0.01),
+    "rank2": Rule("higher", 0.01),
+    "ntire_score": Rule("higher", 0.01),
     "n_failed": Rule("lower", 0.0, floor=0.0),
 }
 

@@ -54,6 +54,8 @@ METRICS: tuple[tuple[str, str, str, Callable[..., float] | None, bool, int], ...
     ("mean", "mean", "of the three: the paper's summary", mean_of_three, True, 3),
     ("plcc_logistic", "PLCC, fitted", "Pearson after a logistic fit", None, True, 3),
     ("rmse", "RMSE", "typical error, points of 0-100", rmse, False, 2),
+    ("within_prompt_accuracy", "within a prompt", "share of pairs of one prompt in the right order", None, True, 3),
+    ("ntire_score", "NTIRE 2024", "final score of the challenge, from rated pairs", None, True, 3),
 )
 
 
@@ -112,10 +114,14 @@ def generator_rows(test: pd.DataFrame, params: EvaluateParams) -> list[dict[str,
 
 
 def ablation_rows(ablation: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of ablation.json with a label that names the components in use."""
+    """The rows of ablation.json with a label that names the components in use; None for numbers that are not there."""
     names = (("fcl", "FCL"), ("s2cnet", "S²CNet"), ("fgm", "FGM"))
+    numbers = dict.fromkeys(
+        ("srocc_mean", "srocc_std", "plcc_mean", "krocc_mean", "mean_mean", "mean_std", "paper_mean")
+    )
     return [
-        row | {"label": " + ".join(label for key, label in names if row.get(key)) or "none"} for row in ablation["rows"]
+        numbers | row | {"label": " + ".join(label for key, label in names if row.get(key)) or "none"}
+        for row in ablation["rows"]
     ]
 
 

@@ -62,10 +62,11 @@ def generator_figure(rows: Sequence[dict[str, Any]], overall: float) -> str:
 
 
 def ablation_figure(rows: Sequence[dict[str, Any]]) -> str:
-    """The mean of the three correlations of each variant with its deviation, and the paper's where it is given."""
+    """The mean of the three correlations of each variant, with one standard deviation to each side."""
+    rows = [row for row in rows if row["mean_mean"] is not None]
     figure, axes = _figure(5.0, 0.9 + 0.36 * len(rows))
     for place, row in enumerate(reversed(rows)):
-        mean, deviation = row["mean_mean"], row.get("mean_std") or 0.0
+        mean, deviation = row["mean_mean"], row["mean_std"] or 0.0
         axes.plot([mean - deviation, mean + deviation], [place, place], color=ACCENT, linewidth=2)
         axes.plot(mean, place, marker="o", color=ACCENT, markersize=6)
     axes.set(ylim=(-0.7, len(rows) - 0.3), xlabel="mean of the three")
