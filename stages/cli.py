@@ -11,6 +11,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     # Imported here: worker processes import the main module anew, and must not load the networks' libraries.
     from stages import (
         ablation,
+        export,
         gate,
         protocol,
         report,
@@ -25,11 +26,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         score,
         show,
         summary,
+        export,
         report,
         gate,
         protocol,
         ablation,
-        report,
     ):
         module.add_arguments(commands)
     return parser.parse_args(argv)

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.losses import frame_scores
-from models.quality import QualityConfig, QualityNet, build_quality
+from models.quality import QualityConfig, QualityError, QualityNet, build_quality
+from stages.errors import WeightsError
 from stages.io.clips import frame_slots
 from stages.io.weights import load_state, load_weights
 
@@ -69,6 +70,9 @@ class QualityModel:
 def load_quality(path: str | Path, *, device: torch.device) -> QualityModel:
     """Read weights that the train stage wrote; raise WeightsError naming the file."""
     state, config = load_weights(path)
-    network = build_quality(QualityConfig(**config["network"]))
+    try:
+        network = build_quality(QualityConfig(**config["network"]))
+    except (KeyError, TypeError, QualityError) as error:
+        raise WeightsError(f"{path}: not weights of a quality model that can be built here ({error})") from None
     load_state(network, state, path)
     return QualityModel(network.to(device).eval(), device, config["network"]["input_px"], config["made_by"])
