@@ -1,6 +1,6 @@
 # One command a chore; `make` lists them. CI calls the same ones (.ci/run).
 .DEFAULT_GOAL := help
-.PHONY: help install demo ablation protocol experiments report test bench lint format deps clean-cache
+.PHONY: help install weights demo report experiments ablation protocol test bench lint format deps clean-cache
 
 VENV := .venv
 BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -27,12 +27,6 @@ demo: $(STAMP) ## run the whole pipeline on the embedded demo and show its metri
 	dvc repro
 	@aigc-vqa metrics
 
-ablation: $(STAMP) ## the paper's components switched one by one: SEEDS="1 2 3 4 5" JOBS=1
-	aigc-vqa ablation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS))
-
-protocol: $(STAMP) ## repeat the experiment over splits: PRESET=kvq SPLITS=10 BY="group video"
-	aigc-vqa protocol $(if $(PRESET),--preset $(PRESET)) $(if $(SPLITS),--splits $(SPLITS)) $(if $(BY),--by $(BY))
-
 experiments: $(STAMP) ## the experiments beside this commit, best first, with what they changed
 	@dvc exp show --md --only-changed --sort-by srocc --sort-order desc \
 	  --drop 'Created|n_.*|.*\.py|(data|weights|results)/.*'
@@ -40,8 +34,17 @@ experiments: $(STAMP) ## the experiments beside this commit, best first, with wh
 report: $(STAMP) ## write results/report.html: the last run as one page that opens from disk
 	aigc-vqa report --out results/report.html
 
+ablation: $(STAMP) ## the paper's components switched one by one: SEEDS="1 2 3 4 5" JOBS=1
+	aigc-vqa ablation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS))
+
+protocol: $(STAMP) ## repeat the experiment over splits: PRESET=kvq SPLITS=10 BY="group video"
+	aigc-vqa protocol $(if $(PRESET),--preset $(PRESET)) $(if $(SPLITS),--splits $(SPLITS)) $(if $(BY),--by $(BY))
+
 test: $(STAMP) ## run the tests
 	OMP_NUM_THREADS=1 python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+
+weights: $(STAMP) ## fetch the weights that params.yaml names, or a preset: make weights PRESET=t2vqa_db
+	python -m stages.fetch_weights $(if $(PRESET),--preset $(PRESET))
 
 bench: $(STAMP) ## time the project against its bare parts; the tables go to benchmarks/results
 	python -m benchmarks

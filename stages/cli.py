@@ -25,6 +25,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         score,
         show,
         summary,
+        report,
         gate,
         protocol,
         ablation,

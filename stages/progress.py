@@ -8,6 +8,8 @@ from tqdm import tqdm
 Value = TypeVar("Value")
 
 
-def progress(values: Iterable[Value], *, desc: str, unit: str, total: int | None = None, leave: bool = True) -> Any:
-    """tqdm over `values`; its `set_postfix` shows numbers such as the loss."""
+def progress(
+    values: Iterable[Value] | None, *, desc: str, unit: str, total: int | None = None, leave: bool = True
+) -> Any:
+    """tqdm over `values`, or counted by its `update` without any; its `set_postfix` shows numbers such as the loss."""
     return tqdm(values, desc=desc, unit=unit, total=total, leave=leave, disable=None, dynamic_ncols=True)
