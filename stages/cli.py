@@ -29,7 +29,6 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         gate,
         protocol,
         ablation,
-        report,
     ):
         module.add_arguments(commands)
     return parser.parse_args(argv)
