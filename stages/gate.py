@@ -62,7 +62,9 @@ def add_arguments(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "gate", help="compare the metrics with a Git revision's; exit status 1 when they got worse", description=__doc__
     )
-    parser.add_argument("--baseline", required=True, metavar="REV|FILE", help="Git revision, or a metrics JSON")
+    parser.add_argument(
+        "--baseline", required=True, metavar="REV|FILE", help="Git revision, DVC experiment, or a metrics JSON"
+    )
     for option, value, text in (
         ("--tolerance", "VALUE", "change for the worse that passes; n_failed=N allows N failed videos"),
         ("--floor", "VALUE", "worst value that passes, whatever the baseline says"),
@@ -102,9 +104,9 @@ def gate(
     intervals = intervals_of_change(*((now.test, old.test) if fair else (None, None)), params)
     verdicts = judge(now.metrics, old.metrics, rules, intervals)
     text = markdown(verdicts, old.name, confidence=params.confidence, problems=problems, notes=notes)
-    print(text)
     if out is not None:
         write_text(out, f"{text}\n")
+    print(text)
     return 1 if problems or not all(verdict.passes for verdict in verdicts) else 0
 
 
@@ -209,7 +211,7 @@ def markdown(
     """The headline, what is wrong, the table, and what could not be done."""
     failed = [LABELS.get(verdict.key, verdict.key) for verdict in verdicts if not verdict.passes]
     good = not problems and not failed
-    reasons = [*problems, *([f"Failed: {', '.join(failed)}"] if failed else [])]
+    reasons = [*problems, *([f"Failed: {'; '.join(failed)}"] if failed else [])]
     rows = [
         {
             "metric": _cell(LABELS.get(one.key, one.key)),

@@ -40,9 +40,7 @@ def add_arguments(commands: Any) -> None:
         "report", help="write the last run as one HTML page", description=__doc__
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="page to write (.html)")
-    parser.add_argument(
-        "--baseline", metavar="REV", help="Git revision to compare with (the metrics before this run's)"
-    )
+    parser.add_argument("--baseline", metavar="REV", help="revision or experiment to compare with (the last other run)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the run's results")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the run's tables")
     parser.add_argument("--title", help="heading of the page (the data set's folder)")

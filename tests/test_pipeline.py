@@ -177,10 +177,27 @@ def test_score_equals_the_predictions(finished: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(scored["score"].sort_values(), frames["score"].sort_values(), atol=1e-4)
 
 
+def test_the_finished_run_is_reported_and_gated(project: Path) -> None:
+    for command in (["add", "-A"], ["commit", "-q", "-m", "results"]):
+        call(project, "git", *command)
+    output = call(project, sys.executable, "-m", "stages.cli", "report", "--out", "page.html").stdout
+    assert output.startswith("page.html: 18 videos")
+    page = (project / "page.html").read_text(encoding="utf-8")
+    assert page.count('<tr id="video-') == page.count("<img ") == 18
+    assert "0 of 18 videos" in page
+    gate = [sys.executable, "-m", "stages.cli", "gate", "--baseline", "HEAD"]
+    # The baseline's predictions come out of DVC's cache: the intervals are there.
+    assert "+0.0000 to +0.0000" in call(project, *gate).stdout
+    # The text of the page and of the gate is the same after the outs were deleted and checked out again.
+    (project / "results/predictions.parquet").unlink()
+    dvc(project, "checkout")
+    assert "+0.0000 to +0.0000" in call(project, *gate).stdout
+
+
 def test_two_clean_runs_give_the_same_metrics(finished: Path, tmp_path: Path) -> None:
     """The second one without Git, as from an exported archive."""
     again = make_project(tmp_path, git=False)
     dvc(again, "repro")
-    for name in ("metrics.json", "generators.json", "baselines.json", "detector.json", "cropper.json"):
+    for name in ("metrics.json", "audit.json", "generators.json", "baselines.json", "detector.json", "cropper.json"):
         assert (again / "results" / name).read_bytes() == (finished / "results" / name).read_bytes()
     assert (again / "data/split.csv").read_bytes() == (finished / "data/split.csv").read_bytes()

@@ -235,7 +235,7 @@ def compared_srocc(sources: Sources) -> list[tuple[str, float]]:
     """(name, SROCC) of this run and of what it has to beat."""
     found = [("this run", sources.metrics["srocc"])]
     if sources.previous and isinstance(sources.previous[1].get("srocc"), float):
-        found.append((f"before: {sources.previous[0]}", sources.previous[1]["srocc"]))
+        found.append((sources.previous[0], sources.previous[1]["srocc"]))
     if "sharpness_srocc" in sources.baselines:
         found.append(("plain sharpness", sources.baselines["sharpness_srocc"]))
     return found

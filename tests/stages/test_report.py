@@ -217,7 +217,7 @@ def test_the_metrics_before_come_from_git(ready: Path) -> None:
         commits.append(git("rev-parse", "--short", "HEAD"))
     # This run is the last commit: what it is compared with is the one before.
     page = report()
-    assert f"Before is {commits[0]}" in page.text
+    assert f"Compared with {commits[0]}" in page.text
     assert "+0.050 better" in page.text
     assert "−1.00 better" in page.text
     assert f"commit {commits[1]}" in page.text
