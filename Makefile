@@ -1,6 +1,6 @@
 # One command a chore; `make` lists them. CI calls the same ones (.ci/run).
 .DEFAULT_GOAL := help
-.PHONY: help install demo ablation protocol test weights bench lint format deps clean-cache
+.PHONY: help install weights demo report experiments ablation protocol test bench lint format deps clean-cache
 
 VENV := .venv
 BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -26,6 +26,13 @@ $(STAMP): requirements.txt pyproject.toml
 demo: $(STAMP) ## run the whole pipeline on the embedded demo and show its metrics
 	dvc repro
 	@aigc-vqa metrics
+
+experiments: $(STAMP) ## the experiments beside this commit, best first, with what they changed
+	@dvc exp show --md --only-changed --sort-by srocc --sort-order desc \
+	  --drop 'Created|n_.*|.*\.py|(data|weights|results)/.*'
+
+report: $(STAMP) ## write results/report.html: the last run as one page that opens from disk
+	aigc-vqa report --out results/report.html
 
 ablation: $(STAMP) ## the paper's components switched one by one: SEEDS="1 2 3 4 5" JOBS=1
 	aigc-vqa ablation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS))

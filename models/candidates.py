@@ -1,11 +1,11 @@
 """Candidate crops of a frame: the grid anchors of GAIC, or all crops of one aspect ratio on a stride grid.
 
 Grid anchors: Zeng et al., Grid Anchor based Image Cropping (2019), with the constants of suyukun666/S2CNet at
-6c92712. Everything is in pixels of the frame, numpy float32, and depends on the size of the frame alone.
+6c92712. Everything is numpy float32 and depends on the size of the frame alone.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,28 +50,42 @@ class CandidateConfig:
             raise CandidateError(f"min_area_fraction is {self.min_area_fraction}; allowed: 0 to 1")
 
 
-def make_candidates(height: int, width: int, config: CandidateConfig) -> Boxes:
-    """Candidates of a frame of height x width pixels: (K, 4) float32 xyxy, K >= 1, always in the same order.
+class Candidates(NamedTuple):
+    """The candidates of all frames of one size, in one order.
 
-    A frame for which the scheme has none (a long strip) gets the whole frame: `is_fallback`. Raises ShapeError.
+    frame_xyxy_px, network_xyxy_px: (K, 4) float32, K >= 1, in pixels of the frame and of the network's input. fallback:
+    the scheme has none for the frame's shape (a long strip), and the whole frame stands in.
     """
-    boxes = _scheme(height, width, config)
-    if config.full_frame or len(boxes) == 0:
-        boxes = np.concatenate([boxes, full_frame(height, width)])
-    return boxes
+
+    frame_xyxy_px: Boxes
+    network_xyxy_px: Boxes
+    fallback: bool
 
 
-def is_fallback(height: int, width: int, config: CandidateConfig) -> bool:
-    """Whether a frame of that size gets the whole frame because the scheme has no candidate for it."""
-    return len(_scheme(height, width, config)) == 0
+def make_candidates(size: tuple[int, int], config: CandidateConfig, *, network_size: tuple[int, int]) -> Candidates:
+    """Candidates of a frame of `size` (height, width) that the network sees at `network_size`.
 
-
-def _scheme(height: int, width: int, config: CandidateConfig) -> Boxes:
-    if height < 1 or width < 1:
-        raise ShapeError(f"a frame of {width}x{height} pixels; needed: at least 1x1")
-    if config.kind == "grid":
-        return grid_anchors(height, width)
-    return aspect_candidates(height, width, ASPECT_UNITS[config.kind], min_area=config.min_area_fraction)
+    Grid anchors are laid over what the network sees, whose aspect ratio differs a little from the frame's, as in the
+    release: 1280x720 px become 448x256 and have 72. Crops of a fixed aspect ratio have it in the frame.
+    Nothing is rounded to whole pixels. Raises ShapeError.
+    """
+    for height, width in (size, network_size):
+        if height < 1 or width < 1:
+            raise ShapeError(f"a frame of {width}x{height} pixels; needed: at least 1x1")
+    has_ratio = config.kind != "grid"
+    if has_ratio:
+        boxes = aspect_candidates(*size, ASPECT_UNITS[config.kind], min_area=config.min_area_fraction)
+    else:
+        boxes = grid_anchors(*network_size)
+    fallback = len(boxes) == 0
+    if config.full_frame or fallback:
+        boxes = np.concatenate([boxes, full_frame(*(size if has_ratio else network_size))])
+    factor = np.array([network_size[1] / size[1], network_size[0] / size[0]] * 2)
+    limits = [np.array([width, height] * 2, dtype=np.float32) for height, width in (size, network_size)]
+    pair = (boxes, boxes * factor) if has_ratio else (boxes / factor, boxes)
+    # Scaling may round a border past the edge.
+    inside = [np.minimum(each.astype(np.float32), limit) for each, limit in zip(pair, limits, strict=True)]
+    return Candidates(inside[0], inside[1], fallback)
 
 
 def full_frame(height: int, width: int) -> Boxes:
@@ -98,9 +112,9 @@ def aspect_candidates(height: int, width: int, unit_px: tuple[int, int], *, min_
     """Crops of one aspect ratio: (K, 4) float32, small ones first, each size from the upper left row by row.
 
     unit_px: (width, height) of the step at a short side of 256 px; it is scaled to the frame. Sizes are whole
-    multiples that fit and cover at least `min_area` of the frame, places are whole multiples too. The release
-    takes the same units, but sizes from 10 units on and minima of 0.2 or 0.3 by aspect ratio; here one
-    minimum serves all.
+    multiples that fit and cover at least `min_area` of the frame, places are whole multiples too. The units are the
+    release's, the lists are not: it leaves out the last size and place that fit, takes at most 29 units, has minima of
+    its own for every aspect ratio, and boxes that end a pixel earlier.
     """
     scale = min(height, width) / ASPECT_SHORT_SIDE_PX
     step_x, step_y = unit_px[0] * scale, unit_px[1] * scale

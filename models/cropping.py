@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.candidates import Boxes, CandidateConfig, is_fallback, make_candidates
+from models.candidates import Boxes, CandidateConfig, make_candidates
 from models.errors import NonFiniteError, ShapeError
 
 Frame = NDArray[np.uint8]
@@ -26,6 +26,10 @@ SIDE_MULTIPLE_PX = 32
 PIXEL_SCALE = 256.0
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+# Of all frames of a pass: S²CNet's node features take some 30 KB for each at the release's widths.
+CANDIDATES_A_PASS = 6144
 
 
 class CropScores(NamedTuple):
@@ -80,13 +84,12 @@ def normalise(frames: Tensor) -> Tensor:
 def scale_boxes(boxes_xyxy_px: Boxes, *, old_size: tuple[int, int], new_size: tuple[int, int]) -> Boxes:
     """Boxes (N, 4) of a frame of old_size (height, width) in one of new_size, in whole pixels.
 
-    One factor an axis; minima are floored and maxima ceiled.
+    One factor an axis; minima are floored and maxima ceiled, in float64 as the release does it: a maximum that is whole
+    but for rounding may grow by a pixel.
     """
     factors = np.array([new_size[1] / old_size[1], new_size[0] / old_size[0]] * 2)
     scaled = np.asarray(boxes_xyxy_px, dtype=np.float64).reshape(-1, 4) * factors
-    # A maximum that is whole but for rounding must not grow by a pixel.
-    low, high = np.floor(scaled[:, :2] + 1e-6), np.ceil(scaled[:, 2:] - 1e-6)
-    return np.concatenate([low, high], axis=1).astype(np.float32)
+    return np.concatenate([np.floor(scaled[:, :2]), np.ceil(scaled[:, 2:])], axis=1).astype(np.float32)
 
 
 def score_frames(
@@ -104,7 +107,7 @@ def score_frames(
 
     network: S²CNet in evaluation mode, on `device`. frames: (H, W, 3) uint8 RGB, sizes may differ.
     objects_xyxy_px: for each frame (N, 4) float32, best first, pixels of the frame; N may be 0.
-    short_side_px: short side that the network was trained on. batch_frames: frames the network sees at once.
+    short_side_px: short side that the network was trained on. batch_frames: most frames the network sees at once.
     precision: of the large products, by autocast; scores are float32 whatever it is.
     Returns one CropScores a frame, in order. What a frame gets depends on that frame alone (to 1e-5).
     Raises ShapeError, and NonFiniteError for scores that are not finite.
@@ -119,18 +122,20 @@ def score_frames(
         by_size[frame.shape[0], frame.shape[1]].append(index)
     results: dict[int, CropScores] = {}
     for size, indices in by_size.items():
-        boxes, fallback = make_candidates(*size, candidates), is_fallback(*size, candidates)
         new_size = input_size(*size, short_side_px)
-        scaled = torch.from_numpy(scale_boxes(boxes, old_size=size, new_size=new_size)).to(device)
-        for start in range(0, len(indices), batch_frames):
-            part = indices[start : start + batch_frames]
+        boxes, scaled, fallback = make_candidates(size, candidates, network_size=new_size)
+        network_boxes = torch.from_numpy(scaled).to(device)
+        # Memory is bounded by the candidates of a pass, whatever the scheme makes of a frame.
+        step = max(1, min(batch_frames, CANDIDATES_A_PASS // len(boxes)))
+        for start in range(0, len(indices), step):
+            part = indices[start : start + step]
             images = np.stack([resize_frame(frames[index], short_side_px) for index in part])
             objects = [scale_boxes(objects_xyxy_px[i], old_size=size, new_size=new_size) for i in part]
             mixed = torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32)
             with torch.inference_mode(), mixed:
                 scores = network(
                     normalise(torch.from_numpy(images).to(device)),
-                    [scaled] * len(part),
+                    [network_boxes] * len(part),
                     [torch.from_numpy(each).to(device) for each in objects],
                 )
             for index, each in zip(part, torch.stack(scores).cpu().numpy(), strict=True):

@@ -22,6 +22,8 @@ from models.roi import Rule, region_features
 from models.s2cnet_graph import Gate, Graph, GraphLayer, PaperRelations, ReleaseRelations
 from models.s2cnet_release import translate
 
+# Of all images of a pass through graph and head: they hold some 50 KB for each at the release's widths.
+CANDIDATES_A_PASS = 6144
 # The release's second hidden layer of the head: 768 / 6 = 128.
 HEAD_NARROWING = 6
 
@@ -138,18 +140,24 @@ class S2CNet(nn.Module):
         embedded = self.embed(vectors).split(n_each)
         candidate_features, listed = _padded(embedded[0::2])
         object_features, present = _padded(embedded[1::2], length=self.config.objects)
-        candidate_boxes, _ = _padded(candidates)
-        object_boxes, _ = _padded(objects, length=self.config.objects)
-        nodes = self.graph(
-            (candidate_features, object_features),
-            (_centres(candidate_boxes, images), _centres(object_boxes, images)),
-            present,
-        )
-        # Padding must not reach the head: its batch normalisation would count it.
-        # The best candidates of a frame often differ by less than half precision can tell.
-        with torch.autocast(images.device.type, enabled=False):
-            scores = self.head(nodes[listed].float().flatten(1)).squeeze(1)
-        return list(scores.split(n_each[0::2]))
+        candidate_centres = _centres(_padded(candidates)[0], images)
+        object_centres = _centres(_padded(objects, length=self.config.objects)[0], images)
+        n_candidates = listed.shape[1]
+        # In training the batch normalisation of the head has to see all candidates at once.
+        step = max(1, n_candidates if self.training else CANDIDATES_A_PASS // len(images))
+        scores = []
+        for start in range(0, max(1, n_candidates), step):
+            part = slice(start, start + step)
+            nodes = self.graph(
+                (candidate_features[:, part], object_features), (candidate_centres[:, part], object_centres), present
+            )
+            # The best candidates of a frame often differ by less than half precision can tell.
+            with torch.autocast(images.device.type, enabled=False):
+                # Padding must not reach the head: its batch normalisation would count it.
+                found = self.head(nodes[listed[:, part]].float().flatten(1)).squeeze(1)
+            scores.append(found.new_zeros(listed[:, part].shape).masked_scatter(listed[:, part], found))
+        rows = torch.cat(scores, dim=1)
+        return [row[: len(boxes)] for row, boxes in zip(rows, candidates, strict=True)]
 
     def score(self, image: Tensor, candidates_xyxy_px: Tensor, objects_xyxy_px: Tensor) -> Tensor:
         """Scores (K,) of the candidates (K, 4) of one image (3, H, W) with objects (N, 4); see `forward`."""
@@ -180,11 +188,11 @@ def build_s2cnet(config: S2CNetConfig, *, seed: int = 0) -> S2CNet:
 def from_release(state_dict: Mapping[str, Tensor]) -> S2CNet:
     """The network of a public checkpoint (GAICv1 or GAICv2), on the CPU, in evaluation mode.
 
-    state_dict: the release's own names and shapes; `module.` before every name (a checkpoint of DataParallel)
-    is dropped. Raises CheckpointError that lists every key that is missing, unknown or of another shape.
+    state_dict: the release's own names and shapes; `module.` before a name (a checkpoint of DataParallel) is
+    dropped. Raises CheckpointError that lists every key that is missing, unknown, of another shape or not finite.
     """
-    state_dict = {key.removeprefix("module."): value for key, value in state_dict.items()}
-    network = build_s2cnet(GAICV1 if "FC_layers.weight" in state_dict else GAICV2)
+    is_gaicv1 = any(key.removeprefix("module.") == "FC_layers.weight" for key in state_dict)
+    network = build_s2cnet(GAICV1 if is_gaicv1 else GAICV2)
     network.load_state_dict(translate(state_dict, network.state_dict()))
     return network.eval()
 

@@ -14,38 +14,44 @@ from models.errors import AigcVqaError
 RELEASE_SHORT_SIDE_PX = 256
 RELEASE_MOS_MEAN, RELEASE_MOS_STD = 2.95, 0.8
 
+# The release cuts MobileNetV2 into three parts, at the ends of strides 8, 16 and 32.
+BACKBONE_PARTS = {"feature3": range(7), "feature4": range(7, 14), "feature5": range(14, 18)}
 # The release numbers the layers of an inverted residual with its activations, torchvision without them; the
-# first block has no expanding convolution.
-FIRST_BLOCK = {"0": "0.0", "1": "0.1", "3": "1", "4": "2"}
-OTHER_BLOCKS = {"0": "0.0", "1": "0.1", "3": "1.0", "4": "1.1", "6": "2", "7": "3"}
+# first block has no expanding convolution. Ours to the release's.
+FIRST_BLOCK = {"0.0": "0", "0.1": "1", "1": "3", "2": "4"}
+OTHER_BLOCKS = {"0.0": "0", "0.1": "1", "1.0": "3", "1.1": "4", "2": "6", "3": "7"}
 
-PREFIXES = {
-    "DimRed.": "features.reduce.",
-    "node_emb.": "embed.",
-    "GraphConstructor.fc_rn_theta.": "graph.relations.appearance_theta.",
-    "GraphConstructor.fc_rn_phi.": "graph.relations.appearance_phi.",
-    "GraphConstructor.pos_ascension_theta.": "graph.relations.position_theta.",
-    "GraphConstructor.pos_ascension_phi.": "graph.relations.position_phi.",
-    "GraphConstructor.pos_to_head.": "graph.relations.position_heads.",
-    "GraphConstructor.app_to_head.": "graph.relations.appearance_heads.",
-    "GraphTransformer.fc_gcn.": "graph.gate.linear.",
-    "GraphTransformer.nl_gcn.": "graph.gate.norm.",
-    "FC_layers.0.0.": "head.0.",
-    "FC_layers.0.1.": "head.1.",
-    "FC_layers.1.0.": "head.3.",
-    "FC_layers.1.1.": "head.4.",
-    "FC_layers.3.": "head.7.",
-    "FC_layers.": "head.",
+MODULES = {
+    "features.reduce": "DimRed",
+    "embed.0": "node_emb.0",
+    "embed.1": "node_emb.1",
+    "graph.relations.appearance_theta": "GraphConstructor.fc_rn_theta",
+    "graph.relations.appearance_phi": "GraphConstructor.fc_rn_phi",
+    "graph.relations.position_theta": "GraphConstructor.pos_ascension_theta",
+    "graph.relations.position_phi": "GraphConstructor.pos_ascension_phi",
+    "graph.relations.position_heads": "GraphConstructor.pos_to_head",
+    "graph.relations.appearance_heads": "GraphConstructor.app_to_head",
+    "graph.gate.linear": "GraphTransformer.fc_gcn",
+    "graph.gate.norm": "GraphTransformer.nl_gcn",
+    "head": "FC_layers",
+    "head.0": "FC_layers.0.0",
+    "head.1": "FC_layers.0.1",
+    "head.3": "FC_layers.1.0",
+    "head.4": "FC_layers.1.1",
+    "head.7": "FC_layers.3",
 }
 LAYER_PARTS = {
-    "0.fn.norm": "attention_norm",
-    "0.fn.fn.to_q": "to_query",
-    "0.fn.fn.to_kv": "to_key_value",
-    "0.fn.fn.to_out.0": "to_output",
-    "1.fn.norm": "mlp_norm",
-    "1.fn.fn.net.0": "mlp.0",
-    "1.fn.fn.net.3": "mlp.2",
+    "attention_norm": "0.fn.norm",
+    "to_query": "0.fn.fn.to_q",
+    "to_key_value": "0.fn.fn.to_kv",
+    "to_output": "0.fn.fn.to_out.0",
+    "mlp_norm": "1.fn.norm",
+    "mlp.0": "1.fn.fn.net.0",
+    "mlp.2": "1.fn.fn.net.3",
 }
+# The release's head convolves maps of 16x16, one a node: a linear layer over the same numbers in one row.
+NODE_MAP_PX = 16
+HEAD_CONVOLUTIONS = ("head.0.weight", "head.3.weight", "head.7.weight")
 
 
 class CheckpointError(AigcVqaError):
@@ -55,24 +61,32 @@ class CheckpointError(AigcVqaError):
 def translate(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The release's weights under the names of `models.s2cnet`, where `own` is the state of the network to fill.
 
-    Every key must find its place and every place its key. Raises CheckpointError that lists what is missing,
-    unknown or of another shape.
+    state_dict: `module.` before a name (a checkpoint of DataParallel) is dropped. Every key must find its place and
+    every place its key, in the release's own shape. Raises CheckpointError that lists, under the release's names, what
+    is missing, unknown, there twice, of another shape, no tensor or not finite.
     """
-    places = {key: own_name(key) for key in state_dict}
-    taken = set(places.values())
-    problems = [f"missing {key} {tuple(value.shape)}" for key, value in own.items() if key not in taken]
-    translated = {}
+    given: dict[str, Tensor] = {}
+    problems = []
     for key, value in state_dict.items():
-        place = places[key]
-        if place is None or place not in own:
+        name = key.removeprefix("module.")
+        if name in given:
+            problems.append(f"{name} is there twice, with and without module.")
+        given[name] = value
+    places = {release_name(place): place for place in own}
+    problems += [f"missing {key} {release_shape(place, own)}" for key, place in places.items() if key not in given]
+    translated = {}
+    for key, value in given.items():
+        place = places.get(key)
+        if not isinstance(value, Tensor):
+            problems.append(f"{key} is {type(value).__name__}, not a tensor")
+        elif place is None:
             problems.append(f"unknown {key} {tuple(value.shape)}")
-            continue
-        # The head's convolutions over 16x16 maps and over 1x1 are linear layers over the same numbers in one row.
-        flat = value.flatten(1) if place.startswith("head.") and value.ndim == 4 else value
-        if flat.shape == own[place].shape:
-            translated[place] = flat
+        elif tuple(value.shape) != (expected := release_shape(place, own)):
+            problems.append(f"{key} is {tuple(value.shape)}, expected {expected}")
+        elif not value.isfinite().all():
+            problems.append(f"{key} holds a NaN or an infinity")
         else:
-            problems.append(f"{key} is {tuple(value.shape)}, expected {tuple(own[place].shape)} for {place}")
+            translated[place] = value.reshape(own[place].shape)
     if problems:
         raise CheckpointError(
             f"not a checkpoint of the S2CNet release; {len(problems)} keys do not fit: {'; '.join(problems)}"
@@ -80,21 +94,26 @@ def translate(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> di
     return translated
 
 
-def own_name(key: str) -> str | None:
-    """The name in `models.s2cnet` of a parameter of the release; None for a key that it does not have."""
-    if match := re.fullmatch(r"Feat_ext\.feature[345]\.0\.(\d+)\.(.+)", key):
-        block, rest = int(match[1]), match[2]
-        if block > 0:
-            inner = re.fullmatch(r"conv\.(\d+)\.(\w+)", rest)
-            names = FIRST_BLOCK if block == 1 else OTHER_BLOCKS
-            if inner is None or inner[1] not in names:
-                return None
-            rest = f"conv.{names[inner[1]]}.{inner[2]}"
-        return f"features.backbone.features.{block}.{rest}"
-    if match := re.fullmatch(r"GraphTransformer\.layers\.(\d+)\.(.+)\.(\w+)", key):
-        part = LAYER_PARTS.get(match[2])
-        return None if part is None else f"graph.layers.{match[1]}.{part}.{match[3]}"
-    for prefix, name in PREFIXES.items():
-        if key.startswith(prefix):
-            return name + key.removeprefix(prefix)
-    return None
+def release_name(place: str) -> str:
+    """The release's name of a parameter of `models.s2cnet`, built as the release's networks are."""
+    module, _, kind = place.rpartition(".")
+    if module in MODULES:
+        return f"{MODULES[module]}.{kind}"
+    if match := re.fullmatch(r"graph\.layers\.(\d+)\.(.+)", module):
+        return f"GraphTransformer.layers.{match[1]}.{LAYER_PARTS.get(match[2], match[2])}.{kind}"
+    if match := re.fullmatch(r"features\.backbone\.features\.(\d+)\.(.+)", module):
+        block, inner = int(match[1]), match[2]
+        part = next((name for name, blocks in BACKBONE_PARTS.items() if block in blocks), "none")
+        if inner.startswith("conv."):
+            layers = FIRST_BLOCK if block == 1 else OTHER_BLOCKS
+            inner = f"conv.{layers.get(inner.removeprefix('conv.'), 'none')}"
+        return f"Feat_ext.{part}.0.{block}.{inner}.{kind}"
+    return place
+
+
+def release_shape(place: str, own: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """The shape that the release keeps a parameter of `models.s2cnet` in."""
+    shape = tuple(own[place].shape)
+    if place == HEAD_CONVOLUTIONS[0]:
+        return (shape[0], shape[1] // NODE_MAP_PX**2, NODE_MAP_PX, NODE_MAP_PX)
+    return (*shape, 1, 1) if place in HEAD_CONVOLUTIONS else shape

@@ -13,6 +13,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         ablation,
         gate,
         protocol,
+        report,
         score,
         show,
         summary,
@@ -24,9 +25,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         score,
         show,
         summary,
+        report,
         gate,
         protocol,
         ablation,
+        report,
     ):
         module.add_arguments(commands)
     return parser.parse_args(argv)

@@ -35,13 +35,13 @@ from stages.datasets.crop_examples import (
     make_batches,
 )
 from stages.datasets.gaic import read_gaic, read_objects, split_images
-from stages.errors import DatasetError, ParamsError, WeightsError
+from stages.errors import DatasetError, ParamsError
 from stages.io.cropper import load_cropper, save_cropper
 from stages.io.detectors import load_detector
 from stages.io.files import file_sha256, write_json
 from stages.io.items import cache_root, digest, library_versions
 from stages.io.state import TrainingState
-from stages.io.weights import read_checkpoint
+from stages.io.weights import is_own_weights, read_checkpoint
 from stages.params import load_params
 from stages.progress import progress
 from stages.runtime import LIBRARIES, make_deterministic, pick_device
@@ -244,11 +244,11 @@ def take_over(
     The network is the checkpoint's, whatever widths `cropper.*` asks for. Raises WeightsError,
     CheckpointError, and ParamsError where `cropper.variant` is not the checkpoint's.
     """
-    try:
+    if is_own_weights(source):
         loaded = load_cropper(source, torch.device("cpu"))
         network, short_side_px = loaded.network, loaded.short_side_px
         mos_mean, mos_std = loaded.mos_mean, loaded.mos_std
-    except WeightsError:
+    else:
         network, short_side_px = from_release(read_checkpoint(source)), RELEASE_SHORT_SIDE_PX
         mos_mean, mos_std = RELEASE_MOS_MEAN, RELEASE_MOS_STD
     config = network.config

@@ -28,7 +28,7 @@ from models.metrics import (
 from stages.command import run
 from stages.errors import EvaluationError
 from stages.io.files import write_json
-from stages.io.plots import plot_frame_scores, plot_scatter
+from stages.io.plots import plot_curves, plot_frame_scores, plot_generators, plot_residuals, plot_scatter
 from stages.io.tables import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS, read_frame
 from stages.params import load_params
 from stages.sections import EvaluateParams
@@ -136,6 +136,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--pairs", type=Path, required=True, help="rated pairs")
     parser.add_argument("--predictions", type=Path, required=True)
     parser.add_argument("--scores", type=Path, required=True, help="frame scores")
+    parser.add_argument("--training", type=Path, required=True, help="folder of the training curves")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON to write")
     parser.add_argument("--generators", type=Path, required=True, help="JSON to write: a row a generator")
     parser.add_argument("--baselines", type=Path, required=True, help="JSON to write: what simple numbers reach")
@@ -147,11 +148,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     metrics, baseline = evaluate(test, params), sharpness_srocc(test)
     metrics |= prompt_metrics(test, read_frame(arguments.manifest, schema=MANIFEST).set_index("video_id")["group"])
     metrics |= pair_metrics(test, read_frame(arguments.pairs, schema=PAIRS), metrics)
-    plot_scatter(test, metrics, arguments.plots)
+    generators = generator_rows(test)
+    plot_scatter(test, metrics, arguments.plots, confidence=params.confidence)
+    plot_residuals(test, arguments.plots, confidence=params.confidence)
+    plot_generators(generators, arguments.plots)
     plot_frame_scores(test, read_frame(arguments.scores, schema=FRAME_SCORES), arguments.plots)
+    plot_curves(arguments.training, arguments.plots)
     write_json(arguments.baselines, {"sharpness_srocc": baseline})
-    write_json(arguments.generators, {"generators": generator_rows(test)})
-    write_json(arguments.metrics, metrics)
+    write_json(arguments.generators, {"generators": generators})
+    write_json(arguments.metrics, metrics, sort_keys=False)
     print(
         f"evaluate: {metrics['n_scored']} of {metrics['n_expected']} test videos scored, SROCC {metrics['srocc']:.4f}, "
         f"PLCC {metrics['plcc']:.4f}; sharpness alone {baseline:.4f}"

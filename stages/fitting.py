@@ -117,6 +117,11 @@ def loss_of(logits: Tensor, mos: Tensor, sigma: float, params: TrainParams) -> T
     return frame_consistency_loss(logits, mos, sigma, reduction=params.fcl.reduction)
 
 
+def mirrored(crops: Tensor, flips: Tensor) -> Tensor:
+    """Crops (B, F, 3, S, S), those of the videos where `flips` (B,) is true mirrored left to right."""
+    return torch.where(flips.view(-1, 1, 1, 1, 1), crops.flip(-1), crops)
+
+
 def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> tuple[Tensor, VideoTerms]:
     """One step of the optimiser; returns the loss and the terms of all videos of the batch.
 
@@ -166,8 +171,7 @@ def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
         step = epoch * len(groups) + number
         crops, mos = crops.to(device, non_blocking=True), data.train_mos[group].to(device)
         if settings.flip:
-            mirrored = flips[indices].to(device).view(-1, 1, 1, 1, 1)
-            crops = torch.where(mirrored, crops.flip(-1), crops)
+            crops = mirrored(crops, flips[indices].to(device))
         rate = warmup_cosine(
             step,
             steps=settings.epochs * len(groups),

@@ -4,7 +4,10 @@ frame_scores.parquet holds the frames, predictions.parquet one row a video, fail
 """
 
 import argparse
+import math
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +18,7 @@ from numpy.typing import NDArray
 
 from stages.command import run
 from stages.engine import Batched, Item, check_failures, closing_line, run_items
-from stages.io.clips import cut_clip, read_clip
+from stages.io.clips import CLIP_COLUMNS, SELECTED_COLUMNS, cut_clip, read_clip
 from stages.io.files import file_sha256
 from stages.io.images import sharpness
 from stages.io.items import ItemCache, digest, library_versions
@@ -45,6 +48,34 @@ class Input(NamedTuple):
     frame_index: int
     time_s: float
     sharpness: float
+
+
+class WritingBehind(ItemCache):
+    """An item cache that writes in a background thread and still knows what it wrote; leaving the block waits for it.
+
+    For items of a few numbers, where writing files would hold the network up. A run that is killed computes the few
+    items anew that were not written yet. A file that cannot be written (a full disk) ends the run.
+    """
+
+    def __enter__(self) -> "WritingBehind":
+        self._writer = ThreadPoolExecutor(1)
+        self._written: deque[Future[None]] = deque()
+        self._tables: dict[str, pa.Table] = {}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.shutdown()
+        for future in self._written:
+            future.result()
+
+    def write(self, key: str, table: pa.Table) -> None:
+        while self._written and self._written[0].done():
+            self._written.popleft().result()
+        self._tables[key] = table
+        self._written.append(self._writer.submit(super().write, key, table))
+
+    def read(self, key: str) -> pa.Table:
+        return self._tables[key] if key in self._tables else super().read(key)
 
 
 def read_inputs(frames: pa.Table, crops: pa.Table, *, size_px: int) -> list[Input]:
@@ -92,15 +123,20 @@ def predict(
     frames_table, crops_table = Shards(frames, schema=FRAMES), Shards(crops, schema=CROPS)
     made = {"version": VERSION, "weights": file_sha256(weights), "libraries": library_versions(*LIBRARIES)}
     items = [Item(name, digest("predict", made, crops_table.keys[name]), name) for name in crops_table.ids]
-    cache = ItemCache("predict")
+    # While the network works on one batch of frames, the videos of the next are decoded.
+    batch_videos = math.ceil(params.engine.batch_frames / model.frames)
     compute = Batched(
-        load=lambda name: read_inputs(frames_table.read(name), crops_table.read(name), size_px=model.input_px),
+        load=lambda name: read_inputs(
+            frames_table.read(name, CLIP_COLUMNS), crops_table.read(name, SELECTED_COLUMNS), size_px=model.input_px
+        ),
         group=lambda _: None,
         infer=lambda inputs: model.score([one.crop for one in inputs]),
         finish=frame_rows,
         batch_size=params.engine.batch_frames,
+        read_ahead=2 * batch_videos,
     )
-    outcome = run_items("predict", items, compute, cache, failed_before=crops_table.failed)
+    with WritingBehind("predict") as cache:
+        outcome = run_items("predict", items, compute, cache, failed_before=crops_table.failed)
     print(closing_line("predict", outcome))
     check_failures("predict", outcome, max_failed_fraction=params.engine.max_failed_fraction)
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
+from pydantic import ValidationError
 
 from models.cropping import CropScores
 from models.detectors import Detections, Detector
@@ -46,6 +47,7 @@ class Scorer:
     detector: Detector
     cropper: Cropper
     quality: QualityModel
+    crop_params: CropParams
 
     @property
     def made_by(self) -> dict[str, Any]:
@@ -55,10 +57,9 @@ class Scorer:
         """From one video's rows of the FRAMES schema to its scores; `name` decides where crops are chosen by chance."""
         clip = read_clip(frames)
         images = [entry.frame for entry in clip]
-        settings = CropParams(**self.made_by["crop"]["params"])
         objects = self.find_objects(images)
-        candidates = self.cropper.score(images, [one.boxes_xyxy_px.numpy() for one in objects], settings)
-        crops = crops_table(name, clip, candidates, settings)
+        candidates = self.cropper.score(images, [one.boxes_xyxy_px.numpy() for one in objects], self.crop_params)
+        crops = crops_table(name, clip, candidates, self.crop_params)
         chosen = crops.filter(crops["selected"])
         scores = pd.DataFrame(
             {
@@ -104,10 +105,20 @@ def load_scorer(folder: Path, *, device_name: str) -> Scorer:
     for name, stage in (("detector", "propose"), ("cropper", "crop")):
         if file_sha256(paths[name]) != quality.made_by[stage]["weights"]:
             raise WeightsError(f"{paths[name]}: not the {name} that {paths['quality']} was trained behind")
+    try:
+        crop_params = CropParams(**quality.made_by["crop"]["params"])
+    except ValidationError as error:
+        keys = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
+        raise WeightsError(
+            f"{paths['quality']}: trained by another version of this program, whose crop parameters differ ({keys}); "
+            "`dvc repro` trains one"
+        ) from None
     wanted = quality.made_by["decode"]["libraries"]
     if wanted != (found := library_versions(*wanted)):
         print(f"warning: the model's frames came from {wanted}, here is {found}: scores may differ", file=sys.stderr)
-    return Scorer(load_detector(paths["detector"], device), load_cropper(paths["cropper"], device), quality)
+    return Scorer(
+        load_detector(paths["detector"], device), load_cropper(paths["cropper"], device), quality, crop_params
+    )
 
 
 def find_videos(paths: Iterable[Path]) -> list[Path]:

@@ -225,7 +225,7 @@ class CropperParams(Section):
         min_length=1, description="folder to train on (images/, annotations/), or checkpoint file to import"
     )
     objects: Literal["detector", "files"] = Field(
-        description="objects of the training images: the detector's, or boxes in SOURCE/objects/NAME.txt"
+        description="objects of the training images: the detector's, or boxes in SOURCE/bbox/NAME.txt"
     )
     variant: Literal["paper", "release"] = Field(description="equations 7-11 as printed, or the public network")
     backbone: str = Field(min_length=1, description="mobilenet_v2, vgg16, or the name of a timm model")

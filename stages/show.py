@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from stages.io.single import decode_file
 from stages.runtime import make_deterministic
 from stages.score import Analysis, Scorer, load_scorer
 
-OBJECT, BEST, WORST = "#f2c14e", "#2ecc71", "#e4572e"
+OBJECT, SELECTED, BEST, WORST = "#f2c14e", "#2ecc71", "#3d8bfd", "#e4572e"
 FILM_HEIGHT_PX = 480
 
 
@@ -59,21 +59,34 @@ def analyse_file(scorer: Scorer, path: Path) -> Analysis:
     return scorer.analyse(frames, name=path.name)
 
 
-def marked_boxes(analysis: Analysis, position: int) -> list[tuple[NDArray[np.float32], str, str, int]]:
-    """(box, colour, text, weight) to draw on one frame: the objects, the worst candidate, the selected one."""
+class Mark(NamedTuple):
+    """A box to draw: (4,) xyxy in pixels of the frame, its colour, its score (empty without one), its line's weight."""
+
+    box_xyxy_px: NDArray[np.float32]
+    color: str
+    text: str
+    weight: int
+
+
+def marked_boxes(analysis: Analysis, position: int) -> list[Mark]:
+    """What to draw on one frame: the objects, the worst and the best candidate, the selected one last and on top.
+
+    The best is drawn where another is selected (one crop for the whole video), the worst where there is more than one.
+    """
     objects, candidates = analysis.objects[position], analysis.candidates[position]
-    drawn = [
-        (box, OBJECT, f"{score:.2f}", 1)
+    marks = [
+        Mark(box, OBJECT, f"{score:.2f}", 1)
         for box, score in zip(objects.boxes_xyxy_px.numpy(), objects.scores.tolist(), strict=True)
     ]
-    selected = analysis.scores.iloc[position][["x0", "y0", "x1", "y1"]].to_numpy(np.float32)
-    if np.isfinite(candidates.scores).all():
-        worst, best = int(candidates.scores.argmin()), int(candidates.scores.argmax())
-        drawn.append((candidates.candidates_xyxy_px[worst], WORST, f"{candidates.scores[worst]:+.2f}", 1))
-        drawn.append((selected, BEST, f"{candidates.scores[best]:+.2f}", 2))
-    else:
-        drawn.append((selected, BEST, "", 2))
-    return drawn
+    boxes, scores = candidates.candidates_xyxy_px, candidates.scores
+    chosen = analysis.scores.iloc[position][["x0", "y0", "x1", "y1"]].to_numpy(np.float32)
+    if not np.isfinite(scores).all():
+        return [*marks, Mark(chosen, SELECTED, "", 2)]
+    selected = int(np.flatnonzero((boxes == chosen).all(axis=1))[0])
+    for index, color in ((int(scores.argmin()), WORST), (int(scores.argmax()), BEST)):
+        if index != selected:
+            marks.append(Mark(boxes[index], color, f"{scores[index]:+.2f}", 1))
+    return [*marks, Mark(chosen, SELECTED, f"{scores[selected]:+.2f}", 2)]
 
 
 def draw_picture(analysis: Analysis, out: Path, *, title: str) -> None:
@@ -86,11 +99,13 @@ def draw_picture(analysis: Analysis, out: Path, *, title: str) -> None:
     height, width = analysis.clip[0].frame.shape[:2]
     figure = Figure(figsize=(1.9 * n, 1.9 * 2 * height / width + 2.3), layout="constrained")
     grid = figure.add_gridspec(3, n, height_ratios=[height / width, height / width, 0.75])
+    colors = set()
     for position, entry in enumerate(analysis.clip):
         row = analysis.scores.iloc[position]
         axes = figure.add_subplot(grid[0, position])
         axes.imshow(entry.frame)
         for box, color, text, weight in marked_boxes(analysis, position):
+            colors.add(color)
             x0, y0, x1, y1 = box
             axes.add_patch(
                 Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=weight, clip_on=False)
@@ -122,10 +137,12 @@ def draw_picture(analysis: Analysis, out: Path, *, title: str) -> None:
         label.set_fontsize(8)
     handles = [
         Line2D([], [], color=OBJECT, label="objects"),
-        Line2D([], [], color=BEST, linewidth=2, label="selected crop, with its S²CNet score"),
+        Line2D([], [], color=SELECTED, linewidth=2, label="selected crop, with its S²CNet score"),
         Line2D([], [], color=WORST, label="worst candidate"),
     ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=3, frameon=False, fontsize=8)
+    if BEST in colors:
+        handles.append(Line2D([], [], color=BEST, label="best candidate of the frame"))
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=9, x=0.01, ha="left", color=INK)
     save_figure(figure, out)
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from models.errors import AigcVqaError
 from models.metrics import krocc, paired_bootstrap, paper_mean, plcc, plcc_logistic, rmse, srocc
@@ -40,12 +40,17 @@ RULES: dict[str, Rule] = {
     "krocc": Rule("higher", 0.01),
     "mean": Rule("higher", 0.01),
     "plcc_logistic": Rule("higher", 0.01),
+    "logistic_converged": Rule("higher", 0.0),
     "rmse": Rule("lower", 0.5),
+    "within_prompt_accuracy": Rule("higher", 0.01),
+    "rank1": Rule("higher", 0.01),
+    "rank2": Rule("higher", 0.01),
+    "ntire_score": Rule("higher", 0.01),
     "n_failed": Rule("lower", 0.0, floor=0.0),
 }
 
 
-def mean_of_three(scores: np.ndarray, mos: np.ndarray) -> float:
+def mean_of_three(scores: ArrayLike, mos: ArrayLike) -> float:
     """The paper's mean of SROCC, PLCC and KROCC, of one set of videos."""
     return paper_mean(srocc(scores, mos), plcc(scores, mos), krocc(scores, mos))
 

@@ -2,7 +2,8 @@
 
 An annotation line is `ymin xmin ymax xmax mos`, in pixels; a MOS of -2 marks a candidate that was not rated.
 The images lie in images/train, images/test and, if there is one, images/val; or all in images/ itself.
-Object boxes may lie beside them in objects/, a text file an image, a box a line: `ymin xmin ymax xmax`, best first.
+Object boxes may lie beside them in bbox/, as suyukun666/S2CNet has them (at 6c92712): a text file an image, a box a
+line, `ymin xmin ymax xmax`, best first.
 """
 
 import dataclasses
@@ -90,12 +91,13 @@ def read_image(image: ScoredImage) -> NDArray[np.uint8]:
 
 
 def read_objects(image: ScoredImage, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(N, 4) float32, the boxes of objects/NAME.txt, in its order; N may be 0.
+    """(N, 4) float32, the boxes of bbox/NAME.txt, in its order; N may be 0.
 
-    pixels: the image, (H, W, 3). Raises DatasetError that names file and line for a missing file and for a box that is
-    not four numbers, is empty or leaves the image.
+    pixels: the image, (H, W, 3). Boxes without area stay, as nodes of the graph: the published files have them where
+    too few objects were found. Raises DatasetError that names file and line for a missing file and for a box that is
+    not four numbers, ends before it begins or leaves the image.
     """
-    path = image.annotation.parent.parent / "objects" / f"{image.path.stem}.txt"
+    path = image.annotation.parent.parent / "bbox" / f"{image.path.stem}.txt"
     height, width = pixels.shape[:2]
     boxes = []
     for number, line in _lines(path, of=image.path):
@@ -103,7 +105,7 @@ def read_objects(image: ScoredImage, pixels: NDArray[np.uint8]) -> NDArray[np.fl
             y0, x0, y1, x1 = map(float, line.split())
         except ValueError:
             raise DatasetError(f"{path}, line {number}: {line!r} is not `ymin xmin ymax xmax`") from None
-        if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        if not (0 <= x0 <= x1 <= width and 0 <= y0 <= y1 <= height):
             raise DatasetError(
                 f"{path}, line {number}: {line!r} is not a box inside {image.path.name} ({width}x{height} px)"
             )

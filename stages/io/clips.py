@@ -1,5 +1,6 @@
 """A video as networks see it: its frames with their times, its selected crops cut out and brought to one size."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,11 @@ from stages.errors import TableError
 from stages.io.images import Frame, cut, decode_image
 from stages.io.tables import BOX_COLUMNS
 from stages.io.video import spread_indices
+
+Box = tuple[float, float, float, float]
+# What `read_clip` and `selected_boxes` need of the tables.
+CLIP_COLUMNS = ["frame_index", "time_s", "image"]
+SELECTED_COLUMNS = ["frame_index", *BOX_COLUMNS, "selected"]
 
 
 class ClipFrame(NamedTuple):
@@ -30,7 +36,7 @@ def read_clip(frames: pa.Table) -> list[ClipFrame]:
     ]
 
 
-def selected_boxes(crops: pa.Table) -> dict[int, tuple[float, float, float, float]]:
+def selected_boxes(crops: pa.Table) -> dict[int, Box]:
     """Frame index -> the selected crop's box (xyxy, pixels of the frame), from one video's rows of the CROPS schema."""
     chosen = crops.filter(crops["selected"])
     boxes = zip(*(chosen[name].to_pylist() for name in BOX_COLUMNS), strict=True)
@@ -39,7 +45,11 @@ def selected_boxes(crops: pa.Table) -> dict[int, tuple[float, float, float, floa
 
 def cut_clip(clip: list[ClipFrame], crops: pa.Table, *, size_px: int) -> NDArray[np.uint8]:
     """The selected crop of every frame, (F, 3, size_px, size_px) uint8 RGB; raise TableError when a frame has none."""
-    boxes = selected_boxes(crops)
+    return cut_boxes(clip, selected_boxes(crops), size_px=size_px)
+
+
+def cut_boxes(clip: list[ClipFrame], boxes: Mapping[int, Box], *, size_px: int) -> NDArray[np.uint8]:
+    """`cut_clip` with the boxes (xyxy, pixels) by frame index."""
     missing = [entry.frame_index for entry in clip if entry.frame_index not in boxes]
     if missing:
         raise TableError(f"no selected crop for frames {missing}; frames and crops do not belong together")

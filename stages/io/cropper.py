@@ -12,17 +12,19 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from models.candidates import CandidateConfig, full_frame, is_fallback, make_candidates
+from models.candidates import CandidateConfig, full_frame, make_candidates
+from models.crop_features import BackboneError
 from models.cropping import (
     CropScores,
     best_index,
     best_index_of_video,
     center_index,
+    input_size,
     random_index,
     score_frames,
 )
 from models.folding import fold_batch_norms
-from models.s2cnet import S2CNet, S2CNetConfig, build_s2cnet
+from models.s2cnet import S2CNet, S2CNetConfig, S2CNetConfigError, build_s2cnet
 from stages.errors import WeightsError
 from stages.io.clips import ClipFrame
 from stages.io.images import Frame
@@ -59,7 +61,7 @@ class Cropper:
         """
         config = CandidateConfig(params.candidates, params.min_area_fraction, params.full_frame)
         if params.method != "s2cnet":
-            return [_unscored(frame, config, params) for frame in frames]
+            return [self._unscored(frame, config, params) for frame in frames]
         return score_frames(
             self._folded,
             frames,
@@ -71,14 +73,13 @@ class Cropper:
             precision=PRECISIONS[params.precision],
         )
 
-
-def _unscored(frame: Frame, config: CandidateConfig, params: CropParams) -> CropScores:
-    size = (frame.shape[0], frame.shape[1])
-    if params.method == "full":
-        boxes, fallback = full_frame(*size), False
-    else:
-        boxes, fallback = make_candidates(*size, config), is_fallback(*size, config)
-    return CropScores(boxes, np.full(len(boxes), np.nan, dtype=np.float32), fallback)
+    def _unscored(self, frame: Frame, config: CandidateConfig, params: CropParams) -> CropScores:
+        size = (frame.shape[0], frame.shape[1])
+        if params.method == "full":
+            return CropScores(full_frame(*size), np.full(1, np.nan, dtype=np.float32))
+        found = make_candidates(size, config, network_size=input_size(*size, self.short_side_px))
+        scores = np.full(len(found.frame_xyxy_px), np.nan, dtype=np.float32)
+        return CropScores(found.frame_xyxy_px, scores, found.fallback)
 
 
 def select(video_id: str, clip: Sequence[ClipFrame], scored: Sequence[CropScores], params: CropParams) -> list[int]:
@@ -155,7 +156,7 @@ def load_cropper(path: str | Path, device: torch.device) -> Cropper:
     try:
         network = build_s2cnet(S2CNetConfig(**config["network"]))
         scale = {name: config[name] for name in ("short_side_px", "mos_mean", "mos_std")}
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, S2CNetConfigError, BackboneError) as error:
         raise WeightsError(f"{path}: not the weights of a cropper ({error})") from None
     load_state(network, state, path)
     return Cropper(network.eval().to(device), device, **scale)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from stages.io.clips import cut_clip, frame_slots, read_clip
+from stages.io.clips import (
+    CLIP_COLUMNS,
+    SELECTED_COLUMNS,
+    Box,
+    cut_boxes,
+    frame_slots,
+    read_clip,
+    selected_boxes,
+)
 from stages.io.tables import Shards
 from stages.progress import progress
 
@@ -26,12 +34,19 @@ class ClipSource:
     crops_table: Shards
     input_px: int
     frames: int
+    _boxes: dict[str, dict[int, Box]] = field(default_factory=dict, init=False, repr=False)
 
     def read(self, video_id: str) -> NDArray[np.uint8]:
         """(frames, 3, input_px, input_px) uint8 RGB; short videos repeat frames evenly."""
-        clip = read_clip(self.frames_table.read(video_id))
-        crops = cut_clip(clip, self.crops_table.read(video_id), size_px=self.input_px)
+        clip = read_clip(self.frames_table.read(video_id, CLIP_COLUMNS))
+        crops = cut_boxes(clip, self._selected(video_id), size_px=self.input_px)
         return crops[frame_slots(len(clip), self.frames)]
+
+    def _selected(self, video_id: str) -> dict[int, Box]:
+        # A few numbers a video, picked out of some hundred candidates: later epochs find them here.
+        if video_id not in self._boxes:
+            self._boxes[video_id] = selected_boxes(self.crops_table.read(video_id, SELECTED_COLUMNS))
+        return self._boxes[video_id]
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -68,9 +68,12 @@ def write_text(path: str | Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: str | Path, value: Mapping[str, Any]) -> None:
-    """Write sorted, indented JSON with a newline at the end; NaN and infinities are refused (ValueError)."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+def write_json(path: str | Path, value: Mapping[str, Any], *, sort_keys: bool = True) -> None:
+    """Write indented JSON with a newline at the end; NaN and infinities are refused (ValueError).
+
+    sort_keys: False keeps the order of the keys, which `dvc exp show` gives its columns.
+    """
+    write_text(path, json.dumps(value, indent=2, sort_keys=sort_keys, allow_nan=False) + "\n")
 
 
 def file_sha256(path: str | Path) -> str:

@@ -1,62 +1,198 @@
 """Pictures of the results: matplotlib PNG to look at, CSV beside it for `dvc plots`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from stages.errors import EvaluationError
 from stages.io.files import replacing, write_text
 
 # matplotlib is imported where it draws: it takes a second that stages without pictures need not pay.
-INK, ACCENT = "#1f2933", "#2f6db5"
+INK, ACCENT, WARM, GREY, PALE = "#1f2933", "#2f6db5", "#c2410c", "#8a97a6", "#dce6f2"
+SHOWN = 3
 
 
-def plot_scatter(rows: pd.DataFrame, metrics: Mapping[str, float | int], folder: Path) -> None:
-    """Predicted score against MOS of the scored videos: scatter.png, and scatter.csv (mos, score) for `dvc plots`."""
+def plot_scatter(rows: pd.DataFrame, metrics: Mapping[str, float | int], folder: Path, *, confidence: float) -> None:
+    """Predicted score against MOS, with the band around "score = MOS" that holds `confidence` of the videos.
+
+    Writes scatter.png, and scatter.csv (mos, score) for `dvc plots`.
+    """
     scored = rows[rows["status"] == "ok"]
-    write_text(folder / "scatter.csv", scored[["mos", "score"]].to_csv(index=False, float_format="%.4f"))
-    figure, axes = _figure(5.2, 5.0)
-    axes.plot([0, 100], [0, 100], color="#b8c1cc", linewidth=1, zorder=1)
-    axes.scatter(scored["mos"], scored["score"], s=18, color=ACCENT, alpha=0.75, linewidths=0, zorder=2)
+    _write_csv(folder / "scatter.csv", scored[["mos", "score"]])
+    figure, axes = _figure(5.4, 5.2)
+    diagonal = np.array([0.0, 100.0])
+    reach = _reach(scored, confidence)
+    band = f"MOS ± {reach:.1f}: {confidence:.0%} of the videos"
+    axes.fill_between(diagonal, diagonal - reach, diagonal + reach, color=PALE, linewidth=0, zorder=1, label=band)
+    axes.plot(diagonal, diagonal, color=GREY, linewidth=1, zorder=2, label="score = MOS")
+    axes.scatter(scored["mos"], scored["score"], s=18, color=ACCENT, alpha=0.75, linewidths=0, zorder=3)
     axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="MOS (0-100)", ylabel="predicted score (0-100)", aspect="equal")
-    axes.set_title(f"{len(scored)} test videos: SROCC {metrics['srocc']:.3f}, PLCC {metrics['plcc']:.3f}", fontsize=10)
+    interval = f"[{metrics['srocc_ci_low']:.3f}, {metrics['srocc_ci_high']:.3f}]"
+    axes.set_title(
+        f"{len(scored)} test videos: SROCC {metrics['srocc']:.3f} {interval}, PLCC {metrics['plcc']:.3f}", fontsize=10
+    )
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
     save_figure(figure, folder / "scatter.png")
 
 
-def plot_frame_scores(rows: pd.DataFrame, scores: pd.DataFrame, folder: Path, *, shown: int = 4) -> None:
-    """Frame scores over time of the steadiest and the most inconsistent videos: frame_scores.png."""
-    scored = rows[rows["status"] == "ok"].sort_values("spread", kind="stable")
-    figure, axes = _figure(6.4, 3.6)
-    ends = ((scored.head(shown), "#8a97a6", "steadiest"), (scored.tail(shown), "#c2410c", "most uneven"))
-    for group, color, label in ends:
-        for position, video_id in enumerate(group["video_id"]):
-            one = scores[scores["video_id"] == video_id].sort_values("frame_index")
+def plot_residuals(rows: pd.DataFrame, folder: Path, *, confidence: float) -> None:
+    """Score minus MOS against the score, and how often each difference occurs.
+
+    Against the MOS a slope would be there for every model that is not perfect; against the score it says that scores
+    are too bold, or too careful. Writes residuals.png, and residuals.csv (video_id, score, residual) for `dvc plots`.
+    """
+    scored = rows[rows["status"] == "ok"]
+    residual = (scored["score"] - scored["mos"]).to_numpy(dtype=float)
+    _write_csv(folder / "residuals.csv", scored[["video_id", "score"]].assign(residual=residual))
+    figure, (axes, side) = _figure(6.6, 3.8, columns=2, width_ratios=(4, 1), sharey=True)
+    reach = _reach(scored, confidence)
+    limit = 1.08 * max(reach, float(np.abs(residual).max()), 1.0)
+    axes.axhspan(-reach, reach, color=PALE, linewidth=0, zorder=1)
+    axes.axhline(0, color=GREY, linewidth=1, zorder=2)
+    axes.scatter(scored["score"], residual, s=18, color=ACCENT, alpha=0.75, linewidths=0, zorder=3)
+    axes.set(xlim=(0, 100), ylim=(-limit, limit), xlabel="predicted score (0-100)", ylabel="score − MOS (points)")
+    side.hist(residual, bins=np.linspace(-limit, limit, 22), orientation="horizontal", color=ACCENT, alpha=0.75)
+    side.axhline(residual.mean(), color=WARM, linewidth=1.2)
+    side.set(xlabel="videos")
+    side.tick_params(labelleft=False)
+    axes.set_title(
+        f"mean {residual.mean():+.1f}, deviation {residual.std():.1f}; band: {confidence:.0%} within ± {reach:.1f}",
+        fontsize=10,
+    )
+    save_figure(figure, folder / "residuals.png")
+
+
+def plot_generators(generators: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """A bar a generator: SROCC among its videos, and by how much they are overrated: generators.png.
+
+    generators: rows with `generator`, `n_scored`, `srocc` and `bias`; None where there is none.
+    """
+    rows = sorted(generators, key=lambda row: (row["srocc"] is not None, row["srocc"] or 0.0, row["generator"]))
+    figure, (left, right) = _figure(6.6, max(1.6, 1.0 + 0.28 * len(rows)), columns=2, sharey=True)
+    places = np.arange(len(rows))
+    for axes, key, label in (
+        (left, "srocc", "SROCC among its videos"),
+        (right, "bias", "mean of score − MOS (points)"),
+    ):
+        values = [np.nan if row[key] is None else row[key] for row in rows]
+        axes.barh(places, values, color=ACCENT, height=0.62)
+        axes.axvline(0, color=GREY, linewidth=1)
+        axes.set_xlabel(label)
+        axes.grid(visible=False, axis="y")
+        for place, value in zip(places, values, strict=True):
+            if not np.isfinite(value):
+                axes.text(0, place, " none", va="center", fontsize=8, color=GREY)
+    left.set_xlim(min(0.0, *(row["srocc"] or 0.0 for row in rows), 0.0), 1)
+    left.set_yticks(places, [f"{row['generator']} ({row['n_scored']})" for row in rows])
+    if not rows:
+        left.text(0.5, 0.5, "no generators in this data set", ha="center", transform=left.transAxes, fontsize=9)
+    figure.suptitle("generators (test videos)", fontsize=10)
+    save_figure(figure, folder / "generators.png")
+
+
+def plot_frame_scores(rows: pd.DataFrame, scores: pd.DataFrame, folder: Path) -> None:
+    """Frame scores over time of the best and the worst videos by predicted score.
+
+    Writes frame_scores.png, and for `dvc plots` frame_scores.csv: a row a frame, a column a video ("best 1" is the
+    best, "worst 1" the worst), empty where a video has fewer frames or there are fewer videos.
+    """
+    scored = rows[rows["status"] == "ok"].sort_values(["score", "video_id"], kind="stable")
+    shown = min(SHOWN, len(scored) // 2)
+    columns: dict[str, pd.Series] = {}
+    figure, axes = _figure(7.2, 3.9)
+    ends = (("best", scored.iloc[::-1], ACCENT), ("worst", scored, WARM))
+    for name, ordered, color in ends:
+        for number in range(1, SHOWN + 1):
+            columns[f"{name} {number}"] = pd.Series(dtype=float)
+            if number > shown:
+                continue
+            video = ordered.iloc[number - 1]
+            one = scores[scores["video_id"] == video["video_id"]].sort_values("frame_index")
+            columns[f"{name} {number}"] = one["score"].reset_index(drop=True)
+            label = f"{name} {number}: {_short(video['video_id'])}, MOS {video['mos']:.0f}"
+            strength = 1 - 0.28 * (number - 1)
             axes.plot(
                 one["time_s"],
                 one["score"],
                 color=color,
+                alpha=strength,
                 marker="o",
                 markersize=3,
-                linewidth=1.2,
-                label=label if position == 0 else None,
+                linewidth=1.4,
+                label=label,
             )
+    table = pd.DataFrame(columns)
+    _write_csv(folder / "frame_scores.csv", table.rename_axis("frame").reset_index())
     axes.set(ylim=(0, 100), xlabel="time (s)", ylabel="frame score (0-100)")
-    axes.set_title("frame scores of test videos", fontsize=10)
-    axes.legend(frameon=False, fontsize=8, loc="best")
+    axes.set_title("frame scores of the best and the worst test videos", fontsize=10)
+    if shown:
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     save_figure(figure, folder / "frame_scores.png")
 
 
-def _figure(width_in: float, height_in: float) -> tuple[Any, Any]:
+def plot_curves(training: Path, folder: Path) -> None:
+    """Losses of the training part and correlations on the validation part, epoch by epoch: curves.png.
+
+    training: the folder that the train stage wrote. Raises EvaluationError when a curve is missing.
+    """
+    figure, (left, right) = _figure(7.2, 3.4, columns=2)
+    for name, label, color in (("loss", "training loss", INK), ("mae", "MAE", ACCENT), ("bce", "BCE", WARM)):
+        values = _curve(training, "train", name)
+        left.plot(_epochs(values), values, color=color, linewidth=1.4, marker="o", markersize=2.5, label=label)
+    left.set(yscale="log", xlabel="epoch", ylabel="mean over the training videos")
+    for name, label, color in (("srocc", "SROCC", ACCENT), ("plcc", "PLCC", WARM)):
+        values = _curve(training, "val", name)
+        right.plot(_epochs(values), values, color=color, linewidth=1.4, marker="o", markersize=2.5, label=label)
+    kept = int(np.argmax(_curve(training, "val", "selection"))) + 1
+    right.axvline(kept, color=GREY, linewidth=1, linestyle="--", label=f"kept: epoch {kept}")
+    right.set(xlabel="epoch", ylabel="correlation on validation", ylim=(None, 1))
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(frameon=False, fontsize=8, loc="best")
+    figure.suptitle("training", fontsize=10)
+    save_figure(figure, folder / "curves.png")
+
+
+def _curve(training: Path, part: str, name: str) -> np.ndarray:
+    path = training / "plots" / "metrics" / part / f"{name}.tsv"
+    if not path.is_file():
+        raise EvaluationError(f"{path}: no such training curve; `dvc repro` writes it")
+    return pd.read_csv(path, sep="\t")[name].to_numpy(dtype=float)
+
+
+def _epochs(values: np.ndarray) -> np.ndarray:
+    return np.arange(1, len(values) + 1)
+
+
+def _reach(scored: pd.DataFrame, confidence: float) -> float:
+    """The distance between score and MOS that `confidence` of the videos stay within, in points."""
+    return float(np.quantile(np.abs((scored["score"] - scored["mos"]).to_numpy(dtype=float)), confidence))
+
+
+def _short(name: str, length: int = 26) -> str:
+    return name if len(name) <= length else f"…{name[-length + 1 :]}"
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    write_text(path, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+
+
+def _figure(width_in: float, height_in: float, *, columns: int = 1, **options: Any) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=8)
-    axes.grid(color="#eef1f4", linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
+    if "width_ratios" in options:
+        options["gridspec_kw"] = {"width_ratios": options.pop("width_ratios")}
+    every = figure.subplots(1, columns, **options)
+    for axes in np.atleast_1d(every):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=INK, labelsize=8)
+        axes.grid(color="#eef1f4", linewidth=0.8)
+        axes.set_axisbelow(True)
+    return figure, every
 
 
 def save_figure(figure: Any, path: Path) -> None:

@@ -1,5 +1,7 @@
 """Files of the project as another Git revision has them: from Git, and DVC's outs by their hash in that revision."""
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from stages.errors import RevisionError
@@ -37,3 +39,34 @@ def describe_revision(revision: str) -> str:
     except SCMError:
         return revision
     return revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
+
+
+def other_version(
+    path: Path, current: str, *, revision: str | None, normalise: Callable[[bytes], str]
+) -> tuple[str, bytes] | None:
+    """(revision, bytes) of a file in Git to compare with: at `revision`, else its last committed state that is not
+    `current` once `normalise` has seen it. None without Git or without such a state; RevisionError for a wrong name."""
+    if revision is not None:
+        return describe_revision(revision), read_at(path, revision)
+    try:
+        command = ["git", "log", "--max-count=50", "--format=%h", "--", str(path)]
+        log = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    for commit in log.stdout.split():
+        try:
+            data = read_at(path, commit)
+            if normalise(data) != current:
+                return commit, data
+        except (RevisionError, ValueError):
+            continue  # deleted there, or not yet what it is today
+    return None
+
+
+def head() -> str | None:
+    """The abbreviated commit that is checked out, with a + when files that Git tracks are changed; None without Git."""
+    try:
+        command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() or None
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -41,6 +41,15 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return state, json.loads(metadata[CONFIG_KEY])
 
 
+def is_own_weights(path: str | Path) -> bool:
+    """Whether `save_weights` wrote the file; False for other programs' files and for what is no file of weights."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return CONFIG_KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """Read a state dict that another program wrote, without running code of its own.
 

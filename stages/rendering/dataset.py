@@ -15,9 +15,9 @@ from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from stages.io.files import replacing_folder, write_json, write_text
+from stages.progress import progress
 from stages.rendering.clips import SUFFIX, Generator, make_generators, render_clip, write_video
 from stages.rendering.ratings import mean_opinion_scores, video_quality
 from stages.rendering.scenes import Description, describe
@@ -101,7 +101,7 @@ def _mapper(workers: int) -> Iterator[Run]:
 
 
 def _progress(results: Any, tasks: Sequence[Any], name: str) -> Any:
-    return tqdm(results, total=len(tasks), desc=f"demo {name}", dynamic_ncols=True)
+    return progress(results, total=len(tasks), desc=f"demo {name}", unit="file")
 
 
 def make_descriptions(count: int, seed: int) -> list[Description]:

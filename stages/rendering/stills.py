@@ -34,7 +34,7 @@ def render_scored_crops(rng: np.random.Generator, *, scale: float) -> ScoredCrop
     """A still and its candidates (K, 4) in whole pixels, with scores (K,) of 1 to 5; a few are invalid (-2)."""
     still = render_still(rng, scale=scale)
     height, width = still.rgb.shape[:2]
-    candidates = make_candidates(height, width, GRID).round()
+    candidates = make_candidates((height, width), GRID, network_size=(height, width)).frame_xyxy_px.round()
     scores = crop_score(candidates, still.boxes_xyxy_px) + CROP_NOISE * rng.standard_normal(len(candidates))
     scores = scores.clip(1, 5).round(3)
     scores[rng.random(len(scores)) < INVALID_SHARE] = INVALID_SCORE

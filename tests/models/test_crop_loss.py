@@ -14,6 +14,10 @@ def test_regression_by_hand():
     targets = torch.tensor([math.log(3), -1.0])
     scores = targets + torch.tensor([0.5, -2.0])
     assert weighted_smooth_l1(scores, targets).item() == pytest.approx(0.46875)
+    # A crop far above the average: weight 20 beside 1. (20 * 0.125 + 1.5) / 21.
+    targets = torch.tensor([math.log(20), -1.0])
+    scores = targets + torch.tensor([0.5, -2.0])
+    assert weighted_smooth_l1(scores, targets).item() == pytest.approx(4 / 21)
 
 
 def test_ranking_by_hand():

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.candidates import CandidateConfig, full_frame, make_candidates
+from models import cropping
+from models.candidates import CandidateConfig, full_frame, grid_anchors, make_candidates
 from models.cropping import (
     best_index,
     best_index_of_video,
@@ -89,7 +90,8 @@ def test_what_a_frame_gets_depends_on_that_frame_alone(network):
     together = score_frames(network, frames, objects, short_side_px=64, candidates=GRID, batch_frames=2)
     for frame, boxes, found in zip(frames, objects, together, strict=True):
         alone = score_frames(network, [frame], [boxes], short_side_px=64, candidates=GRID)[0]
-        expected = make_candidates(frame.shape[0], frame.shape[1], GRID)
+        size = (frame.shape[0], frame.shape[1])
+        expected = make_candidates(size, GRID, network_size=input_size(*size, 64)).frame_xyxy_px
         np.testing.assert_array_equal(found.candidates_xyxy_px, expected)
         np.testing.assert_allclose(found.scores, alone.scores, atol=1e-5)
         assert found.scores.dtype == np.float32
@@ -109,6 +111,39 @@ def test_the_network_sees_scaled_boxes():
     assert seen["candidates"][0][-1].tolist() == [0, 0, 96, 64]
     assert found.candidates_xyxy_px[-1].tolist() == [0, 0, 48, 32]
     assert found.scores[-1] == len(found.candidates_xyxy_px) - 1
+
+
+def test_anchors_reach_the_network_unrounded():
+    seen: list[Tensor] = []
+
+    def spy(images: Tensor, candidates: Sequence[Tensor], objects: Sequence[Tensor]) -> list[Tensor]:
+        seen.extend(candidates)
+        return [torch.zeros(len(each)) for each in candidates]
+
+    score_frames(spy, [noise(180, 320)], [NO_OBJECTS], short_side_px=256, candidates=GRID)
+    np.testing.assert_array_equal(seen[0].numpy(), grid_anchors(256, 448))
+
+
+def test_passes_are_bounded_by_their_candidates(monkeypatch):
+    monkeypatch.setattr(cropping, "CANDIDATES_A_PASS", 200)
+    sizes = []
+
+    def spy(images: Tensor, candidates: Sequence[Tensor], objects: Sequence[Tensor]) -> list[Tensor]:
+        sizes.append(len(images))
+        return [torch.zeros(len(each)) for each in candidates]
+
+    frames, objects = [noise(64, 64, seed=seed) for seed in range(5)], [NO_OBJECTS] * 5
+    # 90 candidates a frame: two frames a pass. All squares of a square: thousands, one frame a pass.
+    assert len(score_frames(spy, frames, objects, short_side_px=64, candidates=GRID)) == 5
+    assert sizes == [2, 2, 1]
+    score_frames(spy, frames, objects, short_side_px=64, candidates=CandidateConfig(kind="1:1", min_area_fraction=0))
+    assert sizes[3:] == [1] * 5
+
+
+def test_a_whole_that_rounding_moves_grows_as_in_the_release():
+    # 100 * (352 / 640) is 55.00000000000001 in float64, and 56 after the release's ceiling.
+    found = scale_boxes(np.array([[0, 0, 100, 480]]), old_size=(480, 640), new_size=(256, 352))
+    np.testing.assert_array_equal(found, [[0, 0, 56, 256]])
 
 
 def test_no_frames(network):
@@ -141,7 +176,7 @@ def test_best_candidates_and_ties():
 
 def test_the_central_candidate_by_hand():
     # Centred anchors run from bin i to bin 11 - i; the largest goes from 0.5 to 11.5 bins of 10 px.
-    candidates = make_candidates(120, 120, GRID)
+    candidates = make_candidates((120, 120), GRID, network_size=(120, 120)).frame_xyxy_px
     np.testing.assert_array_equal(candidates[center_index(candidates, 120, 120)], [5, 5, 115, 115])
     boxes = np.array([[0, 0, 50, 50], [30, 30, 70, 71], [29, 30, 71, 70], [30, 30, 70, 70]], dtype=np.float32)
     assert center_index(boxes, 100, 100) == 2

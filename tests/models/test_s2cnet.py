@@ -1,11 +1,13 @@
 """The whole network: both variants train, few or no objects, batches, configurations that cannot be."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from models import s2cnet
 from models.errors import NonFiniteError, ShapeError
 from models.s2cnet import S2CNet, S2CNetConfig, S2CNetConfigError, build_s2cnet
 
@@ -99,6 +101,56 @@ def test_padding_stays_out_of_the_batch_normalisation():
     next(network.head.children()).register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[0]))
     network(images(2), [CANDIDATES, CANDIDATES[:1]], [OBJECTS, OBJECTS])
     assert seen == [5]
+
+
+@BOTH
+def test_what_all_candidates_share_is_computed_once(variant, readout):
+    network: Any = tiny(variant, readout=readout).eval()
+    layer = network.graph.layers[0]
+    rows: dict[str, list[int]] = {"embedded": [], "gate": [], "keys": []}
+
+    def count(name: str, module: torch.nn.Module) -> None:
+        module.register_forward_hook(lambda _module, inputs, _output: rows[name].append(inputs[0][..., 0].numel()))
+
+    count("embedded", network.embed[0])
+    count("gate", network.graph.gate.linear)
+    count("keys", layer.to_key_value)
+    with torch.inference_mode():
+        network(images(2), [CANDIDATES] * 2, [OBJECTS] * 2)
+    # Two images of 4 candidates and 3 objects: 8 and 6, whatever a candidate's graph holds; never 2 * 4 * 4 = 32.
+    assert rows["embedded"] == [14]
+    assert rows["keys"] == [8, 6]
+    # The second layer's nodes differ from graph to graph.
+    assert rows["gate"] == [8, 6, 32]
+
+
+@BOTH
+def test_many_candidates_pass_in_parts(variant, readout, monkeypatch):
+    network = tiny(variant, readout=readout).eval()
+    inputs, candidates = images(3), [CANDIDATES, CANDIDATES[:1], torch.cat([CANDIDATES] * 2)]
+    with torch.inference_mode():
+        whole = network(inputs, candidates, [OBJECTS, NONE, OBJECTS[:1]])
+        monkeypatch.setattr(s2cnet, "CANDIDATES_A_PASS", 9)  # three of each image at a time
+        parts = network(inputs, candidates, [OBJECTS, NONE, OBJECTS[:1]])
+    assert [len(each) for each in parts] == [4, 1, 8]
+    for found, expected in zip(parts, whole, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_no_candidates_no_scores():
+    with torch.inference_mode():
+        assert [len(each) for each in tiny("release").eval()(images(2), [NONE, CANDIDATES], [OBJECTS] * 2)] == [0, 4]
+        assert len(tiny("release").eval().score(images(1)[0], NONE, OBJECTS)) == 0
+
+
+def test_the_head_stays_exact_under_autocast():
+    network = tiny("release").eval()
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        seen = []
+        network.head.register_forward_hook(lambda _module, inputs, output: seen.append((inputs[0].dtype, output.dtype)))
+        scores = network.score(images(1)[0], CANDIDATES, OBJECTS)
+    assert seen == [(torch.float32, torch.float32)]
+    assert scores.dtype == torch.float32
 
 
 def test_the_image_and_the_objects_matter():

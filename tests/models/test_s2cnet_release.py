@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from models.s2cnet import GAICV1, GAICV2, build_s2cnet, from_release
-from models.s2cnet_release import CheckpointError, own_name
+from models.s2cnet_release import CheckpointError, release_name, release_shape
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = json.loads((DATA / "s2cnet_golden.json").read_text())
@@ -92,9 +92,12 @@ def test_objects_past_the_fifth_are_not_looked_at(network, golden_image):
 
 
 def test_every_key_has_one_place(release_state, network):
-    places = [own_name(key) for key in release_state]
-    assert len(places) == len(set(places)) == 367
-    assert set(places) == set(network.state_dict())
+    # In the checkpoint's own shapes, as the published list of keys has them.
+    own = network.state_dict()
+    assert {release_name(place): release_shape(place, own) for place in own} == {
+        key: tuple(value.shape) for key, value in release_state.items()
+    }
+    assert len(release_state) == len(own) == 367
     assert network.config == GAICV2
     assert not network.training
 
@@ -116,10 +119,29 @@ def test_all_problems_are_listed_together(release_state):
         from_release(damaged)
     text = str(error.value)
     assert "4 keys do not fit" in text
-    assert "missing features.reduce.bias (8,)" in text
+    assert "missing DimRed.bias (8,)" in text
     assert "unknown Feat_ext.feature3.0.1.conv.2.weight (3,)" in text
     assert "unknown surprise (2, 2)" in text
     assert "node_emb.0.weight is (256, 1296), expected (256, 3600)" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        # As many numbers as the head wants, in another order: a wrong network if it were loaded.
+        ({"FC_layers.0.0.weight": torch.zeros(768, 16, 6, 16)}, r"\(768, 16, 6, 16\), expected \(768, 6, 16, 16\)"),
+        ({"FC_layers.0.0.weight": torch.zeros(768, 1536)}, r"\(768, 1536\), expected \(768, 6, 16, 16\)"),
+        # Names that belong to another part of the backbone, and to the other release's head.
+        ({"Feat_ext.feature4.0.0.0.weight": torch.zeros(32, 3, 3, 3)}, "unknown Feat_ext.feature4.0.0.0.weight"),
+        ({"FC_layers.7.weight": torch.zeros(1, 128, 1, 1)}, "unknown FC_layers.7.weight"),
+        ({"module.DimRed.bias": torch.zeros(8)}, "DimRed.bias is there twice"),
+        ({"DimRed.bias": torch.full((8,), math.nan)}, "DimRed.bias holds a NaN"),
+        ({"epoch": 3}, "epoch is int, not a tensor"),
+    ],
+)
+def test_what_would_load_a_wrong_network_is_refused(release_state, changes, words):
+    with pytest.raises(CheckpointError, match=words):
+        from_release(release_state | changes)
 
 
 def test_the_network_of_gaicv1(release_state):

@@ -118,10 +118,10 @@ def test_it_learns_to_keep_the_square(workplace, run_stage, variant):
 def test_objects_from_files_train_as_those_of_the_detector(workplace, run_stage):
     root = write_gaic(workplace / "crops", n_train=8, n_test=2)
     from_detector = run_stage(epochs=2)
-    (root / "objects").mkdir()
+    (root / "bbox").mkdir()
     for number in range(10):
         x0, y0, x1, y1 = scene(number)[1]
-        (root / "objects" / f"{number:03d}.txt").write_text(f"{y0} {x0} {y1} {x1}\n")
+        (root / "bbox" / f"{number:03d}.txt").write_text(f"{y0} {x0} {y1} {x1}\n")
     Path("detector.safetensors").write_bytes(b"something else, which nobody reads")
     assert run_stage(epochs=2, objects="files") == from_detector
 

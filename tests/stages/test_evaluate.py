@@ -15,6 +15,7 @@ from stages.io.tables import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS, write_f
 from stages.params import load_params
 from stages.summary import metrics_table
 from tests.conftest import ROOT
+from tests.stages.test_plots import write_curves
 
 KEYS = {
     "srocc", "plcc", "krocc", "mean", "plcc_logistic", "logistic_converged", "rmse",
@@ -189,6 +190,8 @@ def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
                 "predictions.parquet",
                 "--scores",
                 "scores.parquet",
+                "--training",
+                str(write_curves(workplace / "train")),
                 "--metrics",
                 "results/metrics.json",
                 "--generators",
@@ -206,14 +209,15 @@ def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
     assert metrics["n_within_prompt_pairs"] == 40 * 39 // 2
     assert metrics.keys() > {"rank1", "rank2", "ntire_score"}
     assert all(type(value) in (int, float) for value in metrics.values())
+    # `dvc exp show` orders its columns by this file.
+    assert list(metrics)[:4] == ["srocc", "plcc", "krocc", "mean"]
     names = {path.name for path in written[0]}
     assert names == {
         "metrics.json",
         "baselines.json",
         "generators.json",
-        "scatter.csv",
-        "scatter.png",
-        "frame_scores.png",
+        *(f"{name}.csv" for name in ("scatter", "residuals", "frame_scores")),
+        *(f"{name}.png" for name in ("scatter", "residuals", "generators", "frame_scores", "curves")),
     }
     table = metrics_table(Path("results"))
     for label in ("SROCC of plain sharpness", "right pairs within a prompt", "NTIRE 2024 final score"):

@@ -99,10 +99,11 @@ def test_objects_are_y_before_x_and_keep_their_order(tmp_path):
     write_image(tmp_path, "a", TWO)
     image = read_gaic(tmp_path)[0]
     pixels = read_image(image)
-    (tmp_path / "objects").mkdir()
-    file = tmp_path / "objects" / "a.txt"
-    file.write_text("1 2 11 22.5\n\n0 0 20 30\n")
-    assert read_objects(image, pixels).tolist() == [[2, 1, 22.5, 11], [0, 0, 30, 20]]
+    (tmp_path / "bbox").mkdir()
+    file = tmp_path / "bbox" / "a.txt"
+    # The last one is a placeholder of the published files.
+    file.write_text("1 2 11 22.5\n\n0 0 20 30\n1 0 1 1\n")
+    assert read_objects(image, pixels).tolist() == [[2, 1, 22.5, 11], [0, 0, 30, 20], [0, 1, 1, 1]]
     file.write_text("")
     assert read_objects(image, pixels).shape == (0, 4)
 
@@ -110,19 +111,19 @@ def test_objects_are_y_before_x_and_keep_their_order(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ("1 2 11 22\n1 2 11\n", r"objects/a.txt, line 2: '1 2 11' is not `ymin xmin ymax xmax`"),
+        ("1 2 11 22\n1 2 11\n", r"bbox/a.txt, line 2: '1 2 11' is not `ymin xmin ymax xmax`"),
         ("0 0 20 31\n", r"line 1: '0 0 20 31' is not a box inside a.png \(30x20 px\)"),
-        ("5 5 5 9\n", "line 1: '5 5 5 9' is not a box"),
+        ("5 9 6 5\n", "line 1: '5 9 6 5' is not a box"),
         ("0 nan 5 9\n", "line 1: '0 nan 5 9' is not a box"),
-        (None, r"a.png: \S*objects/a.txt is missing"),
+        (None, r"a.png: \S*bbox/a.txt is missing"),
     ],
 )
 def test_objects_that_cannot_be_are_named(tmp_path, lines, words):
     write_image(tmp_path, "a", TWO)
     image = read_gaic(tmp_path)[0]
     if lines is not None:
-        (tmp_path / "objects").mkdir()
-        (tmp_path / "objects" / "a.txt").write_text(lines)
+        (tmp_path / "bbox").mkdir()
+        (tmp_path / "bbox" / "a.txt").write_text(lines)
     with pytest.raises(DatasetError, match=words):
         read_objects(image, read_image(image))
 

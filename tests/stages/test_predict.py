@@ -1,17 +1,20 @@
 """Predictions: one row a video, the same for every batch size, failed videos with their reason."""
 
 import dataclasses
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from models.quality import QualityConfig, build_quality
 from stages import predict
 from stages.errors import TableError, WeightsError
 from stages.io.clips import cut_clip, read_clip
+from stages.io.items import ItemCache
 from stages.io.tables import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS, Shards, read_frame
 from stages.io.weights import save_weights
 from tests.stages.clip_tables import MADE_BY, write_tables
@@ -111,3 +114,18 @@ def test_frames_without_a_selected_crop_are_an_error(tables: Callable[..., None]
     clip = read_clip(frames.read(frames.ids[0]))
     with pytest.raises(TableError, match=r"no selected crop for frames \[2\]"):
         cut_clip(clip, crops.read(frames.ids[0]).slice(0, 2), size_px=16)
+
+
+def test_items_written_behind_are_known_at_once_and_a_failed_write_ends_the_run(workplace: Path, monkeypatch) -> None:
+    table = pa.table({"video_id": ["a"], "score": [1.0]})
+    with predict.WritingBehind("predict") as cache:
+        cache.write("00aa", table)
+        assert cache.read("00aa") is table
+    assert ItemCache("predict").read("00aa").equals(table)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ItemCache, "write", full)
+    with pytest.raises(OSError, match="No space left"), predict.WritingBehind("predict") as cache:
+        cache.write("00bb", table)

@@ -1,0 +1,248 @@
+"""Steps of the quality model's training, its loader and the prediction, against the bare work inside them.
+
+The clips are rendered as the demo's are, 64 of them with 6 frames at 96 to 128 px; network, batch and thread count are
+those of the shipped params.yaml. "Bare" is what no program could leave out: forward and backward passes of the same
+network with the plain loss, the step of the optimiser, OpenCV's decoding of the same PNGs, forward passes on frames
+that lie in memory. The demo's network takes less time for a frame than its PNG takes to decode, so for it prediction is
+shown without a goal.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+
+from benchmarks.compare import Row, duration_row, ratio_row, time_in_turn
+from models.losses import frame_consistency_loss
+from models.quality import QualityConfig, build_quality
+from models.training import parameter_groups
+from stages import predict
+from stages.fitting import Training, mirrored, set_up, train_step
+from stages.io.dataset import ClipDataset, ClipLoader, ClipSource, in_batches
+from stages.io.images import encode_image
+from stages.io.quality import load_quality
+from stages.io.tables import CROPS, FRAMES, MANIFEST, Shards, write_frame, write_shards
+from stages.io.weights import save_weights
+from stages.params import load_params
+from stages.processes import Processes
+from stages.rendering.clips import make_generators, render_clip
+from stages.rendering.scenes import describe
+from stages.runtime import make_deterministic
+from stages.sections import Params
+
+VIDEOS, FRAME_COUNT, CANDIDATES = 64, 6, 90
+MADE_BY = {
+    "prepare": {"params": {"mos_min": 0.0, "mos_max": 100.0}},
+    "decode": {"params": {"frames": FRAME_COUNT}},
+}
+
+
+def rows() -> list[Row]:
+    params = load_params()
+    make_deterministic(threads=1)
+    cv2.setNumThreads(1)
+    with TemporaryDirectory() as folder, chdir(folder):
+        write_tables(Path(folder))
+        source = ClipSource(
+            Shards("frames", schema=FRAMES), Shards("crops", schema=CROPS), params.train.input_px, FRAME_COUNT
+        )
+        return [*step_rows(params, source), *waiting_rows(params, source), *loader_rows(params, source),
+                *prediction_rows(params)]  # fmt: skip
+
+
+def write_tables(folder: Path) -> None:
+    """manifest, split, frames and crops as the stages write them; one of the candidates of every frame is selected."""
+    random = np.random.default_rng(0)
+    generator = make_generators(1, random)[0]
+    frame_rows, crop_rows = {}, {}
+    for number in range(VIDEOS):
+        video_id = f"clip_{number:03d}"
+        images = [still.rgb for still in render_clip(describe(random), generator, random, scale=1.0).stills]
+        images = images[:FRAME_COUNT]
+        height, width = images[0].shape[:2]
+        frame_rows[video_id] = pa.Table.from_pydict(
+            {
+                "video_id": [video_id] * FRAME_COUNT,
+                "frame_index": range(FRAME_COUNT),
+                "time_s": [index / 8 for index in range(FRAME_COUNT)],
+                "width": [width] * FRAME_COUNT,
+                "height": [height] * FRAME_COUNT,
+                "encoding": ["png"] * FRAME_COUNT,
+                "image": [encode_image(image, encoding="png", jpeg_quality=95) for image in images],
+            },
+            schema=FRAMES,
+        )
+        total = FRAME_COUNT * CANDIDATES
+        low, high = random.uniform(0, 0.2, (2, total)), random.uniform(0.8, 1, (2, total))
+        crop_rows[video_id] = pa.Table.from_pydict(
+            {
+                "video_id": [video_id] * total,
+                "frame_index": np.repeat(np.arange(FRAME_COUNT), CANDIDATES),
+                "candidate": np.tile(np.arange(CANDIDATES), FRAME_COUNT),
+                "x0": low[0] * width,
+                "y0": low[1] * height,
+                "x1": high[0] * width,
+                "y1": high[1] * height,
+                "score": random.normal(size=total),
+                "selected": np.tile(np.arange(CANDIDATES) == 7, FRAME_COUNT),
+            },
+            schema=CROPS,
+        )
+    for name, tables, schema in (("frames", frame_rows, FRAMES), ("crops", crop_rows, CROPS)):
+        write_shards(
+            folder / name,
+            {video_id: video_id for video_id in tables},
+            lambda _, video_id, tables=tables: tables[video_id],  # type: ignore[misc]
+            schema=schema,
+            n_shards=8,
+            made_by=MADE_BY,
+            failed={},
+        )
+    manifest = pd.DataFrame({name: pd.Series([None] * VIDEOS, dtype=object) for name in MANIFEST.names})
+    manifest["video_id"], manifest["mos"] = list(frame_rows), np.linspace(10, 90, VIDEOS)
+    write_frame(folder / "manifest.parquet", manifest, schema=MANIFEST, metadata={"made_by": {}})
+    pd.DataFrame({"video_id": list(frame_rows), "part": "test"}).to_csv(folder / "split.csv", index=False)
+
+
+def set_up_training(params: Params, *, epsilon: float) -> Training:
+    """The training of the shipped parameters, or the same without FGM."""
+    settings = params.train.model_copy(update={"fgm": params.train.fgm.model_copy(update={"epsilon": epsilon})})
+    config = QualityConfig(settings.backbone, settings.pooling, settings.dropout, settings.input_px)
+    training = set_up(build_quality(config), settings, Processes())
+    training.model.train()
+    return training
+
+
+def step_rows(params: Params, source: ClipSource) -> list[Row]:
+    """A step of training, with and without FGM, and the bare passes and steps."""
+    crops = torch.from_numpy(np.stack([source.read(f"clip_{number:03d}") for number in range(16)]))
+    mos, sigma = torch.linspace(10, 90, 16), 25.0
+
+    def bare(passes: int) -> Callable[[], object]:
+        training = set_up_training(params, epsilon=0)
+        groups = parameter_groups(training.network, params.train.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=1e-3, foreach=True)
+
+        def run() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            for _ in range(passes):
+                frame_consistency_loss(training.network(crops), mos, sigma).backward()
+            optimizer.step()
+
+        return run
+
+    def ours(epsilon: float) -> Callable[[], object]:
+        training = set_up_training(params, epsilon=epsilon)
+        return lambda: train_step(training, crops, mos, sigma)
+
+    seconds = time_in_turn(
+        {"two": bare(2), "fgm": ours(params.train.fgm.epsilon), "one": bare(1), "plain": ours(0.0)}, rounds=15
+    )
+    return [
+        duration_row("step with FGM, 16 videos of 6 frames", seconds["fgm"]),
+        ratio_row("step with FGM / two bare passes and a step", seconds["fgm"], seconds["two"], goal="at most 1.05"),
+        ratio_row("step without FGM / one bare pass and a step", seconds["plain"], seconds["one"], goal="at most 1.05"),
+    ]
+
+
+def waiting_rows(params: Params, source: ClipSource) -> list[Row]:
+    """The share of an epoch that training waits for crops, from memory and from two decoding workers."""
+    ids = [f"clip_{number:03d}" for number in range(VIDEOS)]
+    training = set_up_training(params, epsilon=params.train.fgm.epsilon)
+    mos = torch.linspace(10, 90, VIDEOS)
+    result = []
+    for name, cache_gib in (("in memory", 1.0), ("decoded by two workers", 0.0)):
+        loader = ClipLoader(ClipDataset(source, ids, cache_gib=cache_gib), workers=2)
+        shares = []
+        for _ in range(4):
+            waited, start, mark = 0.0, time.perf_counter(), None
+            for crops, indices in loader.batches(in_batches(range(VIDEOS), params.train.batch_videos)):
+                now = time.perf_counter()
+                # The first batch of an epoch has nothing to be prepared behind.
+                waited += now - mark if mark is not None else 0.0
+                start = now if mark is None else start
+                train_step(training, mirrored(crops, indices % 2 == 0), mos[indices], 25.0)
+                mark = time.perf_counter()
+            shares.append(waited / (time.perf_counter() - start))
+        low, middle, high = np.quantile(shares[1:], (0.25, 0.5, 0.75))
+        result.append(Row(f"waiting for crops / time of the steps, {name}", middle, low, high, goal="at most 0.05"))
+    return result
+
+
+def loader_rows(params: Params, source: ClipSource) -> list[Row]:
+    """Decoded, cropped, mirrored frames a second in one process, and decoding the same PNGs alone."""
+    ids = [f"clip_{number:03d}" for number in range(VIDEOS)]
+    loader = ClipLoader(ClipDataset(source, ids, cache_gib=0), workers=0)
+    images = [image for video_id in ids for image in source.frames_table.read(video_id)["image"].to_pylist()]
+
+    def dry() -> None:
+        for crops, indices in loader.batches(in_batches(range(VIDEOS), params.train.batch_videos)):
+            mirrored(crops, indices % 2 == 0)
+
+    def decode() -> None:
+        for image in images:
+            cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+
+    seconds = time_in_turn({"decode": decode, "dry": dry}, rounds=15)
+    frames = VIDEOS * FRAME_COUNT
+    return [
+        Row("loader, decoded, cropped, mirrored", frames / float(np.median(seconds["dry"])), unit="frames/s and core"),
+        Row("decoding alone", frames / float(np.median(seconds["decode"])), unit="frames/s and core"),
+        ratio_row("loader / decoding alone", seconds["decode"], seconds["dry"], goal="at least 0.7"),
+    ]
+
+
+def prediction_rows(params: Params) -> list[Row]:
+    """The predict stage from tables to tables, and the network alone on crops in memory, in full batches."""
+    return [
+        prediction_row(params, "ConvNeXt-atto at 160 px", "convnext_atto", 160, goal="at least 0.9"),
+        prediction_row(params, "the demo's network", params.train.backbone, params.train.input_px, goal=""),
+    ]
+
+
+def prediction_row(params: Params, label: str, backbone: str, input_px: int, *, goal: str) -> Row:
+    config: dict[str, Any] = {"backbone": backbone, "pooling": "mean", "dropout": 0.0, "input_px": input_px}
+    network = build_quality(QualityConfig(**config))
+    save_weights("quality.safetensors", network.state_dict(), {"network": config | {"bins": 100}, "made_by": MADE_BY})
+    model = load_quality("quality.safetensors", device=torch.device("cpu"))
+    batch = np.zeros((params.engine.batch_frames, 3, input_px, input_px), np.uint8)
+
+    def bare() -> None:
+        for _ in range(VIDEOS * FRAME_COUNT // len(batch)):
+            model.score(list(batch))
+
+    engine = params.engine.model_copy(update={"device": "cpu", "threads": 1})
+    runs = iter(range(10_000))
+
+    def stage() -> None:
+        os.environ["DVC_ROOT"] = str(next(runs))  # an empty item cache
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            predict.predict(
+                params.model_copy(update={"engine": engine}),
+                manifest=Path("manifest.parquet"),
+                split=Path("split.csv"),
+                frames=Path("frames"),
+                crops=Path("crops"),
+                weights=Path("quality.safetensors"),
+                scores=Path("scores.parquet"),
+                out=Path("predictions.parquet"),
+            )
+
+    before = os.environ.get("DVC_ROOT")
+    try:
+        seconds = time_in_turn({"bare": bare, "stage": stage}, rounds=3, warm_up=1)
+    finally:
+        os.environ.pop("DVC_ROOT")
+        os.environ.update({} if before is None else {"DVC_ROOT": before})
+    what = f"throughput of prediction / of forward passes, {label}"
+    return ratio_row(what, seconds["bare"], seconds["stage"], goal=goal)

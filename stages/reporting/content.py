@@ -1,0 +1,247 @@
+"""What the page says: rows, cards and sentences, all plain values; the template escapes and places them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from models.errors import AigcVqaError
+from models.metrics import bootstrap_interval, krocc, plcc, rmse, srocc
+from stages.reporting.pictures import StripFrame, curve_points, film_strip, thumbnail
+from stages.reporting.sources import Sources
+from stages.sections import EvaluateParams
+from stages.verdicts import mean_of_three
+
+CARDS = 12
+THUMBNAILS_MAX = 1500
+LISTED_FAULTS = 30
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """A line of the metrics: value, interval of it, the value before, and whether a change is for the better."""
+
+    label: str
+    meaning: str
+    value: float
+    low: float | None
+    high: float | None
+    before: float | None
+    higher_is_better: bool
+    digits: int
+
+    @property
+    def change(self) -> float | None:
+        return None if self.before is None else self.value - self.before
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse` or `same`, at the digits that are shown; empty without a value before."""
+        if self.change is None:
+            return ""
+        if abs(self.change) < 0.5 * 10**-self.digits:
+            return "same"
+        return "better" if (self.change > 0) == self.higher_is_better else "worse"
+
+
+# Key, label, meaning, function of (scores, mos) where there is one, higher is better, digits.
+METRICS: tuple[tuple[str, str, str, Callable[..., float] | None, bool, int], ...] = (
+    ("srocc", "SROCC", "Spearman: is the order right?", srocc, True, 3),
+    ("plcc", "PLCC", "Pearson: is it a straight line?", plcc, True, 3),
+    ("krocc", "KROCC", "Kendall: share of pairs in order, as -1 to 1", krocc, True, 3),
+    ("mean", "mean", "of the three: the paper's summary", mean_of_three, True, 3),
+    ("plcc_logistic", "PLCC, fitted", "Pearson after a logistic fit", None, True, 3),
+    ("rmse", "RMSE", "typical error, points of 0-100", rmse, False, 2),
+    ("within_prompt_accuracy", "within a prompt", "share of pairs of one prompt in the right order", None, True, 3),
+    ("ntire_score", "NTIRE 2024", "final score of the challenge, from rated pairs", None, True, 3),
+)
+
+
+def metric_rows(sources: Sources, params: EvaluateParams) -> list[MetricRow]:
+    """The known metrics that this run has."""
+    before = sources.previous[1] if sources.previous else {}
+    rows = []
+    for key, label, meaning, function, higher, digits in METRICS:
+        if key not in sources.metrics:
+            continue
+        low, high = interval(function, sources.test, params) if function else (None, None)
+        old = before.get(key)
+        known = float(old) if isinstance(old, (int, float)) else None
+        rows.append(MetricRow(label, meaning, sources.metrics[key], low, high, known, higher, digits))
+    return rows
+
+
+def interval(
+    function: Callable[..., float], rows: pd.DataFrame, params: EvaluateParams
+) -> tuple[float, float] | tuple[None, None]:
+    """The bootstrap interval of a metric over some videos; (None, None) where too few of them differ."""
+    try:
+        return bootstrap_interval(
+            function,
+            rows["score"],
+            rows["mos"],
+            samples=params.bootstrap_samples,
+            confidence=params.confidence,
+            seed=params.seed,
+        )
+    except AigcVqaError:
+        return None, None
+
+
+def generator_rows(test: pd.DataFrame, params: EvaluateParams) -> list[dict[str, Any]]:
+    """A row a generator: n, mean MOS, mean error, SROCC with its interval (None where it does not exist)."""
+    rows = []
+    for name, group in test.groupby("generator", sort=True):
+        try:
+            value: float | None = srocc(group["score"], group["mos"])
+            low, high = interval(srocc, group, params)
+        except AigcVqaError:
+            value = low = high = None
+        rows.append(
+            {
+                "generator": str(name),
+                "n": len(group),
+                "mos": float(group["mos"].mean()),
+                "error": float(group["error"].mean()),
+                "srocc": value,
+                "low": low,
+                "high": high,
+            }
+        )
+    return rows
+
+
+def ablation_rows(ablation: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of ablation.json with a label that names the components in use; None for numbers that are not there."""
+    names = (("fcl", "FCL"), ("s2cnet", "S²CNet"), ("fgm", "FGM"))
+    numbers = dict.fromkeys(
+        ("srocc_mean", "srocc_std", "plcc_mean", "krocc_mean", "mean_mean", "mean_std", "paper_mean")
+    )
+    return [
+        numbers | row | {"label": " + ".join(label for key, label in names if row.get(key)) or "none"}
+        for row in ablation["rows"]
+    ]
+
+
+def cards(sources: Sources, rows: pd.DataFrame, row_of: dict[str, int]) -> list[dict[str, Any]]:
+    """A card a video, in order, with film strip and curve where the frames are there."""
+    by_video = dict(iter(sources.frame_scores.groupby("video_id", sort=False)))
+    made = []
+    for row in rows.to_dict("records"):
+        scores = by_video.get(row["video_id"])
+        strip: Sequence[StripFrame] = []
+        if sources.frames is not None and scores is not None:
+            strip = film_strip(row["video_id"], scores, sources.frames, sources.crops)
+        made.append(
+            row
+            | {
+                "number": row_of[row["video_id"]],
+                "strip": strip,
+                "points": curve_points(strip),
+                "n_frames_scored": 0 if scores is None else len(scores),
+            }
+        )
+    return made
+
+
+def worst_errors(test: pd.DataFrame) -> pd.DataFrame:
+    """The 12 largest errors of either sign, largest first."""
+    return test.loc[test["error"].abs().sort_values(ascending=False, kind="stable").index[:CARDS]]
+
+
+def most_inconsistent(test: pd.DataFrame) -> pd.DataFrame:
+    """The 12 videos whose frame scores are spread most, most first."""
+    return test.sort_values("spread", ascending=False, kind="stable").head(CARDS)
+
+
+def table_rows(sources: Sources) -> list[dict[str, Any]]:
+    """A row for every video of all parts, with a thumbnail of its worst frame while there are not too many."""
+    with_pictures = sources.frames is not None and len(sources.videos) <= THUMBNAILS_MAX
+    rows = []
+    for row in sources.videos.to_dict("records"):
+        picture = None
+        if with_pictures and sources.frames is not None:
+            worst = row["worst_frame_index"]
+            picture = thumbnail(row["video_id"], sources.frames, None if pd.isna(worst) else int(worst))
+        rows.append(row | {"picture": picture, "notes": file_notes(row)})
+    return rows
+
+
+def file_notes(row: dict[str, Any]) -> list[str]:
+    """What the audit found in one file, a few words each."""
+    notes = [] if row["status"] == "ok" else [row["reason"] or "failed"]
+    if "audit_status" not in row:
+        return notes
+    if row["status"] == "ok" and row["audit_status"] == "failed":
+        notes.append(row["audit_reason"] or "damaged")
+    header, decoded = row["audit_n_frames_header"], row["audit_n_frames"]
+    if not pd.isna(decoded) and header != decoded:
+        notes.append(f"header says {header:.0f} frames, {decoded:.0f} decode")
+    if row["audit_variable_rate"] is True:
+        notes.append("variable frame rate")
+    for key, text in (
+        ("audit_rotation_deg", "rotated by {:.0f}°"),
+        ("audit_n_size_changes", "{:.0f} changes of size"),
+        ("audit_n_identical", "{:.0f} repeated frames"),
+    ):
+        if not pd.isna(row[key]) and row[key] > 0:
+            notes.append(text.format(row[key]))
+    if row["audit_same_file_as"]:
+        notes.append(f"same file as {row['audit_same_file_as']}")
+    return notes
+
+
+def audit_findings(audit: dict[str, Any]) -> list[tuple[str, str, bool]]:
+    """(what was looked at, what was found, whether it is a fault) in the order of the page."""
+    total = audit["n_videos"]
+
+    def count(key: str, text: str) -> tuple[str, str, bool]:
+        return text, f"{audit[key]} of {total} videos", audit[key] > 0
+
+    shares = f"{audit['identical_share']:.1%} of neighbours; {audit['nearly_identical_share']:.1%} with near copies"
+    return [
+        count("n_damaged", "damaged or missing files"),
+        count("n_header_differs", "header and decoded frame count differ"),
+        count("n_packets_differ", "coded frames that do not decode"),
+        count("n_variable_rate", "variable frame rate"),
+        count("n_rotated", "rotated by the header"),
+        count("n_size_changes", "size changes inside the file"),
+        count("n_with_identical_neighbours", "repeated frames"),
+        ("share of identical neighbours", shares, audit["identical_share"] > 0),
+        count("n_same_file", "byte for byte the same as another"),
+    ]
+
+
+def audit_kinds(audit: dict[str, Any]) -> list[tuple[str, list[tuple[str, int]]]]:
+    """(kind, [(value, videos)], most frequent first): kinds with more than one value are a mixed data set."""
+    kinds = (
+        ("by_size", "size, pixels"),
+        ("by_rate_fps", "frames a second"),
+        ("by_codec", "codec, pixel format"),
+        ("by_colour_tags", "colour tags: range, matrix, primaries, transfer"),
+        ("by_rotation_deg", "rotation, degrees"),
+    )
+    untagged = " ".join(["unspecified"] * 4)
+    found = []
+    for key, label in kinds:
+        counts = sorted(audit[key].items(), key=lambda pair: (-pair[1], pair[0]))
+        found.append((label, [("none" if value == untagged else value, count) for value, count in counts]))
+    return [(label, counts) for label, counts in found if counts]
+
+
+def compared_srocc(sources: Sources) -> list[tuple[str, float]]:
+    """(name, SROCC) of this run and of what it has to beat."""
+    found = [("this run", sources.metrics["srocc"])]
+    if sources.previous and isinstance(sources.previous[1].get("srocc"), float):
+        found.append((f"before: {sources.previous[0]}", sources.previous[1]["srocc"]))
+    if "sharpness_srocc" in sources.baselines:
+        found.append(("plain sharpness", sources.baselines["sharpness_srocc"]))
+    return found
+
+
+def summary_of_errors(test: pd.DataFrame) -> dict[str, float]:
+    """bias: mean error; within_10: share of videos within 10 points of their MOS, 0-1."""
+    errors = test["error"].to_numpy()
+    return {"bias": float(errors.mean()), "within_10": float(np.mean(np.abs(errors) <= 10))}

@@ -1,0 +1,101 @@
+"""What the report shows, read and joined; all of it but the results themselves may be missing."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.errors import EvaluationError
+from stages.io.revisions import other_version
+from stages.io.tables import (
+    AUDIT,
+    CROPS,
+    FRAME_SCORES,
+    FRAMES,
+    MANIFEST,
+    PREDICTIONS,
+    Shards,
+    read_frame,
+    read_table,
+    to_frame,
+)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What `read_sources` found.
+
+    videos: a row a video: the columns of PREDICTIONS, the manifest's `prompt`, the audit's (prefix `audit_`) where
+    there is one, and `error` (score - MOS, points of 0-100). previous: (name of the revision, its metrics).
+    """
+
+    metrics: dict[str, float]
+    baselines: dict[str, float]
+    previous: tuple[str, dict[str, float]] | None
+    videos: pd.DataFrame
+    frame_scores: pd.DataFrame
+    frames: Shards | None
+    crops: Shards | None
+    audit: dict[str, Any] | None
+    ablation: dict[str, Any] | None
+    made_by: dict[str, Any]
+
+    @property
+    def test(self) -> pd.DataFrame:
+        """The scored videos of the test part."""
+        return self.videos[(self.videos["part"] == "test") & (self.videos["status"] == "ok")]
+
+
+def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:
+    """Everything from the two folders that stages write; raise EvaluationError or TableError without results.
+
+    baseline: the Git revision to compare with; None: the last committed metrics that are not this run's.
+    """
+    path = results / "metrics.json"
+    metrics = _read_json(path)
+    if metrics is None:
+        raise EvaluationError(f"{path}: no metrics yet; `dvc repro` writes them")
+    table, metadata = read_table(results / "predictions.parquet", schema=PREDICTIONS)
+    videos = to_frame(table)
+    videos["error"] = videos["score"] - videos["mos"]
+    prompts = read_frame(data / "manifest.parquet", schema=MANIFEST)[["video_id", "prompt"]]
+    videos = videos.merge(prompts, on="video_id", how="left")
+    if (results / "audit.parquet").is_file():
+        audit = read_frame(results / "audit.parquet", schema=AUDIT).add_prefix("audit_")
+        videos = videos.merge(audit, left_on="video_id", right_on="audit_video_id", how="left")
+    return Sources(
+        metrics=metrics,
+        baselines=_read_json(results / "baselines.json") or {},
+        previous=_previous(path, metrics, baseline),
+        videos=videos,
+        frame_scores=read_frame(results / "frame_scores.parquet", schema=FRAME_SCORES),
+        frames=Shards(data / "frames", schema=FRAMES) if (data / "frames").is_dir() else None,
+        crops=Shards(data / "crops", schema=CROPS) if (data / "crops").is_dir() else None,
+        audit=_read_json(results / "audit.json"),
+        ablation=_read_json(results / "ablation.json"),
+        made_by=metadata["made_by"],
+    )
+
+
+def _previous(path: Path, metrics: Mapping[str, float], revision: str | None) -> tuple[str, dict[str, float]] | None:
+    found = other_version(path, json.dumps(metrics, sort_keys=True), revision=revision, normalise=_normalised)
+    return None if found is None else (found[0], json.loads(found[1]))
+
+
+def _normalised(data: bytes) -> str:
+    return json.dumps(json.loads(data), sort_keys=True)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EvaluationError(f"{path}: not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise EvaluationError(f"{path}: a JSON object is needed, not {type(value).__name__}")
+    return value
