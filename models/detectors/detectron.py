@@ -24,6 +24,9 @@ INSTALL = (
 )
 # Below this side the strides of the networks leave nothing of a frame.
 LEAST_SIDE_PX = 32
+# Scaled pixels in one pass: one frame of 600x800. C4 networks take the backbone's last stage for each of 300 boxes, two
+# gigabytes a frame.
+PASS_PX = 2**19
 # Faster R-CNN's, and the first of a cascade's; other networks do not say in one tensor how many classes they know.
 CLASS_SCORES = ("roi_heads.box_predictor.cls_score.weight", "roi_heads.box_predictor.0.cls_score.weight")
 ATTRIBUTE_SCORES = "roi_heads.box_predictor.attr_score.weight"
@@ -83,7 +86,9 @@ class DetectronDetector(nn.Module):
     def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
         """See `Detector.detect`."""
         self.network.eval()
-        return detect_in_passes(frames, self._detect_group, scaled_px=lambda *size: math.prod(self._scaled_size(*size)))
+        return detect_in_passes(
+            frames, self._detect_group, scaled_px=lambda *size: math.prod(self._scaled_size(*size)), pass_px=PASS_PX
+        )
 
     def _detect_group(self, frames: list[np.ndarray]) -> list[Detections]:
         height, width = frames[0].shape[:2]

@@ -30,6 +30,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 PIXEL_MAX = 255.0
 
+# Scaled pixels in one pass of `detect`.
+PASS_PX = 2**23
+
 ANCHOR_RATIOS = (0.5, 1.0, 2.0)
 SCALES_AN_OCTAVE = 2
 # Boxes a frame that the losses of the two stages look at; frames with a few objects need no more.
@@ -196,7 +199,7 @@ class FasterRcnn(nn.Module):
         mode = self.network.training
         self.network.eval()
         try:
-            return detect_in_passes(frames, self._detect_group, scaled_px=self._scaled_px)
+            return detect_in_passes(frames, self._detect_group, scaled_px=self._scaled_px, pass_px=PASS_PX)
         finally:
             self.network.train(mode)
 

@@ -9,20 +9,19 @@ from torch import Tensor
 from models.detectors.interface import Detections
 from models.errors import NonFiniteError, ShapeError
 
-# Scaled pixels in one pass: bounds its memory, whatever the number and the size of the frames.
-PASS_PX = 2**23
-
 
 def detect_in_passes(
     frames: Sequence[np.ndarray],
     detect: Callable[[list[np.ndarray]], list[Detections]],
     *,
     scaled_px: Callable[[int, int], int],
+    pass_px: int,
 ) -> list[Detections]:
     """The detections of every frame, in order.
 
     frames: (H, W, 3) uint8 RGB each. detect: takes frames of one size. scaled_px: pixels that the network sees of a
-    frame of a height and width. Only frames of one size share a pass: padding to another's would change results.
+    frame of a height and width; a pass holds at most pass_px of them, or one frame, which bounds the memory. Only
+    frames of one size share a pass: padding to another's would change results.
     Raises ShapeError for other arrays.
     """
     groups: dict[tuple[int, int], list[int]] = {}
@@ -31,7 +30,7 @@ def detect_in_passes(
         groups.setdefault((frame.shape[0], frame.shape[1]), []).append(place)
     found: dict[int, Detections] = {}
     for size, places in groups.items():
-        step = max(1, PASS_PX // scaled_px(*size))
+        step = max(1, pass_px // scaled_px(*size))
         for start in range(0, len(places), step):
             part = places[start : start + step]
             found |= zip(part, detect([frames[place] for place in part]), strict=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.detectors import DetectorError, build_detector, passes
+from models.detectors import DetectorError, build_detector, faster_rcnn
 from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig, SharedBoxPredictor, scaled_size
 from models.errors import ShapeError
 
@@ -67,7 +67,7 @@ def test_passes_are_cut_by_their_pixels(detector: FasterRcnn, monkeypatch: pytes
     sizes: list[int] = []
     handle = detector.network.backbone.register_forward_hook(lambda _module, inputs, _out: sizes.append(len(inputs[0])))
     # Two frames of 32 x 32 px are 2048 px.
-    monkeypatch.setattr(passes, "PASS_PX", 2048)
+    monkeypatch.setattr(faster_rcnn, "PASS_PX", 2048)
     cut = detector.detect(frames)
     handle.remove()
     assert sizes == [2, 2, 1]

@@ -1,0 +1,136 @@
+"""The propose stage as a whole, from Parquet frames to Parquet tables, against the bare network on tensors of the same
+frames; and the rule of bottom-up attention against a loop over classes.
+
+Frames of 320x240 pixels in PNG. Networks: torchvision's MobileNetV3-320 FPN with random weights, 91 classes, and the
+demo's own. The stage reads, decodes, detects, chooses and writes, with an empty item cache. Both use the same threads,
+in turn. The rule: 300 boxes of 1600 classes, each class with boxes of its own; the loop calls torchvision's nms.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+from torchvision.ops import nms
+
+from benchmarks.compare import Row, duration_row, ratio_row, time_in_turn
+from models.detectors import build_detector
+from models.detectors.class_wise import best_of_classes
+from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
+from stages.detector import build
+from stages.io.clips import read_clip
+from stages.io.detectors import save_detector
+from stages.io.images import encode_image
+from stages.io.tables import FRAMES, Shards, write_shards
+from stages.params import load_params
+from stages.propose import propose
+from stages.sections import Params
+
+HEIGHT, WIDTH = 240, 320
+FRAMES_A_VIDEO, BATCH = 8, 16
+N_BOXES, N_CLASSES, NMS_IOU, MAX_BOXES = 300, 1600, 0.3, 100
+
+
+def write_frames(folder: Path, *, videos: int) -> None:
+    """Frames that compress as video frames do."""
+    random = np.random.default_rng(0)
+
+    def rows(_key: str, video_id: str) -> pa.Table:
+        small = random.integers(0, 256, (FRAMES_A_VIDEO, 30, 40, 3), dtype=np.uint8)
+        frames = [np.asarray(cv2.resize(each, (WIDTH, HEIGHT)), np.uint8) for each in small]
+        columns = [
+            {"video_id": video_id, "frame_index": index, "time_s": index / 8, "width": WIDTH, "height": HEIGHT,
+             "encoding": "png", "image": encode_image(frame, encoding="png", jpeg_quality=95)}
+            for index, frame in enumerate(frames)
+        ]  # fmt: skip
+        return pa.Table.from_pylist(columns, schema=FRAMES)
+
+    names = {f"{number:04d}": str(number) for number in range(videos)}
+    write_shards(folder, names, rows, schema=FRAMES, n_shards=4, made_by={}, failed={})
+
+
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Work in a folder, so that the item cache lies there, without the stage's closing lines."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+    finally:
+        os.chdir(before)
+
+
+def stage_rows(name: str, detector: FasterRcnn, params: Params, *, videos: int, goal: str) -> list[Row]:
+    with TemporaryDirectory() as path:
+        folder = Path(path)
+        write_frames(folder / "frames", videos=videos)
+        save_detector(folder / "detector.safetensors", detector, classes=[], made_by={})
+        table = Shards(folder / "frames", schema=FRAMES)
+        frames = [entry.frame for video_id in table.ids for entry in read_clip(table.read(video_id))]
+        tensors = [torch.from_numpy(frame).permute(2, 0, 1) / 255 for frame in frames]
+        network = detector.network.eval()
+
+        def bare() -> None:
+            with torch.inference_mode():
+                for start in range(0, len(tensors), BATCH):
+                    network(tensors[start : start + BATCH])
+
+        def stage() -> None:
+            with TemporaryDirectory(dir=folder) as work, inside(Path(work)):
+                weights = folder / "detector.safetensors"
+                propose(params, frames=folder / "frames", detector=weights, out=Path("proposals"))
+
+        seconds = time_in_turn({"bare": bare, "stage": stage}, rounds=5, warm_up=1, threads=torch.get_num_threads())
+    return [
+        Row(f"{name}: network alone", len(frames) / float(np.median(seconds["bare"])), unit="frames/s"),
+        Row(f"{name}: propose stage", len(frames) / float(np.median(seconds["stage"])), unit="frames/s"),
+        ratio_row(f"{name}: throughput, stage / network", seconds["bare"], seconds["stage"], goal=goal),
+    ]
+
+
+def loop_over_classes(boxes: Tensor, scores: Tensor) -> Tensor:
+    """The rule as it is told, with a fast nms a class."""
+    confidence = torch.zeros(len(boxes))
+    for label in range(scores.shape[1]):
+        kept = nms(boxes[:, label], scores[:, label], NMS_IOU)
+        confidence[kept] = torch.maximum(confidence[kept], scores[kept, label])
+    return confidence.argsort(descending=True, stable=True)[:MAX_BOXES]
+
+
+def rule_rows() -> list[Row]:
+    random = torch.Generator().manual_seed(0)
+    corners = torch.rand(N_BOXES, 1, 2, generator=random) * 600
+    regions = torch.cat([corners, corners + 20 + torch.rand(N_BOXES, 1, 2, generator=random) * 300], dim=2)
+    boxes = regions + torch.randn(N_BOXES, N_CLASSES, 4, generator=random)
+    scores = (4 * torch.randn(N_BOXES, N_CLASSES, generator=random)).softmax(dim=1)
+
+    def rule() -> Tensor:
+        return best_of_classes(boxes, scores, nms_iou=NMS_IOU, min_score=0.0, max_boxes=MAX_BOXES)[0]
+
+    assert torch.equal(rule(), loop_over_classes(boxes, scores))
+    cases: dict[str, Callable[[], object]] = {"rule": rule, "loop": lambda: loop_over_classes(boxes, scores)}
+    seconds = time_in_turn(cases)
+    return [
+        duration_row("bottom-up rule, a frame", seconds["rule"]),
+        ratio_row("loop over classes / rule", seconds["loop"], seconds["rule"], goal="at least 1"),
+    ]
+
+
+def rows() -> list[Row]:
+    shipped = load_params()
+    engine = shipped.engine.model_copy(update={"batch_frames": BATCH, "device": "cpu", "threads": 0})
+    params = shipped.model_copy(update={"engine": engine})
+    published = FasterRcnnConfig("fasterrcnn_mobilenet_v3_large_320_fpn", 90, min_size_px=320, max_size_px=640)
+    demo = build(shipped.detector, n_classes=1)
+    return [
+        *stage_rows("MobileNetV3-320", build_detector(published), params, videos=4, goal="at least 0.9"),
+        *stage_rows("the demo's", demo, params, videos=24, goal=""),
+        *rule_rows(),
+    ]
