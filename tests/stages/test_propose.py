@@ -245,11 +245,14 @@ def test_boxes_that_do_not_fit_their_video(workplace: Path, run: Callable[..., s
 def test_memory_is_flat_over_two_thousand_frames(
     workplace: Path, network: FasterRcnn, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """2000 frames of 128 x 128 px are 98 MB: were they kept, the process would grow by three quarters of it."""
+    """2000 frames of 192 x 192 px are 221 MB: were they kept, the process would grow by three quarters of it.
+
+    What the allocator does with small blocks may move it by some 30 MB, once.
+    """
     save_detector(WEIGHTS, network, classes=[], made_by={})
-    flat = np.broadcast_to(np.arange(128, dtype=np.uint8)[:, None, None], (128, 128, 3))
+    flat = np.broadcast_to(np.arange(192, dtype=np.uint8)[:, None, None], (192, 192, 3))
     image = encode_image(np.ascontiguousarray(flat), encoding="png", jpeg_quality=95)
-    one = frames_of("v", [(128, 128)] * 10)
+    one = frames_of("v", [(192, 192)] * 10)
     one = one.set_column(one.schema.get_field_index("image"), "image", pa.array([image] * 10, pa.binary()))
     write_shards(
         "frames", {f"v{number:03d}": f"{number}" for number in range(200)}, lambda _, video_id: one.set_column(
@@ -265,4 +268,4 @@ def test_memory_is_flat_over_two_thousand_frames(
     monkeypatch.setattr(FasterRcnn, "detect", measured)
     assert "200 computed" in run(batch_frames=50)
     assert len(used) == 40
-    assert max(used[10:]) - max(used[5:10]) < 25e6
+    assert max(used[10:]) - max(used[5:10]) < 80e6
