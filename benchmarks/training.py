@@ -95,6 +95,7 @@ def write_tables(folder: Path) -> None:
                 "y1": high[1] * height,
                 "score": random.normal(size=total),
                 "selected": np.tile(np.arange(CANDIDATES) == 7, FRAME_COUNT),
+                "fallback": [False] * total,
             },
             schema=CROPS,
         )
