@@ -67,7 +67,9 @@ def write_tables(folder: Path) -> None:
     frame_rows, crop_rows = {}, {}
     for number in range(VIDEOS):
         video_id = f"clip_{number:03d}"
-        images = [still.rgb for still in render_clip(describe(random), generator, random, scale=1.0).stills]
+        images = [
+            still.rgb for still in render_clip(describe(random), generator, random, scale=1.0, restlessness=1.0).stills
+        ]
         images = images[:FRAME_COUNT]
         height, width = images[0].shape[:2]
         frame_rows[video_id] = pa.Table.from_pydict(

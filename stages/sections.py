@@ -38,6 +38,9 @@ class DemoParams(Section):
     object_images: int = Field(ge=2, description="still images with object boxes, a fifth of them held out")
     crop_images: int = Field(ge=2, description="still images with rated crops, a fifth of them held out")
     scale: float = Field(gt=0, le=8, description="size of all frames, in units of about 96 px")
+    restlessness: float = Field(
+        ge=0, le=4, description="how far the frames of a video differ in quality, relative to the shipped demo; 0: not"
+    )
 
 
 # The scores that a row of VQualA 2025's labels holds.

@@ -41,16 +41,21 @@ def make_generators(count: int, rng: np.random.Generator) -> list[Generator]:
     return [Generator(NAMES[i], habits[i], float(offsets[i])) for i in range(count)]
 
 
-def draw_severities(generator: Generator, n_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Severities (n_frames, len(ARTEFACTS)) in 0..1: a level and a mixture of the video, a wander between frames."""
+def draw_severities(
+    generator: Generator, n_frames: int, rng: np.random.Generator, *, restlessness: float
+) -> np.ndarray:
+    """Severities (n_frames, len(ARTEFACTS)) in 0..1: a level and a mixture of the video, a wander between frames.
+
+    restlessness: factor of the wander; 0 makes all frames equally bad.
+    """
     level = rng.beta(1.1, 1.1) + generator.offset
     mixture = rng.dirichlet(0.35 + 2.0 * generator.habits)
     weights = 0.4 + 0.6 * mixture / mixture.max()
-    restlessness = rng.uniform(0.02, 0.25)
+    spread = restlessness * rng.uniform(0.02, 0.25)
     wander = rng.standard_normal(n_frames)
     for i in range(1, n_frames):
         wander[i] = 0.4 * wander[i - 1] + np.sqrt(1 - 0.4**2) * wander[i]
-    return ((level + restlessness * wander).clip(0, 1)[:, None] * weights).clip(0, 1)
+    return ((level + spread * wander).clip(0, 1)[:, None] * weights).clip(0, 1)
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,13 @@ class Clip:
     severities: np.ndarray
 
 
-def render_clip(description: Description, generator: Generator, rng: np.random.Generator, *, scale: float) -> Clip:
+def render_clip(
+    description: Description, generator: Generator, rng: np.random.Generator, *, scale: float, restlessness: float
+) -> Clip:
     """Render one video of a description as the generator would make it."""
     width, height = scaled_size(rng, scale)
     n_frames = int(rng.integers(MIN_FRAMES, MAX_FRAMES + 1))
-    severities = draw_severities(generator, n_frames, rng)
+    severities = draw_severities(generator, n_frames, rng, restlessness=restlessness)
     scene = stage_scene(description, rng, width=width, height=height)
     stills = tuple(draw(scene, i / (n_frames - 1), severities[i], rng) for i in range(n_frames))
     return Clip(stills, severities)

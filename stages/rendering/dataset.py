@@ -48,6 +48,8 @@ class RenderingParams(Protocol):
     def crop_images(self) -> int: ...
     @property
     def scale(self) -> float: ...
+    @property
+    def restlessness(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class VideoTask:
     generator: Generator
     stream: tuple[int, ...]
     scale: float
+    restlessness: float
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def _render_videos(folder: Path, params: RenderingParams, run: Run) -> None:
         for which, generator in enumerate(generators):
             path = folder / "videos" / f"{generator.name}_{number:04d}.{SUFFIX}"
             stream = (params.seed, VIDEOS, number, which)
-            tasks.append(VideoTask(path, description, generator, stream, params.scale))
+            tasks.append(VideoTask(path, description, generator, stream, params.scale, params.restlessness))
     (folder / "videos").mkdir()
     quality = np.array(run(_render_video, tasks, "videos"))
     noise = _stream(params.seed, RATERS).standard_normal(len(tasks))
@@ -134,7 +137,13 @@ def _render_videos(folder: Path, params: RenderingParams, run: Run) -> None:
 
 
 def _render_video(task: VideoTask) -> float:
-    clip = render_clip(task.description, task.generator, _stream(*task.stream), scale=task.scale)
+    clip = render_clip(
+        task.description,
+        task.generator,
+        _stream(*task.stream),
+        scale=task.scale,
+        restlessness=task.restlessness,
+    )
     write_video(task.path, [still.rgb for still in clip.stills])
     return video_quality(clip.severities)
 

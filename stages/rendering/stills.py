@@ -18,7 +18,7 @@ def render_still(rng: np.random.Generator, *, scale: float) -> Still:
     """A frame such as a video could hold, damaged as one would be, that is in no video."""
     width, height = scaled_size(rng, scale)
     generator = make_generators(1, rng)[0]
-    severities = draw_severities(generator, 1, rng)[0]
+    severities = draw_severities(generator, 1, rng, restlessness=1.0)[0]
     scene = stage_scene(describe(rng), rng, width=width, height=height)
     return draw(scene, float(rng.random()), severities, rng)
 

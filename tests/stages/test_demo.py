@@ -20,6 +20,7 @@ from stages.io.video import decode_video, probe
 from stages.params import load_params
 from stages.rendering import render_dataset
 from stages.rendering.artefacts import ARTEFACTS, damage
+from stages.rendering.clips import draw_severities, make_generators
 from stages.rendering.ratings import crop_score, frame_quality, mean_opinion_scores, video_quality
 from stages.sections import DemoParams
 from tests.conftest import ROOT
@@ -30,6 +31,18 @@ SHIPPED = load_params(ROOT / "params.yaml")
 def small(**changes: float) -> DemoParams:
     values = {"prompts": 6, "generators": 4, "object_images": 10, "crop_images": 10}
     return SHIPPED.demo.model_copy(update=values | changes)
+
+
+def test_a_video_without_restlessness_is_equally_bad_throughout() -> None:
+    generator = make_generators(1, np.random.default_rng(0))[0]
+    calm, restless = (
+        draw_severities(generator, 8, np.random.default_rng(3), restlessness=restlessness)
+        for restlessness in (0.0, 1.0)
+    )
+    assert (calm == calm[0]).all()
+    assert (restless != restless[0]).any()
+    # The same level and mixture: only the wander is gone.
+    assert np.corrcoef(calm[0], restless.mean(axis=0))[0, 1] > 0.99
 
 
 def hashes(folder: Path) -> dict[str, str]:
