@@ -154,13 +154,20 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 def read_preset(
     name: str, *, params: str | Path = "params.yaml", folder: str | Path = "presets"
 ) -> tuple[Params, dict[str, Any]]:
-    """params.yaml with a preset's changes, checked together, and the changes alone."""
-    path = Path(folder) / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in Path(folder).glob("*.yaml"))) or "none"
-        raise ParamsError(f"no preset {name!r} in {folder}/; there are: {known}")
-    changes = read_yaml(path)
-    return check_params(merge(read_yaml(params), changes), source=path), changes
+    """params.yaml with a preset's changes, checked together, and the changes alone.
+
+    name: several presets joined by `+` count one after the other, such as `t2vqa_db+detectors/coco`.
+    """
+    changes: dict[str, Any] = {}
+    for part in name.split("+"):
+        path = Path(folder) / f"{part}.yaml"
+        if not path.is_file():
+            files = sorted(Path(folder).rglob("*.yaml"))
+            known = ", ".join(file.relative_to(folder).with_suffix("").as_posix() for file in files) or "none"
+            raise ParamsError(f"no preset {part!r} in {folder}/; there are: {known}")
+        changes = merge(changes, read_yaml(path))
+    source = path if "+" not in name else f"presets {name}"
+    return check_params(merge(read_yaml(params), changes), source=source), changes
 
 
 def change_arguments(changes: Mapping[str, Any]) -> list[str]:
@@ -188,7 +195,9 @@ def _override(value: Any) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.params", description=__doc__)
-    parser.add_argument("--preset", metavar="NAME", help="print the -S list of presets/NAME.yaml")
+    parser.add_argument(
+        "--preset", metavar="NAME", help="print the -S list of presets/NAME.yaml; several are joined by +"
+    )
     arguments = parser.parse_args(argv)
     if arguments.preset:
         print(shlex.join(preset_arguments(arguments.preset)))

@@ -147,7 +147,7 @@ def protocol(preset: str | None, by: list[str], splits: int, results: Path) -> i
     """
     if splits < 1:
         raise ExperimentError(f"--splits is {splits}; needed: at least 1")
-    name = preset or "params"
+    name = (preset or "params").replace("/", "-")
     params, changes = read_preset(preset) if preset else (load_params(), {})
     commit = present_commit()
     entries = read_entries(params.dataset, Path(params.dataset.root))

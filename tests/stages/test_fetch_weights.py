@@ -138,7 +138,7 @@ def test_the_demo_needs_nothing() -> None:
 
 
 def test_a_preset_s_files_and_where_they_come_from() -> None:
-    files = wanted("t2vqa_db")
+    files = wanted("t2vqa_db+detectors/coco")
     assert set(files) == {"detector.source", "cropper.source", "train.pretrained"}
     detector = files["detector.source"]
     assert detector.path == Path("weights/pretrained/fasterrcnn_resnet50_fpn_v2_coco.pth")
@@ -154,8 +154,8 @@ def test_a_preset_s_files_and_where_they_come_from() -> None:
 
 def test_other_sources() -> None:
     full = "a" * 64
-    assert wanted("t2vqa_db", detector={"sha256": full})["detector.source"].origin.sha256 == full
-    genome = wanted("detectors/visual_genome")["detector.source"]
+    assert wanted("t2vqa_db+detectors/coco", detector={"sha256": full})["detector.source"].origin.sha256 == full
+    genome = wanted("t2vqa_db")["detector.source"]
     assert genome.path.name == "faster_rcnn_from_caffe_attr.pkl"
     assert "answers no more" in genome.origin.note
     table = wanted(detector={"backend": "table", "source": "boxes.parquet"})["detector.source"]

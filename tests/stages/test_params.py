@@ -262,6 +262,12 @@ def test_presets_are_checked_and_unknown_ones_named(write_params, workplace: Pat
         preset_arguments("a")
     main(["--preset", "b"])
     assert capsys.readouterr().out == "-S split.seed=3 -S split.by=video\n"
+    (workplace / "presets" / "more").mkdir()
+    (workplace / "presets" / "more" / "c.yaml").write_text("split: {seed: 4}\ndecode: {frames: 5}\n")
+    main(["--preset", "b+more/c"])
+    assert capsys.readouterr().out == "-S split.seed=4 -S split.by=video -S decode.frames=5\n"
+    with pytest.raises(ParamsError, match="no preset 'd' in presets/; there are: a, b, more/c"):
+        preset_arguments("b+d")
 
 
 def test_the_command_lists_every_key(write_params, capsys) -> None:
