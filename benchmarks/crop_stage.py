@@ -136,7 +136,7 @@ def rows() -> list[Row]:
         write_inputs(four, 4 * VIDEOS)
         for threads in (cores, 1):
             stage = functools.partial(run_stage, one, with_threads(threads))
-            seconds = time_in_turn({"bare": bare, "stage": stage}, rounds=5, warm_up=1, threads=threads)
+            seconds = time_in_turn({"bare": bare, "stage": stage}, rounds=3, warm_up=1, threads=threads)
             words = f"{threads} thread{'s' if threads > 1 else ''}"
             found += [
                 Row(f"network alone, {words}", n_frames / float(np.median(seconds["bare"])), unit="frames/s"),
