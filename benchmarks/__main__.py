@@ -14,7 +14,8 @@ from stages.io.files import write_text
 
 HERE = Path(__file__).parent
 # Each is a module `benchmarks.NAME` with a function `rows()` and a docstring that says what is held against what.
-NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("__init__", "__main__", "compare"))
+TOOLS = ("__init__", "__main__", "compare", "stage_inputs")
+NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in TOOLS)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

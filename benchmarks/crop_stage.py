@@ -6,29 +6,25 @@ threads, in turn, first all cores, then one, as params.yaml has it; the item cac
 peak of a process of its own, on one and on four times as many frames.
 """
 
-import contextlib
 import functools
 import multiprocessing
-import os
 import resource
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import torch
 
 from benchmarks.compare import Row, ratio_row, time_in_turn
 from benchmarks.s2cnet import BATCH, OBJECTS, SIDE_PX, inputs
+from benchmarks.stage_inputs import inside, video_ids, write_frames
 from models.folding import fold_batch_norms
 from models.s2cnet import GAICV2, build_s2cnet
 from models.s2cnet_release import RELEASE_MOS_MEAN, RELEASE_MOS_STD, RELEASE_SHORT_SIDE_PX
 from stages.crop import crop
 from stages.io.cropper import save_cropper
-from stages.io.images import encode_image
-from stages.io.tables import FRAMES, PROPOSALS, write_shards
+from stages.io.tables import PROPOSALS, write_shards
 from stages.params import load_params
 from stages.sections import Params
 
@@ -48,17 +44,7 @@ def write_inputs(folder: Path, videos: int) -> None:
         mos_std=RELEASE_MOS_STD,
         config={},
     )
-    names = {f"{number:04d}": str(number) for number in range(videos)}
-
-    def frame_rows(_key: str, video_id: str) -> pa.Table:
-        small = random.integers(0, 256, (FRAMES_A_VIDEO, 32, 32, 3), dtype=np.uint8)
-        frames = [np.asarray(cv2.resize(each, (SIDE_PX, SIDE_PX)), np.uint8) for each in small]
-        rows = [
-            {"video_id": video_id, "frame_index": index, "time_s": index / 8, "width": SIDE_PX, "height": SIDE_PX,
-             "encoding": "png", "image": encode_image(frame, encoding="png", jpeg_quality=95)}
-            for index, frame in enumerate(frames)
-        ]  # fmt: skip
-        return pa.Table.from_pylist(rows, schema=FRAMES)
+    write_frames(folder / "frames", videos=videos, frames_a_video=FRAMES_A_VIDEO, height=SIDE_PX, width=SIDE_PX)
 
     def proposal_rows(_key: str, video_id: str) -> pa.Table:
         rows = []
@@ -69,20 +55,8 @@ def write_inputs(folder: Path, videos: int) -> None:
                 rows.append({"video_id": video_id, "frame_index": index, "rank": rank, "score": 0.5, "label": 1} | box)
         return pa.Table.from_pylist(rows, schema=PROPOSALS)
 
-    for name, make, schema in (("frames", frame_rows, FRAMES), ("proposals", proposal_rows, PROPOSALS)):
-        write_shards(folder / name, names, make, schema=schema, n_shards=4, made_by={}, failed={})
-
-
-@contextlib.contextmanager
-def inside(folder: Path) -> Iterator[None]:
-    """Work in a folder, so that the item cache lies there, without the stage's closing lines."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-            yield
-    finally:
-        os.chdir(before)
+    out = folder / "proposals"
+    write_shards(out, video_ids(videos), proposal_rows, schema=PROPOSALS, n_shards=4, made_by={}, failed={})
 
 
 def run_stage(folder: Path, params: Params) -> None:

@@ -6,28 +6,24 @@ demo's own. The stage reads, decodes, detects, chooses and writes, with an empty
 in turn. The rule: 300 boxes of 1600 classes, each class with boxes of its own; the loop calls torchvision's nms.
 """
 
-import contextlib
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 from torchvision.ops import nms
 
 from benchmarks.compare import Row, duration_row, ratio_row, time_in_turn
+from benchmarks.stage_inputs import inside, write_frames
 from models.detectors import build_detector
 from models.detectors.class_wise import best_of_classes
 from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
 from stages.detector import build
 from stages.io.clips import read_clip
 from stages.io.detectors import save_detector
-from stages.io.images import encode_image
-from stages.io.tables import FRAMES, Shards, write_shards
+from stages.io.tables import FRAMES, Shards
 from stages.params import load_params
 from stages.propose import propose
 from stages.sections import Params
@@ -37,40 +33,10 @@ FRAMES_A_VIDEO, BATCH = 8, 16
 N_BOXES, N_CLASSES, NMS_IOU, MAX_BOXES = 300, 1600, 0.3, 100
 
 
-def write_frames(folder: Path, *, videos: int) -> None:
-    """Frames that compress as video frames do."""
-    random = np.random.default_rng(0)
-
-    def rows(_key: str, video_id: str) -> pa.Table:
-        small = random.integers(0, 256, (FRAMES_A_VIDEO, 30, 40, 3), dtype=np.uint8)
-        frames = [np.asarray(cv2.resize(each, (WIDTH, HEIGHT)), np.uint8) for each in small]
-        columns = [
-            {"video_id": video_id, "frame_index": index, "time_s": index / 8, "width": WIDTH, "height": HEIGHT,
-             "encoding": "png", "image": encode_image(frame, encoding="png", jpeg_quality=95)}
-            for index, frame in enumerate(frames)
-        ]  # fmt: skip
-        return pa.Table.from_pylist(columns, schema=FRAMES)
-
-    names = {f"{number:04d}": str(number) for number in range(videos)}
-    write_shards(folder, names, rows, schema=FRAMES, n_shards=4, made_by={}, failed={})
-
-
-@contextlib.contextmanager
-def inside(folder: Path) -> Iterator[None]:
-    """Work in a folder, so that the item cache lies there, without the stage's closing lines."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-            yield
-    finally:
-        os.chdir(before)
-
-
 def stage_rows(name: str, detector: FasterRcnn, params: Params, *, videos: int, goal: str) -> list[Row]:
     with TemporaryDirectory() as path:
         folder = Path(path)
-        write_frames(folder / "frames", videos=videos)
+        write_frames(folder / "frames", videos=videos, frames_a_video=FRAMES_A_VIDEO, height=HEIGHT, width=WIDTH)
         save_detector(folder / "detector.safetensors", detector, classes=[], made_by={})
         table = Shards(folder / "frames", schema=FRAMES)
         frames = [entry.frame for video_id in table.ids for entry in read_clip(table.read(video_id))]
