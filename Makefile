@@ -29,7 +29,7 @@ demo: $(STAMP) ## run the whole pipeline on the embedded demo and show its metri
 
 experiments: $(STAMP) ## the experiments beside this commit, best first, with what they changed
 	@dvc exp show --md --only-changed --sort-by srocc --sort-order desc \
-	  --drop 'Created|n_.*|.*\.py|(data|weights|results)/.*'
+	  --drop 'Created|State|Executor|n_.*|(plcc|krocc)_ci.*|.*\.py|(data|weights|results)/.*'
 
 report: $(STAMP) ## write results/report.html: the last run as one page that opens from disk
 	aigc-vqa report --out results/report.html
