@@ -52,7 +52,7 @@ def project(workplace: Path, write_params: Callable[..., None], monkeypatch: pyt
         options = {"workers": 1, "shards": 3, "max_failed_fraction": 0.2} | (engine or {})
         write_params(dataset=dataset, decode=settings, engine=options)
         if not prepared:
-            prepare.main(["--root", "raw", "--out", "m.parquet"])
+            prepare.main(["--root", "raw", "--out", "m.parquet", "--pairs", "pairs.parquet"])
             prepared = True
         main(["--manifest", "m.parquet", "--root", "raw", "--out", out])
         return out

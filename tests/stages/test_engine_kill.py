@@ -135,7 +135,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     values["decode"] |= {"frames": 12, "encoding": "png"}
     values["engine"] |= {"workers": 2, "shards": 3, "max_failed_fraction": 0}
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
-    prepare = command("prepare", "--root", "raw", "--out", "manifest.parquet")
+    prepare = command("prepare", "--root", "raw", "--out", "manifest.parquet", "--pairs", "pairs.parquet")
     subprocess.run(prepare, cwd=folder, env=environment(), check=True, capture_output=True)
     return folder
 
