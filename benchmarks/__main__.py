@@ -11,6 +11,7 @@ import torch
 from benchmarks.compare import table
 from stages.command import run
 from stages.io.files import write_text
+from stages.sections import available_cores
 
 HERE = Path(__file__).parent
 # Each is a module `benchmarks.NAME` with a function `rows()` and a docstring that says what is held against what.
@@ -35,7 +36,8 @@ def machine() -> str:
     """What the figures depend on besides the code."""
     capability = torch.backends.cpu.get_cpu_capability()
     version = torch.__version__.split("+")[0]
-    return f"{torch.get_num_threads()} cores, {platform.machine()} {capability}, torch {version}."
+    # Not torch's threads: a benchmark may have set them.
+    return f"{available_cores()} cores, {platform.machine()} {capability}, torch {version}."
 
 
 if __name__ == "__main__":

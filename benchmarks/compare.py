@@ -58,6 +58,20 @@ def ratio_row(what: str, over: np.ndarray, under: np.ndarray, *, goal: str = "")
     return Row(what, value, low, high, goal=goal)
 
 
+def throughput_rows(
+    stage: str, *, frames: int, bare_seconds: np.ndarray, stage_seconds: np.ndarray, prefix: str = "", goal: str = ""
+) -> list[Row]:
+    """A whole stage against the network inside it: frames a second of both, and what the stage keeps of the network's.
+
+    stage: its name in the table. prefix: before every row, where one table has several networks.
+    """
+    return [
+        Row(f"{prefix}network alone", frames / float(np.median(bare_seconds)), unit="frames/s"),
+        Row(f"{prefix}{stage} stage", frames / float(np.median(stage_seconds)), unit="frames/s"),
+        ratio_row(f"{prefix}throughput, stage / network", bare_seconds, stage_seconds, goal=goal),
+    ]
+
+
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown."""
     words = {True: "met", False: "missed", None: ""}

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from benchmarks.compare import Row, ratio_row, time_in_turn
+from benchmarks.compare import Row, throughput_rows, time_in_turn
 from benchmarks.s2cnet import BATCH, OBJECTS, SIDE_PX, inputs
 from benchmarks.stage_inputs import inside, video_ids, write_frames
 from models.folding import fold_batch_norms
@@ -111,11 +111,10 @@ def rows() -> list[Row]:
         stage = functools.partial(run_stage, one, params)
         seconds = time_in_turn({"bare": bare, "stage": stage}, rounds=5, warm_up=1, threads=threads)
         small, large = peak_memory(one, params), peak_memory(four, params)
-    words = f"{threads} thread{'s' if threads > 1 else ''}"
     return [
-        Row(f"network alone, {words}", n_frames / float(np.median(seconds["bare"])), unit="frames/s"),
-        Row(f"crop stage, {words}", n_frames / float(np.median(seconds["stage"])), unit="frames/s"),
-        ratio_row("throughput, stage / network", seconds["bare"], seconds["stage"], goal="at least 0.8"),
+        *throughput_rows(
+            "crop", frames=n_frames, bare_seconds=seconds["bare"], stage_seconds=seconds["stage"], goal="at least 0.8"
+        ),
         Row(f"peak memory, {n_frames} frames", small / MIB, unit="MiB"),
         Row(f"peak memory, {4 * n_frames} frames", large / MIB, unit="MiB"),
         Row("growth of the peak over four times the frames", large / small, goal="at most 1.05"),

@@ -10,12 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import nms
 
-from benchmarks.compare import Row, duration_row, ratio_row, time_in_turn
+from benchmarks.compare import Row, duration_row, ratio_row, throughput_rows, time_in_turn
 from benchmarks.stage_inputs import inside, write_frames
 from models.detectors import build_detector
 from models.detectors.class_wise import best_of_classes
@@ -54,11 +53,14 @@ def stage_rows(name: str, detector: FasterRcnn, params: Params, *, videos: int, 
                 propose(params, frames=folder / "frames", detector=weights, out=Path("proposals"))
 
         seconds = time_in_turn({"bare": bare, "stage": stage}, rounds=5, warm_up=1, threads=torch.get_num_threads())
-    return [
-        Row(f"{name}: network alone", len(frames) / float(np.median(seconds["bare"])), unit="frames/s"),
-        Row(f"{name}: propose stage", len(frames) / float(np.median(seconds["stage"])), unit="frames/s"),
-        ratio_row(f"{name}: throughput, stage / network", seconds["bare"], seconds["stage"], goal=goal),
-    ]
+    return throughput_rows(
+        "propose",
+        frames=len(frames),
+        bare_seconds=seconds["bare"],
+        stage_seconds=seconds["stage"],
+        prefix=f"{name}: ",
+        goal=goal,
+    )
 
 
 def loop_over_classes(boxes: Tensor, scores: Tensor) -> Tensor:

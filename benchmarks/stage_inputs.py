@@ -41,6 +41,11 @@ def write_frames(folder: Path, *, videos: int, frames_a_video: int, height: int,
 
 @contextlib.contextmanager
 def inside(folder: Path) -> Iterator[None]:
-    """Work in a folder, so that the item cache lies there, without the stage's closing lines."""
-    with contextlib.chdir(folder), Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+    """Work in a folder, so that the item cache lies there, without the stage's closing lines and progress bar."""
+    with (
+        contextlib.chdir(folder),
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
         yield

@@ -7,11 +7,9 @@ forward passes on frames that lie in memory. The demo's network works on a frame
 out and writing take; prediction with it is shown without a goal.
 """
 
-import os
 import time
 from collections.abc import Callable
-from contextlib import chdir, redirect_stderr, redirect_stdout
-from io import StringIO
+from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +21,7 @@ import pyarrow as pa
 import torch
 
 from benchmarks.compare import Row, duration_row, ratio_row, time_in_turn
+from benchmarks.stage_inputs import inside
 from models.losses import frame_consistency_loss
 from models.quality import QualityConfig, build_quality
 from models.training import parameter_groups
@@ -226,27 +225,21 @@ def prediction_row(params: Params, label: str, backbone: str, input_px: int, *, 
             model.score(list(batch))
 
     engine = params.engine.model_copy(update={"device": "cpu", "threads": 1})
-    runs = iter(range(10_000))
+    folder = Path.cwd()
 
     def stage() -> None:
-        os.environ["DVC_ROOT"] = str(next(runs))  # an empty item cache
-        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        with TemporaryDirectory(dir=folder) as work, inside(Path(work)):
             predict.predict(
                 params.model_copy(update={"engine": engine}),
-                manifest=Path("manifest.parquet"),
-                split=Path("split.csv"),
-                frames=Path("frames"),
-                crops=Path("crops"),
-                weights=Path("quality.safetensors"),
+                manifest=folder / "manifest.parquet",
+                split=folder / "split.csv",
+                frames=folder / "frames",
+                crops=folder / "crops",
+                weights=folder / "quality.safetensors",
                 scores=Path("scores.parquet"),
                 out=Path("predictions.parquet"),
             )
 
-    before = os.environ.get("DVC_ROOT")
-    try:
-        seconds = time_in_turn({"bare": bare, "stage": stage}, rounds=3, warm_up=1)
-    finally:
-        os.environ.pop("DVC_ROOT")
-        os.environ.update({} if before is None else {"DVC_ROOT": before})
+    seconds = time_in_turn({"bare": bare, "stage": stage}, rounds=3, warm_up=1)
     what = f"throughput of prediction / of forward passes, {label}"
     return ratio_row(what, seconds["bare"], seconds["stage"], goal=goal)
