@@ -26,18 +26,18 @@ from models.losses import frame_consistency_loss
 from models.quality import QualityConfig, build_quality
 from models.training import parameter_groups
 from stages import predict
-from stages.fitting import Training, mirrored, set_up, train_step
 from stages.io.dataset import ClipDataset, ClipLoader, ClipSource, in_batches
 from stages.io.images import encode_image
 from stages.io.quality import load_quality
 from stages.io.tables import CROPS, FRAMES, MANIFEST, Shards, write_frame, write_shards
 from stages.io.weights import save_weights
 from stages.params import load_params
-from stages.processes import Processes
 from stages.rendering.clips import make_generators, render_clip
 from stages.rendering.scenes import describe
 from stages.runtime import make_deterministic
 from stages.sections import Params
+from stages.training.processes import Processes
+from stages.training.quality import Training, mirrored, set_up, train_step
 
 VIDEOS, FRAME_COUNT, CANDIDATES = 64, 6, 90
 MADE_BY = {

@@ -27,8 +27,7 @@ PIXEL_SCALE = 256.0
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-
-# Of all frames of a pass: S²CNet's node features take some 30 KB for each at the release's widths.
+# Of all frames of a pass, and within a network of its graph and head: some 80 KB each at the release's widths.
 CANDIDATES_A_PASS = 6144
 
 

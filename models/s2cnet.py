@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from models.crop_features import MAP_STRIDE, STRIDES, CropFeatures, build_backbone
+from models.cropping import CANDIDATES_A_PASS
 from models.errors import AigcVqaError, NonFiniteError, ShapeError
 from models.roi import Rule, region_features
 from models.s2cnet_graph import Gate, Graph, GraphLayer, PaperRelations, ReleaseRelations
 from models.s2cnet_release import translate
 
-# Of all images of a pass through graph and head: they hold some 50 KB for each at the release's widths.
-CANDIDATES_A_PASS = 6144
 # The release's second hidden layer of the head: 768 / 6 = 128.
 HEAD_NARROWING = 6
 

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stages.batches import Batched
 from stages.command import run
-from stages.engine import Batched, Item, run_stage
+from stages.engine import Item, run_stage
 from stages.errors import TableError
 from stages.io.clips import ClipFrame, read_clip
 from stages.io.cropper import crops_table, load_cropper

@@ -36,11 +36,11 @@ from stages.io.files import file_sha256, write_json
 from stages.io.items import cache_root, digest
 from stages.io.state import TrainingState
 from stages.io.weights import check_sha256
-from stages.object_training import fit
 from stages.params import load_params
 from stages.progress import progress
 from stages.runtime import make_deterministic, pick_device
 from stages.sections import DetectorParams, Params
+from stages.training.objects import fit
 
 VERSION = 2
 RECALL_IOU = 0.5

@@ -16,8 +16,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stages.batches import Batched
 from stages.command import run
-from stages.engine import Batched, Item, check_failures, closing_line, run_items
+from stages.engine import Item, check_failures, closing_line, run_items
 from stages.io.clips import CLIP_COLUMNS, SELECTED_COLUMNS, cut_clip, read_clip
 from stages.io.files import file_sha256
 from stages.io.images import sharpness

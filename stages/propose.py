@@ -12,8 +12,9 @@ from models.detectors import Detections, Detector
 from models.detectors.box_table import BoxTable
 from models.detectors.key_frames import key_frames
 from models.detectors.top_boxes import top_boxes
+from stages.batches import Batched
 from stages.command import run
-from stages.engine import Batched, Item, run_stage
+from stages.engine import Item, run_stage
 from stages.io.boxes import boxes_digest, check_frames, check_videos
 from stages.io.clips import read_clip
 from stages.io.detectors import describe_detector, load_detector

@@ -18,16 +18,16 @@ from models.losses import SIGMA_MIN
 from models.quality import QualityConfig, QualityError, QualityNet, build_quality, load_backbone
 from stages.command import run
 from stages.errors import DatasetError, EvaluationError, WeightsError
-from stages.fitting import Data, fit, set_up
 from stages.io.dataset import ClipDataset, ClipLoader, ClipSource
 from stages.io.items import cache_root, digest, library_versions
 from stages.io.state import TrainingState
 from stages.io.tables import CROPS, FRAMES, Shards, read_labels
 from stages.io.weights import read_checkpoint, save_weights
 from stages.params import load_params
-from stages.processes import Processes, joined_processes, start_processes
 from stages.runtime import LIBRARIES, make_deterministic
 from stages.sections import Params, TrainParams
+from stages.training.processes import Processes, joined_processes, start_processes
+from stages.training.quality import Data, fit, set_up
 
 VERSION = 2
 MIN_VIDEOS = 3

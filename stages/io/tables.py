@@ -298,5 +298,6 @@ class Shards:
         # Two threads that read from one ParquetFile at once spoil each other's buffers ("ReadRangeCache ...").
         with self._lock:
             if path not in self._files:
-                self._files[path] = pq.ParquetFile(path)
-            return self._files[path].read_row_group(group, columns=columns)
+                self._files[path] = pq.ParquetFile(path, pre_buffer=False)
+            # A video's few columns are a few small reads: waking threads for them, or a cache of ranges, takes longer.
+            return self._files[path].read_row_group(group, columns=columns, use_threads=False)

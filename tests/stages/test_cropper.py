@@ -21,6 +21,7 @@ from models.s2cnet_release import CheckpointError
 from stages import cropper as stage
 from stages.errors import DatasetError, ParamsError, WeightsError
 from stages.io.cropper import load_cropper
+from stages.training import crops
 from tests.models.test_s2cnet_release import release_values
 
 SIDE = 64
@@ -154,17 +155,17 @@ def test_a_killed_training_goes_on_and_gives_the_same_weights(workplace, run_sta
     write_gaic(workplace / "crops", n_train=8, n_test=2)
     run_stage(epochs=3)
     unbroken = Path("weights/s2cnet.safetensors").read_bytes()
-    train_epoch = stage.train_epoch
+    train_epoch = crops.train_epoch
 
-    def killed(network, optimizer, data, params, epoch):
+    def killed(network, optimizer, data, settings, epoch):
         if epoch == 2:
             raise KeyboardInterrupt
-        return train_epoch(network, optimizer, data, params, epoch)
+        return train_epoch(network, optimizer, data, settings, epoch)
 
-    monkeypatch.setattr(stage, "train_epoch", killed)
+    monkeypatch.setattr(crops, "train_epoch", killed)
     with pytest.raises(KeyboardInterrupt):
         run_stage(epochs=3)
-    monkeypatch.setattr(stage, "train_epoch", train_epoch)
+    monkeypatch.setattr(crops, "train_epoch", train_epoch)
     run_stage(epochs=3)
     assert "goes on after epoch 2 of 3" in capsys.readouterr().out
     assert Path("weights/s2cnet.safetensors").read_bytes() == unbroken
@@ -244,6 +245,6 @@ def test_data_that_cannot_be_trained_on(workplace, run_stage):
 
 def test_a_loss_that_is_not_finite_stops_the_training(workplace, run_stage, monkeypatch):
     write_gaic(workplace / "crops", n_train=6, n_test=2)
-    monkeypatch.setattr(stage, "normalise", lambda pixels: torch.full_like(pixels.permute(0, 3, 1, 2), torch.nan))
+    monkeypatch.setattr(crops, "normalise", lambda pixels: torch.full_like(pixels.permute(0, 3, 1, 2), torch.nan))
     with pytest.raises(NonFiniteError, match=r"epoch 1, step 1: regression nan, ranking nan; images: 00\d\.png"):
         run_stage()

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stages.engine import Batched, Compute, Item, Outcome, check_failures, closing_line, run_items, run_stage
+from stages.batches import Batched
+from stages.engine import Compute, Item, Outcome, check_failures, closing_line, run_items, run_stage
 from stages.errors import EngineError, VideoError
 from stages.io.items import ItemCache, digest
 from stages.io.tables import FRAME_SCORES, Shards

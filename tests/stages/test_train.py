@@ -23,7 +23,7 @@ from stages.io.dataset import ClipDataset, ClipSource
 from stages.io.tables import CROPS, FRAMES, Shards
 from stages.io.weights import load_weights
 from stages.params import load_params
-from stages.processes import Processes
+from stages.training.processes import Processes
 from tests.conftest import ROOT
 from tests.stages.clip_tables import write_tables
 

@@ -10,13 +10,13 @@ from torch import nn
 
 from models.errors import NonFiniteError
 from models.quality import QualityConfig, QualityError, build_quality, checkpoint_activations
-from stages import fitting
-from stages.fitting import Data, Training, fit, set_up, train_epoch, validate
 from stages.io.dataset import ClipDataset, ClipLoader, in_batches
 from stages.io.state import TrainingState
 from stages.params import load_params
-from stages.processes import Processes
 from stages.sections import TrainParams
+from stages.training import quality
+from stages.training.processes import Processes
+from stages.training.quality import Data, Training, fit, set_up, train_epoch, validate
 from tests.conftest import ROOT
 
 PX, FRAMES, VIDEOS = 32, 2, 12
@@ -110,7 +110,7 @@ def test_an_overflow_in_float16_skips_the_step_and_halves_the_scale(clips: Data)
     before = weights(run)
     crops = torch.stack([clips.train.clips[index][0] for index in range(6)])
     run.model.train()
-    fitting.train_step(run, crops, clips.train_mos[:6], clips.sigma)
+    quality.train_step(run, crops, clips.train_mos[:6], clips.sigma)
     assert run.scaler.get_scale() == 2.0**119
     assert all(torch.equal(run.network.get_parameter(name), before[name]) for name, _ in run.network.named_parameters())
 
@@ -164,7 +164,7 @@ def test_the_state_goes_on_as_if_nothing_had_happened(clips: Data, tmp_path: Pat
 def test_fit_keeps_the_best_epoch(clips: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.1, 0.8, 0.3, 0.8])
     monkeypatch.setattr(
-        fitting, "validate", lambda *_: dict.fromkeys(("val/srocc", "val/plcc", "val/selection"), next(scores))
+        quality, "validate", lambda *_: dict.fromkeys(("val/srocc", "val/plcc", "val/selection"), next(scores))
     )
     best = fit(training(), clips, state=TrainingState(tmp_path / "state.pt"), curves=tmp_path / "curves")
     assert (best["epoch"], best["val/selection"]) == (2, 0.8)

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from stages import processes, train
+from stages import train
 from stages.io.weights import load_weights
-from stages.processes import Processes, start_processes
+from stages.training import processes
+from stages.training.processes import Processes, start_processes
 from tests.conftest import ROOT
 from tests.stages.clip_tables import write_tables
 

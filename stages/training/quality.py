@@ -21,10 +21,10 @@ from models.quality import QualityNet, checkpoint_activations, video_score
 from models.training import layered_groups, warmup_cosine
 from stages.io.dataset import ClipLoader, in_batches
 from stages.io.state import TrainingState
-from stages.processes import Processes, parallel
 from stages.progress import progress
 from stages.runtime import random_state, restore_random_state
 from stages.sections import TrainParams
+from stages.training.processes import Processes, parallel
 
 # Equal frames get scores this close, on 0-100, whatever batch they stand in: no spread that a correlation may rank.
 ROUNDING = 1e-4
