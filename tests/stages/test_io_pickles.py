@@ -22,6 +22,9 @@ ARRAYS: dict[str, NDArray[Any]] = {
     "turned": np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
     "foreign": np.arange(4, dtype=">f4"),
     "empty": np.zeros((0, 4), np.float32),
+    "permuted": np.arange(24, dtype=np.int16).reshape(2, 3, 4).transpose(2, 0, 1),
+    "half": np.array([[0.5], [-2.0]], dtype=np.float16),
+    "flags": np.array([True, False, True]),
 }
 
 
@@ -56,17 +59,32 @@ def test_both_names_of_numpys_inner_modules(tmp_path: Path) -> None:
         assert np.array_equal(read_pickle(path)["a"].numpy(), ARRAYS["conv.weight"])
 
 
-def test_what_python_2_wrote(tmp_path: Path) -> None:
-    """Text and the bytes of arrays are of one type there: BINSTRING, read as latin1."""
+@pytest.mark.parametrize("protocol", [0, 2])
+def test_what_python_2_wrote(tmp_path: Path, protocol: int) -> None:
+    """Text and the bytes of arrays are of one type there: STRING or BINSTRING, read as latin1."""
     values = np.array([1.5, -2.0], dtype=np.float32)
+    # 1.5 is 0x3fc00000 and -2.0 is 0xc0000000: bytes above 127, which are not ASCII.
+    old = (
+        b"(dp0\nS'weight'\np1\ncnumpy.core.multiarray\n_reconstruct\np2\n(cnumpy\nndarray\np3\n(I0\ntp4\nS'b'\np5\n"
+        b"tp6\nRp7\n(I1\n(I2\ntp8\ncnumpy\ndtype\np9\n(S'f4'\np10\nI0\nI1\ntp11\nRp12\n(I3\nS'<'\np13\nNNNI-1\nI-1\n"
+        b"I0\ntp14\nbI00\nS'\\x00\\x00\\xc0?\\x00\\x00\\x00\\xc0'\np15\ntp16\nbs."
+    )
     data = (
         b"\x80\x02}q\x00U\x06weightq\x01cnumpy.core.multiarray\n_reconstruct\nq\x02cnumpy\nndarray\nq\x03"
         b"K\x00\x85U\x01b\x87Rq\x04(K\x01K\x02\x85cnumpy\ndtype\nq\x05U\x02f4K\x00K\x01\x87Rq\x06(K\x03U\x01<NNN"
         b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x08" + values.tobytes() + b"tbs."
     )
     path = tmp_path / "weights.pkl"
-    path.write_bytes(data)
+    path.write_bytes(data if protocol else old)
     assert torch.equal(read_pickle(path)["weight"], torch.tensor([1.5, -2.0]))
+
+
+def test_an_ordered_dict_of_python_2(tmp_path: Path) -> None:
+    """Its pairs are an argument there, items that are set one by one in Python 3."""
+    path = write(tmp_path / "weights.pkl", Runs(OrderedDict, [["b", np.ones(2)], ["a", np.zeros(1)]]))
+    state = read_pickle(path)
+    assert list(state) == ["b", "a"]
+    assert state["b"].tolist() == [1, 1]
 
 
 class Runs:
@@ -123,7 +141,10 @@ def test_cut_off_files(tmp_path: Path, length: int) -> None:
         ({"a": "text"}, r"'a' is no array of numbers \(str\)"),
         ({"a": [1.0, 2.0]}, r"'a' is no array of numbers \(list\)"),
         ({1: np.zeros(2)}, "1 is no array of numbers"),
-        ({"a": np.array(["text"], dtype=object)}, r"'a' is no array of numbers \(ndarray\)"),
+        ({"a": np.array(["text"], dtype=object)}, "the type 'O8'; allowed: floats, integers and booleans"),
+        ({"a": np.zeros(2, np.complex64)}, "the type 'c8'"),
+        ({"a": np.zeros(2, "f4,i4")}, "the type 'V8'"),
+        ({"a\ud800\n": np.zeros(2)}, r"'a\\ud800\\n' is no array of numbers"),
         ({"model": {"a": np.zeros(2)}, "optimizer": {"b": np.zeros(2)}}, "beside the weights it holds optimizer"),
         ({"blobs": {"a": np.zeros(2)}}, "'blobs' is no array of numbers"),
     ],
