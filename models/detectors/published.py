@@ -47,8 +47,8 @@ def read_published(state: Mapping[str, Tensor], *, architecture: str) -> Publish
         renamed[name] = value
     if CLASS_SCORES not in renamed:
         raise DetectorError(f"the weights have no {CLASS_SCORES}: not a Faster R-CNN of torchvision's")
-    n_classes = len(renamed[CLASS_SCORES]) - 1
-    if n_classes < 1:
-        raise DetectorError(f"{CLASS_SCORES} has {n_classes + 1} rows; needed: the background's and one a class")
+    shape = tuple(renamed[CLASS_SCORES].shape)
+    if len(shape) != 2 or shape[0] < 2:
+        raise DetectorError(f"{CLASS_SCORES} has the shape {shape}; needed: rows for the background and every class")
     counted = any(key.endswith("num_batches_tracked") for key in renamed)
-    return PublishedState(renamed, n_classes, frozen_norms=not counted)
+    return PublishedState(renamed, shape[0] - 1, frozen_norms=not counted)

@@ -103,8 +103,11 @@ def test_states_that_are_none_of_these() -> None:
         read_published({CLASS_SCORES: scores}, architecture="timm_fpn")
     with pytest.raises(DetectorError, match=f"no {CLASS_SCORES}"):
         read_published({"fc.weight": scores}, architecture=SMALLEST)
-    with pytest.raises(DetectorError, match="has 1 rows"):
-        read_published({CLASS_SCORES: scores[:1]}, architecture=SMALLEST)
+    for shape in ((), (4,), (1, 8), (4, 8, 1)):
+        with pytest.raises(
+            DetectorError, match=rf"{CLASS_SCORES} has the shape \({', '.join(map(str, shape))},?\); needed"
+        ):
+            read_published({CLASS_SCORES: torch.zeros(shape)}, architecture=SMALLEST)
     both = {CLASS_SCORES: scores, "rpn.head.conv.bias": scores, "rpn.head.conv.0.0.bias": scores}
     with pytest.raises(DetectorError, match=r"two keys of the weights stand for rpn\.head\.conv\.0\.0\.bias"):
         read_published(both, architecture=SMALLEST)
