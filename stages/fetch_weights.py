@@ -16,7 +16,7 @@ import torch
 import torchvision
 from huggingface_hub import hf_hub_url, try_to_load_from_cache
 
-from models.detectors.detectron import INSTALL, VISUAL_GENOME
+from models.detectors.detectron_config import INSTALL, VISUAL_GENOME
 from models.detectors.faster_rcnn import PUBLISHED
 from stages.command import run
 from stages.errors import WeightsError

@@ -2,7 +2,8 @@
 
 from typing import overload
 
-from models.detectors.detectron import DetectronConfig, DetectronDetector, build_detectron
+from models.detectors.detectron import DetectronDetector, build_detectron
+from models.detectors.detectron_config import DetectronConfig
 from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig, build_faster_rcnn
 from models.detectors.interface import Detections, Detector, DetectorError
 

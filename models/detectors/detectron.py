@@ -1,9 +1,7 @@
 """detectron2's detectors behind this project's interface. detectron2 itself is imported only when one is built."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,66 +10,25 @@ from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image
 
 from models.detectors.class_wise import best_of_classes
-from models.detectors.interface import LABELS, Detections, DetectorError
+from models.detectors.detectron_config import INSTALL, DetectronConfig, upstream_config
+from models.detectors.interface import Detections, DetectorError
 from models.detectors.passes import check_finite, detect_in_passes
+from models.errors import NonFiniteError
 
-VISUAL_GENOME = "visual_genome"
 FINDERS = ("GeneralizedRCNN", "RetinaNet", "PanopticFPN")
-# detectron2 at 02b5c4e2; setuptools 81 took pkg_resources away, which detectron2's model zoo imports.
-INSTALL = (
-    'pip install "setuptools<81" && pip install --no-build-isolation '
-    '"detectron2 @ git+https://github.com/facebookresearch/detectron2@02b5c4e295e990042a714712c21dc79b731e8833"'
-)
 # Below this side the strides of the networks leave nothing of a frame.
 LEAST_SIDE_PX = 32
 # Scaled pixels in one pass: one frame of 600x800. C4 networks take the backbone's last stage for each of 300 boxes, two
 # gigabytes a frame.
 PASS_PX = 2**19
-# Faster R-CNN's, and the first of a cascade's; other networks do not say in one tensor how many classes they know.
-CLASS_SCORES = ("roi_heads.box_predictor.cls_score.weight", "roi_heads.box_predictor.0.cls_score.weight")
-ATTRIBUTE_SCORES = "roi_heads.box_predictor.attr_score.weight"
-
-
-@dataclass(frozen=True)
-class DetectronConfig:
-    """What `build_detectron` needs; stored beside the weights.
-
-    config: "visual_genome", or a file of detectron2's own configs, such as COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml.
-    options: changes to it as on detectron2's command line, `KEY VALUE KEY VALUE`.
-    n_classes, n_attributes: as many as the weights have, the background not counted; n_classes 0: as the config says.
-    min_size_px, max_size_px, min_score, nms_iou, labels, max_detections: as in FasterRcnnConfig.
-    """
-
-    config: str
-    n_classes: int
-    min_size_px: int
-    max_size_px: int
-    n_attributes: int = 0
-    options: str = ""
-    min_score: float = 0.05
-    nms_iou: float = 0.5
-    max_detections: int = 100
-    labels: str = "all"
-
-    def __post_init__(self) -> None:
-        problems = []
-        for name, least in (("n_classes", 0), ("n_attributes", 0), ("min_size_px", 1), ("max_detections", 1)):
-            if getattr(self, name) < least:
-                problems.append(f"{name} is {getattr(self, name)}; allowed: {least} or more")
-        if self.max_size_px < self.min_size_px:
-            problems.append(f"max_size_px is {self.max_size_px}; allowed: min_size_px ({self.min_size_px}) or more")
-        if self.labels not in LABELS:
-            problems.append(f"labels is {self.labels!r}; allowed: {', '.join(LABELS)}")
-        if len(self.options.split()) % 2:
-            problems.append(f"options is {self.options!r}; a value is needed for every key: KEY VALUE KEY VALUE")
-        if problems:
-            raise DetectorError("detectron2: " + "; ".join(problems))
+# Deltas are multiplied by the sides of boxes, in pixels; from here on that need not be finite any more.
+LARGEST_OUTPUT = 1e30
 
 
 class DetectronDetector(nn.Module):
     """A detectron2 network as a `Detector`.
 
-    network: takes detectron2's list of {"image", "height", "width"} and gives {"instances"}. input_format: "RGB" or
+    network: one of `FINDERS`; only its boxes are computed, no masks, key points or segments. input_format: "RGB" or
     "BGR", the order of its channels.
     """
 
@@ -81,6 +38,10 @@ class DetectronDetector(nn.Module):
         self.config = config
         self.input_format = input_format
         network.backbone.register_forward_hook(lambda _module, _inputs, features: check_finite(features))
+        _watch_outputs(network)
+        heads = getattr(network, "roi_heads", None)
+        if heads is not None:
+            heads.mask_on = heads.keypoint_on = False
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
@@ -94,13 +55,19 @@ class DetectronDetector(nn.Module):
         height, width = frames[0].shape[:2]
         scaled_height, scaled_width = self._scaled_size(height, width)
         images = [self._to_tensor(frame, scaled_height, scaled_width) for frame in frames]
-        # Boxes come back in units of the frame, also where the image was padded at its right or lower edge.
-        out = {
-            "height": height * images[0].shape[1] / scaled_height,
-            "width": width * images[0].shape[2] / scaled_width,
-        }
-        outputs = self.network([{"image": image, **out} for image in images])
-        return [_detections(output["instances"], height, width) for output in outputs]
+        scale = width / scaled_width, height / scaled_height
+        return [_detections(instances, scale, height, width) for instances in self._find(images)]
+
+    def _find(self, images: list[Tensor]) -> list[Any]:
+        """detectron2's Instances of every image, in pixels of that image."""
+        from detectron2.modeling.meta_arch import GeneralizedRCNN
+
+        _, height, width = images[0].shape
+        batch = [{"image": image, "height": height, "width": width} for image in images]
+        if isinstance(self.network, GeneralizedRCNN):
+            # PanopticFPN is one too; its own way also gives every pixel a class, and needs masks for that.
+            return GeneralizedRCNN.inference(self.network, batch, do_postprocess=False)
+        return [output["instances"] for output in self.network(batch)]
 
     def _scaled_size(self, height: int, width: int) -> tuple[int, int]:
         from detectron2.data.transforms import ResizeShortestEdge
@@ -140,7 +107,7 @@ def build_detectron(config: DetectronConfig, *, seed: int = 0) -> DetectronDetec
         ) from None
     from detectron2.modeling import build_model
 
-    settings = _upstream_config(config)
+    settings = upstream_config(config)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         try:
@@ -156,50 +123,23 @@ def build_detectron(config: DetectronConfig, *, seed: int = 0) -> DetectronDetec
     return DetectronDetector(network.eval(), config, input_format=settings.INPUT.FORMAT)
 
 
-def count_classes(state: Mapping[str, Tensor]) -> tuple[int, int]:
-    """How many classes and attributes weights in detectron2's names are for; 0 classes: they do not tell."""
-    scores = next((state[name] for name in CLASS_SCORES if name in state), None)
-    if scores is None:
-        return 0, 0
-    n_classes = len(scores) - 1
-    if n_classes < 1:
-        raise DetectorError(f"the class scores have {n_classes + 1} rows; needed: one a class and the background's")
-    attributes = state.get(ATTRIBUTE_SCORES)
-    return n_classes, 0 if attributes is None else len(attributes) - 1
+def _watch_outputs(network: Any) -> None:
+    """Let the parts that score and move boxes raise NonFiniteError: detectron2 drops such boxes without a word."""
+    from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 
+    def check(module: nn.Module, _inputs: Any, outputs: Any) -> None:
+        for what, values in zip(("scores", "box deltas"), outputs, strict=True):
+            for part in [values] if isinstance(values, Tensor) else values:
+                if not (part.abs() < LARGEST_OUTPUT).all():
+                    raise NonFiniteError(
+                        f"the detector's {what} ({type(module).__name__}) are not finite: its weights are broken"
+                    )
 
-def _upstream_config(config: DetectronConfig) -> Any:
-    import detectron2
-    from detectron2.config import get_cfg
-
-    folder = Path(str(detectron2.__file__)).parent / "model_zoo" / "configs"
-    is_visual_genome = config.config == VISUAL_GENOME
-    name = "Base-RCNN-C4.yaml" if is_visual_genome else config.config
-    path = folder / name
-    if not name or not path.is_file() or ".." in Path(name).parts:
-        raise DetectorError(
-            f"detectron2 has no config {config.config!r}; allowed: {VISUAL_GENOME}, or a file of its model zoo such as "
-            "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"
-        )
-    settings = get_cfg()
-    settings.merge_from_file(str(path))
-    if is_visual_genome:
-        from models.detectors.visual_genome import set_visual_genome
-
-        set_visual_genome(settings, n_attributes=config.n_attributes)
-    try:
-        settings.merge_from_list(config.options.split())
-    except (AssertionError, KeyError, ValueError) as error:
-        raise DetectorError(f"detectron2 refuses the options {config.options!r}: {error}") from None
-    model = settings.MODEL
-    model.DEVICE = "cpu"
-    if config.n_classes:
-        model.ROI_HEADS.NUM_CLASSES = config.n_classes
-    for heads in (model.ROI_HEADS, model.RETINANET):
-        heads.SCORE_THRESH_TEST = config.min_score
-        heads.NMS_THRESH_TEST = config.nms_iou
-    settings.TEST.DETECTIONS_PER_IMAGE = config.max_detections
-    return settings
+    heads = [network.head if hasattr(network, "head") else network.proposal_generator.rpn_head]
+    # A cascade has several.
+    heads += [module for module in network.modules() if isinstance(module, FastRCNNOutputLayers)]
+    for head in heads:
+        head.register_forward_hook(check)
 
 
 def _choose_best_classes(network: Any, config: DetectronConfig) -> None:
@@ -237,8 +177,12 @@ def _choose_best_classes(network: Any, config: DetectronConfig) -> None:
     predictor.inference = inference
 
 
-def _detections(instances: Any, height: int, width: int) -> Detections:
-    """detectron2's result on the CPU, best first; equal scores keep detectron2's order."""
+def _detections(instances: Any, scale: tuple[float, float], height: int, width: int) -> Detections:
+    """detectron2's result on the CPU, in pixels of the frame, best first; equal scores keep detectron2's order.
+
+    scale: pixels of the frame in one of the image, along x and y; the image can go on where the frame has ended.
+    """
+    instances.pred_boxes.scale(*scale)
     boxes, scores, labels = (
         values.cpu() for values in (instances.pred_boxes.tensor, instances.scores, instances.pred_classes)
     )

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from models.detectors import DetectorError, build_detector
 from models.detectors.box_table import BoxTable, BoxTableConfig
-from models.detectors.detectron import DetectronConfig, DetectronDetector, count_classes
+from models.detectors.detectron import DetectronDetector
+from models.detectors.detectron_config import DetectronConfig, count_classes
 from models.detectors.faster_rcnn import TIMM_FPN, FasterRcnn, FasterRcnnConfig
 from models.detectors.published import read_published
 from stages.errors import WeightsError

@@ -10,7 +10,7 @@ from torch.nn.functional import conv2d, max_pool2d, relu
 pytest.importorskip("detectron2")
 
 from models.detectors import build_detector
-from models.detectors.detectron import VISUAL_GENOME, DetectronConfig
+from models.detectors.detectron_config import VISUAL_GENOME, DetectronConfig
 from models.detectors.visual_genome import CaffeStem
 from tests.models.test_detectors_detectron import RESNET
 

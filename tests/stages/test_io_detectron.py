@@ -11,7 +11,8 @@ import torch
 pytest.importorskip("detectron2")
 
 from models.detectors import build_detector
-from models.detectors.detectron import VISUAL_GENOME, DetectronConfig, DetectronDetector
+from models.detectors.detectron import DetectronDetector
+from models.detectors.detectron_config import VISUAL_GENOME, DetectronConfig
 from stages.errors import WeightsError
 from stages.io.detectors import describe_detector, import_detectron, import_torchvision, load_detector, save_detector
 from tests.models.test_detectors_detectron import FPN, HEADS, RESNET
