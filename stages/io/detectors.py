@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from models.detectors import DetectorError, build_detector
@@ -20,7 +20,7 @@ from models.detectors.faster_rcnn import TIMM_FPN, FasterRcnn, FasterRcnnConfig
 from models.detectors.published import read_published
 from stages.errors import WeightsError
 from stages.io.items import library_versions
-from stages.io.weights import CONFIG_KEY, load_state, load_weights, read_checkpoint, save_weights
+from stages.io.weights import CONFIG_KEY, is_own_weights, load_state, load_weights, read_checkpoint, save_weights
 
 Network = FasterRcnn | DetectronDetector
 CONFIGS: dict[str, type[FasterRcnnConfig] | type[DetectronConfig]] = {
@@ -61,7 +61,7 @@ def save_boxes(path: str | Path, table: BoxTable, *, made_by: Mapping[str, Any])
 
 def load_detector(path: str | Path, device: torch.device | str = "cpu") -> Network | BoxTable:
     """What `save_detector` or `save_boxes` wrote, ready to detect; raise WeightsError naming the file."""
-    detector = _load(path)[0]
+    detector = _load(path, {})[0]
     return detector if isinstance(detector, BoxTable) else detector.to(device)
 
 
@@ -82,7 +82,8 @@ def describe_config(detector: Network) -> tuple[str, dict[str, Any]]:
 def libraries_of(backend: str, config: Mapping[str, Any]) -> dict[str, str]:
     """Versions of the libraries that a backend's values depend on."""
     if backend == "detectron2":
-        return library_versions("torch", "torchvision") | {"detectron2": detectron2_version()}
+        # detectron2 scales frames by Pillow.
+        return library_versions("pillow", "torch", "torchvision") | {"detectron2": detectron2_version()}
     uses_timm = backend == "torchvision" and config["architecture"] == TIMM_FPN
     return library_versions("torch", "torchvision", *(["timm"] if uses_timm else []))
 
@@ -98,12 +99,13 @@ def detectron2_version() -> str:
 def import_torchvision(path: str | Path, *, architecture: str, **settings: Any) -> tuple[FasterRcnn, list[str]]:
     """A detector from weights that torchvision's `architecture` fits, and the names of its labels, where known.
 
-    A file of `save_detector` brings its own configuration. Any other is a state dict of torchvision's, by torch.save
-    or in safetensors; `settings` are the fields of FasterRcnnConfig that weights do not tell.
+    A file of `save_detector` brings its own architecture and classes. Any other is a state dict of torchvision's, by
+    torch.save or in safetensors. `settings` are the fields of FasterRcnnConfig that weights do not tell, such as sizes
+    and thresholds: they are what the detector uses, whichever a file was saved with.
     Raises WeightsError that lists every key that is missing, unknown or of another shape.
     """
-    if _has_config(path):
-        return _load_as(path, FasterRcnn, backend="torchvision")
+    if is_own_weights(path):
+        return _load_as(path, FasterRcnn, backend="torchvision", settings=settings)
     try:
         state, n_classes, frozen_norms = read_published(read_checkpoint(path), architecture=architecture)
         detector = build_detector(FasterRcnnConfig(architecture, n_classes, frozen_norms=frozen_norms, **settings))
@@ -116,10 +118,11 @@ def import_torchvision(path: str | Path, *, architecture: str, **settings: Any) 
 def import_detectron(path: str | Path, *, config: str, options: str, **settings: Any) -> tuple[Any, list[str]]:
     """A detector from weights in detectron2's names: a pickle of its zoo, a file of torch.save, or safetensors.
 
-    The rest as in `import_torchvision`; `settings` are the fields of DetectronConfig that weights do not tell.
+    The rest as in `import_torchvision`: a file of `save_detector` also brings its own config and options; `settings`
+    are the other fields of DetectronConfig that weights do not tell.
     """
-    if _has_config(path):
-        return _load_as(path, DetectronDetector, backend="detectron2")
+    if is_own_weights(path):
+        return _load_as(path, DetectronDetector, backend="detectron2", settings=settings)
     state = read_checkpoint(path)
     try:
         n_classes, n_attributes = count_classes(state)
@@ -131,13 +134,28 @@ def import_detectron(path: str | Path, *, config: str, options: str, **settings:
     return detector, []
 
 
+def trace_source(path: str | Path, *, sha256: str, licence: str | None) -> dict[str, Any]:
+    """Where imported weights come from: the file's name, `sha256` and `licence`.
+
+    For a file of `save_detector` also what made that file, its own source included, which may be a file of
+    `save_detector` in turn; its licence stays unless another is given.
+    """
+    origin = {"name": Path(path).name, "sha256": sha256, "licence": licence}
+    if not is_own_weights(path):
+        return origin
+    before = load_weights(path)[1].get("made_by", {}).get("detector", {})
+    if licence is None:
+        origin["licence"] = before.get("source", {}).get("licence")
+    return origin | {"made_by": before}
+
+
 def read_pretrained(path: str | Path, *, architecture: str) -> tuple[dict[str, Tensor], bool]:
     """Weights of torchvision's backend to start a training from, and whether their normalisation is frozen.
 
     A file of `save_detector` or of torchvision's. Raises WeightsError.
     """
-    if _has_config(path):
-        detector, _ = _load_as(path, FasterRcnn, backend="torchvision")
+    if is_own_weights(path):
+        detector, _ = _load_as(path, FasterRcnn, backend="torchvision", settings={})
         if detector.config.architecture != architecture:
             raise WeightsError(f"{path}: weights of {detector.config.architecture}, wanted is {architecture}")
         return detector.network.state_dict(), detector.config.frozen_norms
@@ -157,22 +175,22 @@ def load_pretrained(detector: FasterRcnn, state: Mapping[str, Tensor], path: str
     detector.train()
 
 
-def _load_as(path: str | Path, kind: type[Any], *, backend: str) -> tuple[Any, list[str]]:
-    detector, classes = _load(path)
+def _load_as(path: str | Path, kind: type[Any], *, backend: str, settings: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    detector, classes = _load(path, settings)
     if not isinstance(detector, kind):
         raise WeightsError(f"{path}: not the weights of a detector of the backend {backend}")
     return detector, classes
 
 
-def _load(path: str | Path) -> tuple[Network | BoxTable, list[str]]:
+def _load(path: str | Path, settings: Mapping[str, Any]) -> tuple[Network | BoxTable, list[str]]:
+    """What a file holds; of a network's configuration, `settings` stand in the place of its own."""
     state, config = load_weights(path)
     try:
         backend, classes = config.get("backend", "torchvision"), [str(name) for name in config["classes"]]
         if backend == TABLE:
             places = tuple((int(first), str(name)) for first, name in config["places"])
-            settings = BoxTableConfig(**config["detector"])
-            return BoxTable(settings, tuple(config["videos"]), places, **state), classes
-        detector = build_detector(CONFIGS[backend](**config["detector"]))
+            return BoxTable(BoxTableConfig(**config["detector"]), tuple(config["videos"]), places, **state), classes
+        detector = build_detector(CONFIGS[backend](**(config["detector"] | settings)))
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: not the weights of a detector of this version ({error})") from None
     _fill(detector, state, path)
@@ -204,11 +222,3 @@ def _without_buffers(state: Mapping[str, Tensor], network: torch.nn.Module, path
                 f"{value.flatten().tolist()[:8]}: weights of another network"
             )
     return left
-
-
-def _has_config(path: str | Path) -> bool:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return CONFIG_KEY in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False

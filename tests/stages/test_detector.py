@@ -242,7 +242,7 @@ def test_detectron2s_weights_are_imported(params: Make, workplace: Path) -> None
         6,
         "best",
     )
-    assert set(config["made_by"]["detector"]["libraries"]) == {"torch", "torchvision", "detectron2"}
+    assert set(config["made_by"]["detector"]["libraries"]) == {"pillow", "torch", "torchvision", "detectron2"}
 
 
 def test_command(write_params: Callable[..., None], source: Path, capsys: pytest.CaptureFixture[str]) -> None:

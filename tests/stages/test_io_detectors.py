@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from stages.io.detectors import (
     read_pretrained,
     save_boxes,
     save_detector,
+    trace_source,
 )
 from stages.io.weights import check_sha256, load_weights, save_weights, tensors_sha256
 
@@ -74,10 +76,43 @@ def test_equal_networks_are_equal_bytes(file: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again.safetensors").read_bytes() == file.read_bytes()
 
 
-def test_a_file_of_this_project_brings_its_own_configuration(file: Path) -> None:
-    imported, classes = import_torchvision(file, architecture=SMALLEST, **SETTINGS)
-    assert imported.config == TINY
+def test_a_file_of_this_project_brings_its_architecture_and_takes_the_settings(
+    file: Path, detector: FasterRcnn
+) -> None:
+    asked: dict[str, Any] = {"min_score": 0.3, "nms_iou": 0.7, "labels": "best", "max_detections": 4} | SETTINGS
+    imported, classes = import_torchvision(file, architecture=SMALLEST, **asked)
     assert classes == ["disc", "star"]
+    assert imported.config == dataclasses.replace(TINY, **asked)
+    # The network itself follows: torchvision's parts have these numbers too.
+    transform, heads = imported.network.transform, imported.network.roi_heads
+    assert (transform.min_size, transform.max_size) == ((64,), 96)
+    assert (heads.score_thresh, heads.nms_thresh, heads.detections_per_img) == (0.3, 0.7, 4)
+    assert all(
+        torch.equal(value, detector.network.state_dict()[name]) for name, value in imported.network.state_dict().items()
+    )
+    # What is not asked for stays as it was saved.
+    assert import_torchvision(file, architecture=SMALLEST)[0].config == TINY
+    with pytest.raises(WeightsError, match=r"detector\.safetensors: .*max_size_px is 8"):
+        import_torchvision(file, architecture=SMALLEST, max_size_px=8)
+
+
+def test_the_first_source_and_its_licence_are_carried_over(tmp_path: Path, file: Path, detector: FasterRcnn) -> None:
+    first = trace_source(tmp_path / "coco.pth", sha256="1", licence="BSD-3-Clause")
+    assert first == {"name": "coco.pth", "sha256": "1", "licence": "BSD-3-Clause"}
+    made = {"version": 1, "source": first}
+    one = tmp_path / "one.safetensors"
+    save_detector(one, detector, classes=[], made_by={"detector": made})
+    second = trace_source(one, sha256="2", licence=None)
+    assert second == {"name": "one.safetensors", "sha256": "2", "licence": "BSD-3-Clause", "made_by": made}
+    assert trace_source(one, sha256="2", licence="MIT") == second | {"licence": "MIT"}
+    two = tmp_path / "two.safetensors"
+    save_detector(two, detector, classes=[], made_by={"detector": {"source": second}})
+    third = trace_source(two, sha256="3", licence=None)
+    assert (third["licence"], third["made_by"]["source"]["made_by"]["source"]) == ("BSD-3-Clause", first)
+    # Trained here: no source, and how it was trained.
+    assert trace_source(file, sha256="4", licence=None) == {
+        "name": "detector.safetensors", "sha256": "4", "licence": None, "made_by": {"version": 1},
+    }  # fmt: skip
 
 
 def test_truncated_and_missing_files(file: Path, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """detectron2's weights as files: pickles of the published layout, imported, kept as safetensors, and run."""
 
+import dataclasses
 import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 import torch
 
@@ -56,8 +58,13 @@ def test_a_pickle_becomes_safetensors_and_gives_the_same_boxes(tmp_path: Path, c
     assert about["backend"] == "detectron2"
     assert about["detector"]["config"] == config
     assert about["libraries"]["detectron2"].startswith("0.6")
-    # The project's own file brings its configuration; another backend's does not take it.
-    assert bring(tmp_path / "own.safetensors", config, options="").config == imported.config
+    # Frames are scaled by Pillow.
+    assert about["libraries"]["pillow"] == PIL.__version__
+    # The project's own file brings its network, and takes the settings; another backend's does not take it.
+    asked = {"min_size_px": 32, "max_size_px": 80, "min_score": 0.1, "nms_iou": 0.3, "labels": "all"}
+    again = bring(tmp_path / "own.safetensors", "common/train.py", options="MODEL.RESNETS.DEPTH 18", **asked)
+    assert again.config == dataclasses.replace(imported.config, **asked)
+    assert again.network.roi_heads.box_predictor.test_score_thresh == 0.1
     with pytest.raises(WeightsError, match="not the weights of a detector of the backend torchvision"):
         import_torchvision(tmp_path / "own.safetensors", architecture="fasterrcnn_resnet50_fpn")
 
