@@ -1,9 +1,10 @@
 """Weights: safetensors with their configuration as JSON metadata; foreign checkpoints, without running their code."""
 
+import argparse
 import hashlib
 import json
 import os
-import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from stages.io.files import file_sha256, write_bytes
 from stages.io.pickles import read_pickle
 
 CONFIG_KEY = "aigc_vqa"
+PICKLES = (".pkl", ".pickle")
+# Where torchvision's training scripts write their options: attributes, which hold what a checkpoint may hold anyway.
+HARMLESS: list[Any] = [argparse.Namespace]
 
 
 def save_weights(path: str | Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
@@ -50,28 +54,55 @@ def is_own_weights(path: str | Path) -> bool:
         return False
 
 
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not a readable safetensors file ({error})") from None
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals(HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes torch raise errors of any kind, failed assertions among them
+        raise WeightsError(_refusal(path, error)) from None
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    """torch's own text says how to run the file's code all the same, so it is not shown; what it names is."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    why = f"it holds {found[1]}" if found else "it is no file of torch.save, or not a whole one"
+    return (
+        f"{path}: not a checkpoint that can be read without running its code: {why}; allowed: tensors, numbers "
+        "and text in dicts, lists and tuples, argparse.Namespace; numpy arrays in a file that ends in "
+        f"{' or '.join(PICKLES)}"
+    )
+
+
+def _is_named_tensor(item: tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """Read a state dict that another program wrote, without running code of its own.
 
-    Read by its ending: `.safetensors`; `.pkl`, numpy arrays (detectron2's model zoo); else a file of torch.save.
+    Read by its ending: `.safetensors`; `.pkl` and `.pickle`, numpy arrays (detectron2's model zoo); else a file of
+    torch.save. Raises WeightsError, which names what a file holds that is not allowed.
     """
     path = Path(path)
-    if path.suffix == ".pkl":
+    ending = path.suffix.lower()
+    if ending in PICKLES:
         return read_pickle(path)
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: no such file") from None
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise WeightsError(f"{path}: not a checkpoint that can be read without running its code ({error})") from None
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file")
+    state = _read_safetensors(path) if ending == ".safetensors" else _read_torch(path)
     # Training scripts wrap the tensors; these are the two usual wrappers.
     for wrapper in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(map(_is_named_tensor, state.items())):
         raise WeightsError(f"{path}: not a state dict (a mapping from names to tensors)")
     return dict(state)
 
