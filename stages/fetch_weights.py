@@ -107,23 +107,38 @@ def backbone_origin(name: str) -> Origin:
     return torchvision_origin(name) if name in ("mobilenet_v2", "vgg16") else timm_origin(name)
 
 
+def _is_wanted(sha256: str, origin: Origin) -> bool:
+    return sha256.startswith(origin.sha256.lower())
+
+
 def provide(wanted: Wanted) -> str:
-    """Make sure that a file is there; returns a line that says what was done. Raises WeightsError."""
+    """Make sure that a file is there; returns a line that says what was done. Raises WeightsError.
+
+    A copy in a cache that is not the wanted file stays there and is named; the file is fetched then.
+    """
     key, path, origin = wanted
-    if path.is_file():
-        found, done = file_sha256(path), "is there"
-    elif origin.cached is not None and origin.cached.is_file():
-        found, done = file_sha256(origin.cached), f"copied from {origin.cached}"
-        if found.startswith(origin.sha256.lower()):
+    if path.exists():
+        if not path.is_file():
+            raise WeightsError(f"{path} ({key}) is a folder; allowed: a file of weights")
+        found = file_sha256(path)
+        if not _is_wanted(found, origin):
+            raise WeightsError(f"{path} ({key}): its SHA-256 is {found}, wanted is {origin.sha256}")
+        return f"{path}: is there, SHA-256 {found}"
+    passed_over = ""
+    if origin.cached is not None and origin.cached.is_file():
+        found = file_sha256(origin.cached)
+        if _is_wanted(found, origin):
             with replacing(path) as temporary:
                 shutil.copyfile(origin.cached, temporary)
-    elif origin.url:
-        found, done = fetch(origin.url, path, sha256=origin.sha256), f"fetched from {origin.url}"
-    else:
-        raise WeightsError(f"{path} ({key}) is missing and cannot be fetched: {origin.note}")
-    if not found.startswith(origin.sha256.lower()):
-        raise WeightsError(f"{path} ({key}): its SHA-256 is {found}, wanted is {origin.sha256}")
-    return f"{path}: {done}, SHA-256 {found}"
+            return f"{path}: copied from {origin.cached}, SHA-256 {found}"
+        passed_over = f"; {origin.cached} is damaged or another file: its SHA-256 is {found}, wanted is {origin.sha256}"
+    if not origin.url:
+        raise WeightsError(f"{path} ({key}) is missing and cannot be fetched: {origin.note}{passed_over}")
+    try:
+        found = fetch(origin.url, path, sha256=origin.sha256)
+    except WeightsError as error:
+        raise WeightsError(f"{path} ({key}): {error}{passed_over}") from None
+    return f"{path}: fetched from {origin.url}, SHA-256 {found}{passed_over}"
 
 
 def fetch_weights(preset: str | None) -> int:

@@ -1,10 +1,7 @@
-"""`make weights`: what is wanted follows from the params; files are resumed, checked and never half there."""
+"""`make weights`: what is wanted follows from the params; files are looked for in caches, fetched and checked."""
 
-import hashlib
 import re
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,116 +11,15 @@ import torch
 from stages import fetch_weights as module
 from stages.errors import WeightsError
 from stages.fetch_weights import Origin, Wanted, main, provide, timm_origin, torchvision_origin, wanted_files
-from stages.io.download import HASH_HEADER, fetch
 from stages.params import check_params, merge, read_preset, read_yaml
 from tests.conftest import ROOT
-
-CONTENT = bytes(range(256)) * 40
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Server(ThreadingHTTPServer):
-    """Serves CONTENT under every path but `/redirect`, which leads to it. `ranges`: those that were asked for."""
-
-    ranges: list[str | None]
-    knows_ranges = True
-    announced = SHA256
-    breaks_after: int | None = None
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        if self.path == "/missing":
-            self.send_error(404)
-            return
-        if self.path == "/redirect":
-            self.send_response(302)
-            self.send_header(HASH_HEADER, f'"{self.server.announced}"')
-            self.send_header("Location", "/file")
-            self.end_headers()
-            return
-        asked = self.headers.get("Range")
-        self.server.ranges.append(asked)
-        start = int(asked[6:-1]) if asked and self.server.knows_ranges else 0
-        if start >= len(CONTENT):
-            self.send_error(416)
-            return
-        part = CONTENT[start:]
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(part)))
-        self.end_headers()
-        self.wfile.write(part[: self.server.breaks_after])
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+from tests.stages.file_server import CONTENT, SHA256, Server, running_server
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server(("127.0.0.1", 0), Handler) as running:
-        running.ranges = []
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
+    with running_server() as running:
         yield running
-        running.shutdown()
-
-
-def url(server: Server, name: str = "file") -> str:
-    return f"http://127.0.0.1:{server.server_address[1]}/{name}"
-
-
-@pytest.mark.parametrize("sha256", ["", SHA256, SHA256.upper(), SHA256[:8]])
-def test_a_file_arrives_whole(server: Server, tmp_path: Path, sha256: str) -> None:
-    path = tmp_path / "new" / "weights.pth"
-    assert fetch(url(server), path, sha256=sha256) == SHA256
-    assert path.read_bytes() == CONTENT
-    assert [file.name for file in path.parent.iterdir()] == ["weights.pth"]
-
-
-@pytest.mark.parametrize("knows_ranges", [True, False])
-def test_a_broken_connection_is_taken_up_again(server: Server, tmp_path: Path, knows_ranges: bool) -> None:
-    path, part = tmp_path / "weights.pth", tmp_path / "weights.pth.part"
-    server.breaks_after = 5000
-    with pytest.raises(WeightsError, match="run again to go on"):
-        fetch(url(server), path, sha256=SHA256)
-    assert part.read_bytes() == CONTENT[:5000]
-    assert not path.exists()
-    server.breaks_after, server.knows_ranges = None, knows_ranges
-    fetch(url(server), path, sha256=SHA256)
-    assert server.ranges == [None, "bytes=5000-"]
-    assert path.read_bytes() == CONTENT
-    assert not part.exists()
-
-
-def test_all_of_it_was_there_but_the_last_step(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "weights.pth.part").write_bytes(CONTENT)
-    fetch(url(server), tmp_path / "weights.pth", sha256=SHA256)
-    assert (tmp_path / "weights.pth").read_bytes() == CONTENT
-
-
-def test_another_file_is_deleted(server: Server, tmp_path: Path) -> None:
-    path = tmp_path / "weights.pth"
-    with pytest.raises(WeightsError, match=rf"SHA-256 of what arrived is {SHA256}, wanted is 00000000"):
-        fetch(url(server), path, sha256="00000000")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_hash_that_a_server_gives_on_the_way(server: Server, tmp_path: Path) -> None:
-    assert fetch(url(server, "redirect"), tmp_path / "weights.pth", sha256="") == SHA256
-    server.announced = "0" * 64
-    with pytest.raises(WeightsError, match=f"wanted is {'0' * 64}"):
-        fetch(url(server, "redirect"), tmp_path / "other.pth", sha256="")
-
-
-def test_servers_that_do_not_help(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="the server answers 404"):
-        fetch(url(server, "missing"), tmp_path / "weights.pth", sha256="")
-    server.shutdown()
-    server.server_close()
-    with pytest.raises(WeightsError, match="run again to go on"):
-        fetch(url(server), tmp_path / "weights.pth", sha256="")
 
 
 def wanted(preset: str | None = None, **changes: dict[str, Any]) -> dict[str, Wanted]:
@@ -186,20 +82,40 @@ def test_caches_are_looked_into_first(tmp_path: Path) -> None:
     assert "copied from" in provide(Wanted("detector.source", path, origin))
     assert path.read_bytes() == CONTENT
     assert "is there" in provide(Wanted("detector.source", path, origin))
-    path.unlink()
-    with pytest.raises(WeightsError, match=rf"its SHA-256 is {SHA256}, wanted is 0000"):
+    with pytest.raises(
+        WeightsError, match=rf"weights\.pth \(detector\.source\): its SHA-256 is {SHA256}, wanted is 0000"
+    ):
         provide(Wanted("detector.source", path, origin._replace(sha256="0000")))
-    assert not path.exists()
+
+
+def test_a_damaged_copy_in_a_cache_is_named_and_passed_over(server: Server, tmp_path: Path) -> None:
+    cached, path = tmp_path / "cached.pth", tmp_path / "pretrained" / "weights.pth"
+    cached.write_bytes(CONTENT[:100])
+    origin = Origin(server.url(), SHA256[:8], cached=cached)
+    said = provide(Wanted("detector.source", path, origin))
+    assert f"fetched from {server.url()}, SHA-256 {SHA256}; {cached} is damaged or another file" in said
+    assert path.read_bytes() == CONTENT
+    assert cached.read_bytes() == CONTENT[:100]
+    path.unlink()
+    for url, words in (("", "cannot be fetched"), (server.url("missing"), "answers 404")):
+        with pytest.raises(WeightsError, match=rf"weights\.pth \(detector\.source\).*{words}.*cached\.pth is damaged"):
+            provide(Wanted("detector.source", path, origin._replace(url=url)))
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"\(train\.pretrained\) is a folder; allowed: a file"):
+        provide(Wanted("train.pretrained", tmp_path, Origin("http://127.0.0.1:1/")))
 
 
 def test_command(
     server: Server, write_params: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "torchvision_origin", lambda name: Origin(url(server, name), SHA256[:8]))
+    monkeypatch.setattr(module, "torchvision_origin", lambda name: Origin(server.url(name), SHA256[:8]))
     write_params(detector={"source": "w/a.pth"})
     assert main([]) == 0
     output = capsys.readouterr().out
-    assert f"w/a.pth: fetched from {url(server, 'timm_fpn')}, SHA-256 {SHA256}" in output
+    assert f"w/a.pth: fetched from {server.url('timm_fpn')}, SHA-256 {SHA256}" in output
     assert "weights: 1 of 1 files that params.yaml names are there" in output
     # The file stays as it is; what cannot be had is named, and the others are provided all the same.
     write_params(detector={"source": "w/a.pth"}, cropper={"source": "w/s2cnet.pth"})
