@@ -21,16 +21,16 @@ ATTRIBUTE_SCORES = "roi_heads.box_predictor.attr_score.weight"
 CLASSES = "MODEL.ROI_HEADS.NUM_CLASSES"
 # Keys of detectron2's config that `options` cannot change, and what says it instead.
 SET_ELSEWHERE = {
-    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "min_score",
-    "MODEL.RETINANET.SCORE_THRESH_TEST": "min_score",
-    "MODEL.ROI_HEADS.NMS_THRESH_TEST": "nms_iou",
-    "MODEL.RETINANET.NMS_THRESH_TEST": "nms_iou",
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "detector.min_score",
+    "MODEL.RETINANET.SCORE_THRESH_TEST": "detector.min_score",
+    "MODEL.ROI_HEADS.NMS_THRESH_TEST": "detector.nms_iou",
+    "MODEL.RETINANET.NMS_THRESH_TEST": "detector.nms_iou",
     "TEST.DETECTIONS_PER_IMAGE": "max_detections",
-    "INPUT.MIN_SIZE_TEST": "min_size_px",
-    "INPUT.MAX_SIZE_TEST": "max_size_px",
-    "MODEL.WEIGHTS": "source",
-    "MODEL.DEVICE": "the device of the engine",
-    CLASSES: "the weights themselves",
+    "INPUT.MIN_SIZE_TEST": "detector.min_size_px",
+    "INPUT.MAX_SIZE_TEST": "detector.max_size_px",
+    "MODEL.WEIGHTS": "detector.source",
+    "MODEL.DEVICE": "engine.device",
+    CLASSES: "the weights",
 }
 
 
@@ -67,7 +67,7 @@ class DetectronConfig:
         if len(self.options.split()) % 2:
             problems.append(f"options is {self.options!r}; a value is needed for every key: KEY VALUE KEY VALUE")
         problems += [
-            f"options sets {key}, which {SET_ELSEWHERE[key]} is for; allowed: other keys of detectron2's config"
+            f"options has {key}, which is set by {SET_ELSEWHERE[key]}; allowed: other keys of detectron2's config"
             for key in self.options.split()[::2]
             # Where the weights do not tell, the options may.
             if key in SET_ELSEWHERE and (key != CLASSES or self.n_classes)

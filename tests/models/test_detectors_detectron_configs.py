@@ -88,7 +88,7 @@ def test_configs_are_those_of_the_zoo_alone(tmp_path: Any) -> None:
 def test_options_that_something_else_sets(key: str) -> None:
     with pytest.raises(DetectorError) as error:
         tiny(options=f"MODEL.RESNETS.DEPTH 50 {key} 7")
-    assert f"options sets {key}, which {SET_ELSEWHERE[key]} is for" in str(error.value)
+    assert f"options has {key}, which is set by {SET_ELSEWHERE[key]}; allowed" in str(error.value)
 
 
 def test_every_such_option_is_a_key_of_detectron2() -> None:
