@@ -188,7 +188,8 @@ def file_notes(row: dict[str, Any]) -> list[str]:
     ):
         if not pd.isna(row[key]) and row[key] > 0:
             notes.append(text.format(row[key]))
-    if row["audit_same_file_as"]:
+    # A video without a row in the audit has NaN here, which counts as true.
+    if isinstance(row["audit_same_file_as"], str):
         notes.append(f"same file as {row['audit_same_file_as']}")
     return notes
 
@@ -203,6 +204,7 @@ def audit_findings(audit: dict[str, Any]) -> list[tuple[str, str, bool]]:
     shares = f"{audit['identical_share']:.1%} of neighbours; {audit['nearly_identical_share']:.1%} with near copies"
     return [
         count("n_damaged", "damaged or missing files"),
+        count("n_unusable_labels", "labels without a usable MOS"),
         count("n_header_differs", "header and decoded frame count differ"),
         count("n_packets_differ", "coded frames that do not decode"),
         count("n_variable_rate", "variable frame rate"),

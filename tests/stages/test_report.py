@@ -16,6 +16,7 @@ import pytest
 
 from stages import cli
 from stages.errors import EvaluationError, RevisionError, TableError
+from stages.io.tables import AUDIT, read_frame, write_frame
 from stages.reporting import content
 from stages.reporting.pictures import curve_points, shown_positions, thumbnail
 from stages.reporting.sources import read_sources
@@ -155,6 +156,17 @@ def test_the_cards_show_the_worst_and_the_most_uneven_first(ready: Path) -> None
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
     assert picture.shape == (32, 48, 3)
+
+
+def test_a_video_without_a_row_in_the_audit_has_no_findings_from_it(ready: Path) -> None:
+    make_run()
+    audit = read_frame("results/audit.parquet", schema=AUDIT)
+    write_frame("results/audit.parquet", audit[audit["video_id"] != WORST], schema=AUDIT, metadata={})
+    sources = read_sources(Path("results"), Path("data"), baseline=None)
+    notes = {row["video_id"]: row["notes"] for row in content.table_rows(sources)}
+    assert notes[WORST] == []
+    assert notes["clip_01.mp4"]
+    assert "same file" not in report().text
 
 
 def test_long_strips_keep_the_worst_frame() -> None:
