@@ -53,7 +53,9 @@ def manifest_row(entry: Entry, params: DatasetParams) -> dict[str, Any]:
 
 
 def hash_files(entries: Sequence[Entry], root: Path, *, workers: int) -> Iterator[tuple[Entry, str | None, str | None]]:
-    """For every entry, in order, the SHA-256 of its file (None: it cannot be read) and why it cannot be used (None: it can).
+    """(entry, SHA-256 of its file, why it cannot be used) of every entry, in order.
+
+    The hash is None for a file that cannot be read, the reason None for a video that can be used.
 
     Hashing leaves Python for as long as a block takes, so threads are enough to keep every core, or the disk, busy.
     """

@@ -194,26 +194,27 @@ def file_notes(row: dict[str, Any]) -> list[str]:
     return notes
 
 
+# Key of audit.json, what it counts: videos.
+AUDIT_COUNTS = (
+    ("n_damaged", "damaged or missing files"),
+    ("n_unusable_labels", "labels without a usable MOS"),
+    ("n_header_differs", "header and decoded frame count differ"),
+    ("n_packets_differ", "coded frames that do not decode"),
+    ("n_variable_rate", "variable frame rate"),
+    ("n_rotated", "rotated by the header"),
+    ("n_size_changes", "size changes inside the file"),
+    ("n_with_identical_neighbours", "repeated frames"),
+    ("n_same_file", "byte for byte the same as another"),
+)
+
+
 def audit_findings(audit: dict[str, Any]) -> list[tuple[str, str, bool]]:
-    """(what was looked at, what was found, whether it is a fault) in the order of the page."""
+    """(what was looked at, what was found, whether it is a fault) in the order of the page; counts that an audit of
+    an earlier version does not have are left out."""
     total = audit["n_videos"]
-
-    def count(key: str, text: str) -> tuple[str, str, bool]:
-        return text, f"{audit[key]} of {total} videos", audit[key] > 0
-
+    found = [(text, f"{audit[key]} of {total} videos", audit[key] > 0) for key, text in AUDIT_COUNTS if key in audit]
     shares = f"{audit['identical_share']:.1%} of neighbours; {audit['nearly_identical_share']:.1%} with near copies"
-    return [
-        count("n_damaged", "damaged or missing files"),
-        count("n_unusable_labels", "labels without a usable MOS"),
-        count("n_header_differs", "header and decoded frame count differ"),
-        count("n_packets_differ", "coded frames that do not decode"),
-        count("n_variable_rate", "variable frame rate"),
-        count("n_rotated", "rotated by the header"),
-        count("n_size_changes", "size changes inside the file"),
-        count("n_with_identical_neighbours", "repeated frames"),
-        ("share of identical neighbours", shares, audit["identical_share"] > 0),
-        count("n_same_file", "byte for byte the same as another"),
-    ]
+    return [*found, ("share of identical neighbours", shares, audit["identical_share"] > 0)]
 
 
 def audit_kinds(audit: dict[str, Any]) -> list[tuple[str, list[tuple[str, int]]]]:

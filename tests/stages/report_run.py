@@ -138,13 +138,8 @@ def _write_audit(ids: list[str]) -> None:
     summary: dict[str, Any] = dict.fromkeys(
         ("n_packets_differ", "n_rotated", "n_size_changes", "n_colour_tagged", "n_same_file"), 0
     )
-    summary |= {
-        "n_videos": N_VIDEOS,
-        "n_damaged": 1,
-        "n_unusable_labels": 0,
-        "n_header_differs": 1,
-        "n_variable_rate": 1,
-    }
+    summary |= {"n_videos": N_VIDEOS, "n_damaged": 1, "n_unusable_labels": 0}
+    summary |= {"n_header_differs": 1, "n_variable_rate": 1}
     summary |= {"n_with_identical_neighbours": 1, "identical_share": 0.0225, "nearly_identical_share": 0.0225}
     summary |= {"by_size": {"48x32": 19}, "by_rate_fps": {"8": 19}, "by_codec": {"h264, yuv420p": 19}}
     summary |= {"by_colour_tags": {"limited bt709 bt709 bt709": 19}, "by_rotation_deg": {"0": 19}}

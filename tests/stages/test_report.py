@@ -169,6 +169,17 @@ def test_a_video_without_a_row_in_the_audit_has_no_findings_from_it(ready: Path)
     assert "same file" not in report().text
 
 
+def test_an_audit_of_an_earlier_version_is_shown_without_what_it_did_not_count(ready: Path) -> None:
+    make_run()
+    audit = json.loads(Path("results/audit.json").read_text(encoding="utf-8"))
+    assert ("labels without a usable MOS", "0 of 20 videos", False) in content.audit_findings(audit)
+    labels = [label for label, *_ in content.audit_findings(audit)]
+    del audit["n_unusable_labels"]
+    earlier = content.audit_findings(audit)
+    assert [label for label, *_ in earlier] == [label for label in labels if "MOS" not in label]
+    assert earlier[0] == ("damaged or missing files", "1 of 20 videos", True)
+
+
 def test_long_strips_keep_the_worst_frame() -> None:
     assert shown_positions(range(12), 3) == list(range(12))
     positions = shown_positions(range(100), 50)
