@@ -9,10 +9,10 @@ import pandas as pd
 
 from models.errors import AigcVqaError
 from models.metrics import bootstrap_interval, krocc, plcc, rmse, srocc
+from stages.intervals import mean_of_three
 from stages.reporting.pictures import StripFrame, curve_points, film_strip, thumbnail
 from stages.reporting.sources import Sources
 from stages.sections import EvaluateParams
-from stages.verdicts import mean_of_three
 
 CARDS = 12
 THUMBNAILS_MAX = 1500
