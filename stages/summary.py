@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ def show(results: Path) -> None:
     print(metrics_table(results))
 
 
+def _is_unfitted(key: str, values: Mapping[str, float]) -> bool:
+    return key == "plcc_logistic" and values.get("logistic_converged") == 0
+
+
 def metrics_table(results: Path) -> str:
     if not (results / "metrics.json").is_file():
         raise EvaluationError(f"{results / 'metrics.json'}: no metrics yet; `dvc repro` writes them")
@@ -51,5 +56,6 @@ def metrics_table(results: Path) -> str:
         path = results / name
         values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         if key in values:
-            lines.append(f"{label:<28}{form.format(values[key]):>9}")
+            flag = "  the fit failed: the plain PLCC" if _is_unfitted(key, values) else ""
+            lines.append(f"{label:<28}{form.format(values[key]):>9}{flag}")
     return "\n".join(lines)

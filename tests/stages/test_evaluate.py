@@ -53,11 +53,16 @@ def test_metrics_equal_scipys_and_are_flat_and_finite() -> None:
     assert metrics["plcc_logistic"] >= metrics["plcc"] - 1e-9
 
 
-def test_a_logistic_fit_that_fails_is_flagged() -> None:
+def test_a_logistic_fit_that_fails_is_flagged(tmp_path: Path) -> None:
     # Three videos cannot determine four parameters: the plain PLCC stands there, and the flag says so.
     metrics = evaluate.evaluate(predictions(3), PARAMS)
     assert metrics["logistic_converged"] == 0
     assert metrics["plcc_logistic"] == metrics["plcc"]
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    (line,) = [line for line in metrics_table(tmp_path).splitlines() if "logistic" in line]
+    assert line.endswith(f"{metrics['plcc']:.4f}  the fit failed: the plain PLCC")
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"logistic_converged": 1}), encoding="utf-8")
+    assert "the fit failed" not in metrics_table(tmp_path)
 
 
 def test_pairs_within_a_prompt() -> None:
