@@ -75,7 +75,8 @@ def _hash_file(entry: Entry, root: Path) -> tuple[str | None, str | None]:
     path = root / entry.path
     sha256 = problem = None
     if not path.is_file():
-        problem = f"{entry.place}: no such file: {path}"
+        hint = "; paths are written with /" if "\\" in entry.path else ""
+        problem = f"{entry.place}: no such file: {path}{hint}"
     else:
         try:
             sha256 = file_sha256(path)
