@@ -29,21 +29,33 @@ def inspect_payload(path: str) -> pa.Table:
     return pa.Table.from_pylist([inspection.inspect_file(path)], schema=AUDIT)
 
 
+def unusable_labels(manifest: pd.DataFrame) -> pd.Series:
+    """Which videos have a label without a usable MOS: a matter of the labels, whatever their files are like.
+
+    A data set without any scores (`dataset.format: folder`) has no labels that could be wrong.
+    """
+    return manifest["mos"].isna() & manifest["mos"].notna().any()
+
+
 def audit_rows(manifest: pd.DataFrame, inspected: dict[str, dict[str, Any]], failed: dict[str, str]) -> pd.DataFrame:
-    """One row a video of the manifest, in its order. A reason that prepare gave stands before the audit's own."""
+    """One row a video of the manifest, in its order; `status` and `reason` are the file's.
+
+    A reason that prepare gave stands before the audit's own, unless it is the label's and the file was inspected.
+    """
     first_with: dict[str, str] = {}
     rows = []
-    for label in manifest.to_dict("records"):
+    for label, of_label in zip(manifest.to_dict("records"), unusable_labels(manifest), strict=True):
         video_id, sha256 = label["video_id"], label["sha256"]
         row = inspected.get(video_id, {"status": "failed", "reason": failed.get(video_id)})
-        if label["status"] != "ok":
+        if label["status"] != "ok" and not (of_label and video_id in inspected):
             row = row | {"status": "failed", "reason": label["reason"]}
-        first = first_with.setdefault(sha256, video_id) if sha256 else video_id
+        # A file that is not there has no hash, which pandas may show as None or as NaN: it is a copy of nothing.
+        first = first_with.setdefault(sha256, video_id) if isinstance(sha256, str) else video_id
         rows.append(row | {"video_id": video_id, "same_file_as": None if first == video_id else first})
     return pd.DataFrame(rows, columns=AUDIT.names)
 
 
-def summarise(rows: pd.DataFrame) -> dict[str, Any]:
+def summarise(rows: pd.DataFrame, *, n_unusable_labels: int) -> dict[str, Any]:
     """Counts over all videos, those by kind as value -> videos. Shares are 0-1, of all pairs of neighbouring frames."""
     seen = rows[rows["n_frames"].notna()]
     pairs = (seen["n_frames"] - 1).clip(lower=0).sum()
@@ -51,6 +63,7 @@ def summarise(rows: pd.DataFrame) -> dict[str, Any]:
     return {
         "n_videos": len(rows),
         "n_damaged": int((rows["status"] != "ok").sum()),
+        "n_unusable_labels": n_unusable_labels,
         "n_header_differs": int((seen["n_frames"] != seen["n_frames_header"]).sum()),
         "n_packets_differ": int((seen["n_packets"].notna() & (seen["n_frames"] != seen["n_packets"])).sum()),
         "n_variable_rate": int((seen["variable_rate"] == True).sum()),  # noqa: E712 (missing is neither)
@@ -89,8 +102,9 @@ def audit(*, manifest: Path, root: Path, out: Path, videos: Path, workers: int) 
     outcome = run_items("audit", items, in_processes(inspect_payload, workers=workers), cache)
     print(closing_line("audit", outcome))
     inspected = {item.video_id: cache.read(item.key).to_pylist()[0] for item in items if cache.has(item.key)}
-    rows = audit_rows(pd.DataFrame(labels, columns=MANIFEST.names), inspected, outcome.failed)
-    summary = summarise(rows)
+    frame = pd.DataFrame(labels, columns=MANIFEST.names)
+    rows = audit_rows(frame, inspected, outcome.failed)
+    summary = summarise(rows, n_unusable_labels=int(unusable_labels(frame).sum()))
     made = {"version": VERSION, "libraries": libraries}
     write_frame(videos, rows, schema=AUDIT, metadata={"made_by": metadata["made_by"] | {"audit": made}})
     write_json(out, summary)
@@ -105,10 +119,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--videos", type=Path, required=True, help="table to write, a row a video (Parquet)")
     arguments = parser.parse_args(argv)
     summary = audit(**vars(arguments), workers=load_params().engine.n_workers)
+    n_labels = summary["n_unusable_labels"]
     print(
         f"audit: {summary['n_damaged']} of {summary['n_videos']} files damaged; header wrong in "
         f"{summary['n_header_differs']}, variable rate {summary['n_variable_rate']}, rotated {summary['n_rotated']}; "
         f"{summary['identical_share']:.1%} of neighbouring frames identical"
+        + (f"; {n_labels} labels without a usable MOS" if n_labels else "")
     )
 
 

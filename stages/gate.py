@@ -1,33 +1,32 @@
 """`aigc-vqa gate`: may this run be merged? Its metrics against those of a Git revision or of a file.
 
 Exit status 0: nothing got worse; 1: something did, or the two runs cannot be compared fairly (other test videos,
-missing or broken metrics, failed videos); 2: the gate was called wrongly. The table is Markdown, for a terminal and for
-a comment on a pull request.
+missing or broken metrics, failed videos); 2: the gate was called wrongly, with a baseline that has nothing to compare
+with among others. The table is Markdown, for a terminal and for a comment on a pull request.
 """
 
 import argparse
-import io
 import json
 import math
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tabulate import tabulate
 
 from models.errors import AigcVqaError
-from models.metrics import srocc
-from stages.errors import GateError, RevisionError
+from stages.errors import EvaluationError, GateError, RevisionError, TableError
+from stages.intervals import KINDS, Intervals
 from stages.io.files import write_text
 from stages.io.revisions import describe_revision, read_at
+from stages.io.tables import MANIFEST, PAIRS, read_frame
 from stages.params import load_params
-from stages.verdicts import Direction, Verdict, changed_videos, intervals_of_change, judge, rules_with
+from stages.runs import Run, belong_together, changed_videos, read_test_part, tested_videos
+from stages.verdicts import Direction, Verdict, comparable, judge, rules_with
 
 LABELS = {
     "srocc": "SROCC",
@@ -45,17 +44,6 @@ LABELS = {
     "n_scored": "scored videos",
     "n_failed": "failed videos",
 }
-COLUMNS = ["video_id", "part", "mos", "score", "status"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One side of the comparison. test: rows of the predictions; mos: video id -> MOS, None: unknown test set."""
-
-    name: str
-    metrics: dict[str, object]
-    test: pd.DataFrame | None
-    mos: dict[str, float | None] | None
 
 
 def add_arguments(commands: Any) -> None:
@@ -74,7 +62,10 @@ def add_arguments(commands: Any) -> None:
     results = Path("results")
     parser.add_argument("--metrics", type=Path, default=results / "metrics.json", help="JSON of this run")
     parser.add_argument("--predictions", type=Path, default=results / "predictions.parquet", help="table of this run")
-    parser.add_argument("--split", type=Path, default=Path("data") / "split.csv", help="parts of this run's videos")
+    data = Path("data")
+    parser.add_argument("--split", type=Path, default=data / "split.csv", help="parts of this run's videos")
+    parser.add_argument("--manifest", type=Path, default=data / "manifest.parquet", help="for this run's prompts")
+    parser.add_argument("--pairs", type=Path, default=data / "pairs.parquet", help="rated pairs of this run")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the Markdown here too")
     parser.set_defaults(call=gate)
 
@@ -87,22 +78,29 @@ def gate(
     metrics: Path,
     predictions: Path,
     split: Path,
+    manifest: Path,
+    pairs: Path,
     out: Path | None,
 ) -> int:
-    """Print the table; 0, 1 or 2 as the module says. Raises GateError when this run has no metrics at all."""
+    """Print the table; 0, 1 or 2 as the module says. Raises EvaluationError when this run has no metrics at all."""
     notes: list[str] = []
     try:
         rules = rules_with(_numbers("--tolerance", tolerance), _numbers("--floor", floor), _directions(better))
         old = read_baseline(baseline, metrics=metrics, predictions=predictions, split=split, notes=notes)
-    except (GateError, RevisionError) as error:
+        if not comparable(old.metrics, rules):
+            raise GateError(f"{old.name}: nothing to compare with; judged are: {', '.join(rules)}")
+        now, problems = read_this_run(metrics=metrics, predictions=predictions, split=split, notes=notes)
+    except (GateError, RevisionError, TableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    now, problems = read_this_run(metrics=metrics, predictions=predictions, split=split, notes=notes)
     problems += _test_set_problems(now, old, notes)
-    fair = not problems and now.test is not None and old.test is not None
     params = load_params().evaluate
-    intervals = intervals_of_change(*((now.test, old.test) if fair else (None, None)), params)
-    verdicts = judge(now.metrics, old.metrics, rules, intervals)
+    if problems or now.test is None or old.test is None:
+        intervals = Intervals(replace(now, test=None), replace(old, test=None), params)
+    else:
+        groups, rated = _questions(now, manifest, pairs, notes)
+        intervals = Intervals(now, old, params, groups=groups, pairs=rated)
+    verdicts = judge(now.metrics, old.metrics, rules, intervals.of)
     text = markdown(verdicts, old.name, confidence=params.confidence, problems=problems, notes=notes)
     if out is not None:
         write_text(out, f"{text}\n")
@@ -112,18 +110,20 @@ def gate(
 
 def read_baseline(name: str, *, metrics: Path, predictions: Path, split: Path, notes: list[str]) -> Run:
     """The other side: a JSON file (with the predictions beside it), else a Git revision. Appends to `notes` what it
-    lacks; raises GateError or RevisionError when it has no metrics."""
+    lacks; raises GateError or RevisionError when it has no metrics, TableError for a split that is none."""
     if Path(name).is_file():
+        if metrics.is_file() and Path(name).samefile(metrics):
+            raise GateError(f"--baseline {name}: the run itself; a Git revision or a kept copy is needed")
         values = _metrics(Path(name).read_bytes(), name)
         beside = Path(name).with_name(predictions.name)
-        test = _test_rows(beside.read_bytes()) if beside.is_file() else None
+        test = read_test_part(beside.read_bytes()) if beside.is_file() else None
         if test is None:
             notes.append(f"The baseline has no readable {predictions.name} beside it: judged by the metrics alone.")
         run, parts = Run(name, values, test, None), None
     else:
         values = _metrics(read_at(metrics, name), f"{metrics} of {name}")
         try:
-            test = _test_rows(read_at(predictions, name))
+            test = read_test_part(read_at(predictions, name))
             if test is None:
                 notes.append(
                     f"The baseline's {predictions} is not a table of predictions: judged by the metrics alone."
@@ -136,66 +136,49 @@ def read_baseline(name: str, *, metrics: Path, predictions: Path, split: Path, n
         except RevisionError:
             parts = None
         run = Run(describe_revision(name), values, test, None)
-    if test is not None and not _belong_together(run):
+    if test is not None and not belong_together(run):
         notes.append("The baseline's predictions do not give its metrics: judged by the metrics alone.")
         run = replace(run, test=None)
-    return replace(run, mos=_test_set(run.test, parts))
+    return replace(run, mos=tested_videos(run.test, parts, source=f"{split} of {name}"))
 
 
 def read_this_run(*, metrics: Path, predictions: Path, split: Path, notes: list[str]) -> tuple[Run, list[str]]:
-    """This run, and what is wrong with it; raises GateError when there are no metrics to judge."""
+    """This run, and what is wrong with it; raises EvaluationError when there are no metrics to judge."""
     if not metrics.is_file():
-        raise GateError(f"{metrics}: no metrics to judge; `dvc repro` writes them")
-    test = _test_rows(predictions.read_bytes()) if predictions.is_file() else None
+        raise EvaluationError(f"{metrics}: no metrics to judge; `dvc repro` writes them")
+    test = read_test_part(predictions.read_bytes()) if predictions.is_file() else None
     if test is None:
         notes.append(f"This run has no readable {predictions}: judged by the metrics alone.")
-    run = Run("this run", _metrics(metrics.read_bytes(), str(metrics)), test, None)
+    values = _metrics(metrics.read_bytes(), str(metrics), error_type=EvaluationError)
+    run = Run("this run", values, test, None)
     problems = []
-    if test is not None and not _belong_together(run):
+    if test is not None and not belong_together(run):
         problems.append(f"{predictions} does not give the SROCC of {metrics}: `dvc repro` makes them agree")
-    return replace(run, mos=_test_set(test, split.read_bytes() if split.is_file() else None)), problems
+    parts = split.read_bytes() if split.is_file() else None
+    return replace(run, mos=tested_videos(test, parts, source=str(split))), problems
 
 
-def _metrics(data: bytes, source: str) -> dict[str, object]:
+def _metrics(data: bytes, source: str, *, error_type: type[AigcVqaError] = GateError) -> dict[str, object]:
     try:
         values = json.loads(data)
     except ValueError as error:
-        raise GateError(f"{source}: not JSON ({error})") from None
+        raise error_type(f"{source}: not JSON ({error})") from None
     if not isinstance(values, dict):
-        raise GateError(f"{source}: a JSON object of metrics is needed, not {type(values).__name__}")
+        raise error_type(f"{source}: a JSON object of metrics is needed, not {type(values).__name__}")
     return values
 
 
-def _test_rows(data: bytes) -> pd.DataFrame | None:
-    """The test part of a table of predictions, whatever columns later versions added; None for other bytes."""
+def _questions(now: Run, manifest: Path, pairs: Path, notes: list[str]) -> tuple[pd.Series | None, pd.DataFrame | None]:
+    """Prompts and rated pairs where this run has metrics of them; appends to `notes` why they cannot be read."""
+    groups = rated = None
     try:
-        rows = pq.read_table(io.BytesIO(data), columns=COLUMNS).to_pandas()
-    except (pa.ArrowException, OSError):
-        return None
-    return rows[rows["part"] == "test"] if set(COLUMNS) <= set(rows.columns) else None
-
-
-def _belong_together(run: Run) -> bool:
-    if run.test is None or "srocc" not in run.metrics:
-        return True
-    scored = run.test[run.test["status"] == "ok"]
-    try:
-        found = srocc(scored["score"], scored["mos"])
-    except AigcVqaError:
-        return False
-    value = run.metrics["srocc"]
-    # Metrics that are no numbers are the verdicts' business.
-    return not isinstance(value, float) or math.isnan(value) or abs(found - value) < 1e-6
-
-
-def _test_set(test: pd.DataFrame | None, split: bytes | None) -> dict[str, float | None] | None:
-    """Test videos with their MOS from the predictions, without it from split.csv; None when neither is there."""
-    if test is not None:
-        return dict(zip(test["video_id"], test["mos"].astype(float), strict=True))
-    if split is None:
-        return None
-    parts = pd.read_csv(io.BytesIO(split), dtype=str, keep_default_na=False)
-    return dict.fromkeys(parts.loc[parts["part"] == "test", "video_id"])
+        if "within_prompt_accuracy" in now.metrics:
+            groups = read_frame(manifest, schema=MANIFEST).set_index("video_id")["group"]
+        if not now.metrics.keys().isdisjoint(KINDS):
+            rated = read_frame(pairs, schema=PAIRS)
+    except TableError as error:
+        notes.append(f"Prompts or rated pairs are not there ({error}): the tolerance alone decides on theirs.")
+    return groups, rated
 
 
 def _test_set_problems(now: Run, old: Run, notes: list[str]) -> list[str]:
@@ -218,9 +201,7 @@ def markdown(
             "baseline": _value(one.key, one.baseline),
             "this run": _value(one.key, one.now),
             "change": _value(one.key, one.change, sign=True),
-            f"{confidence:.0%} interval of the change": f"{one.interval[0]:+.4f} to {one.interval[1]:+.4f}"
-            if one.interval
-            else "",
+            f"{confidence:.0%} interval of the change": _interval(one),
             "allowed": one.allowed,
             "verdict": _cell(one.text) if one.passes else f"**{_cell(one.text)}**",
         }
@@ -233,6 +214,12 @@ def markdown(
     head = f"### Quality gate: {'passed' if good else 'FAILED'}, against {_cell(baseline)}"
     blocks = [head, "\n".join(f"- {_cell(reason)}" for reason in reasons), table, *map(_cell, notes)]
     return "\n\n".join(block for block in blocks if block)
+
+
+def _interval(verdict: Verdict) -> str:
+    if verdict.interval is None:
+        return "tolerance alone" if verdict.alone else ""
+    return f"{verdict.interval[0]:+.4f} to {verdict.interval[1]:+.4f}"
 
 
 def _cell(text: str) -> str:

@@ -53,7 +53,9 @@ def manifest_row(entry: Entry, params: DatasetParams) -> dict[str, Any]:
 
 
 def hash_files(entries: Sequence[Entry], root: Path, *, workers: int) -> Iterator[tuple[Entry, str | None, str | None]]:
-    """For every entry, in order, the SHA-256 of its file and None, or None and the reason why it cannot be used.
+    """(entry, SHA-256 of its file, why it cannot be used) of every entry, in order.
+
+    The hash is None for a file that cannot be read, the reason None for a video that can be used.
 
     Hashing leaves Python for as long as a block takes, so threads are enough to keep every core, or the disk, busy.
     """
@@ -69,15 +71,18 @@ def hash_files(entries: Sequence[Entry], root: Path, *, workers: int) -> Iterato
 
 
 def _hash_file(entry: Entry, root: Path) -> tuple[str | None, str | None]:
-    if entry.problem is not None:
-        return None, entry.problem
+    """A file whose label cannot be used is hashed too: the audit looks at every file that is there."""
     path = root / entry.path
+    sha256 = problem = None
     if not path.is_file():
-        return None, f"{entry.place}: no such file: {path}"
-    try:
-        return file_sha256(path), None
-    except OSError as error:
-        return None, f"{entry.place}: cannot be read: {error.strerror}"
+        hint = "; paths are written with /" if "\\" in entry.path else ""
+        problem = f"{entry.place}: no such file: {path}{hint}"
+    else:
+        try:
+            sha256 = file_sha256(path)
+        except OSError as error:
+            problem = f"{entry.place}: cannot be read: {error.strerror}"
+    return sha256, "; ".join(text for text in (entry.problem, problem) if text) or None
 
 
 def prepare(params: Params, *, root: Path, out: Path, pairs: Path) -> None:

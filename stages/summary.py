@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ ROWS = (
     ("metrics.json", "rmse", "RMSE, on MOS 0-100", "{:.2f}"),
     ("metrics.json", "within_prompt_accuracy", "right pairs within a prompt", "{:.4f}"),
     ("metrics.json", "rank1", "Rank1, pairs of two sources", "{:.4f}"),
+    ("metrics.json", "n_rank1", "  pairs compared", "{:.0f}"),
+    ("metrics.json", "n_rank1_rated", "  of rated pairs", "{:.0f}"),
     ("metrics.json", "rank2", "Rank2, pairs of one source", "{:.4f}"),
+    ("metrics.json", "n_rank2", "  pairs compared", "{:.0f}"),
+    ("metrics.json", "n_rank2_rated", "  of rated pairs", "{:.0f}"),
     ("metrics.json", "ntire_score", "NTIRE 2024 final score", "{:.4f}"),
     ("metrics.json", "n_expected", "test videos", "{:.0f}"),
     ("metrics.json", "n_scored", "  scored", "{:.0f}"),
@@ -43,6 +48,10 @@ def show(results: Path) -> None:
     print(metrics_table(results))
 
 
+def _is_unfitted(key: str, values: Mapping[str, float]) -> bool:
+    return key == "plcc_logistic" and values.get("logistic_converged") == 0
+
+
 def metrics_table(results: Path) -> str:
     if not (results / "metrics.json").is_file():
         raise EvaluationError(f"{results / 'metrics.json'}: no metrics yet; `dvc repro` writes them")
@@ -51,5 +60,6 @@ def metrics_table(results: Path) -> str:
         path = results / name
         values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         if key in values:
-            lines.append(f"{label:<28}{form.format(values[key]):>9}")
+            flag = "  the fit failed: the plain PLCC" if _is_unfitted(key, values) else ""
+            lines.append(f"{label:<28}{form.format(values[key]):>9}{flag}")
     return "\n".join(lines)

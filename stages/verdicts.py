@@ -1,7 +1,7 @@
 """What the gate makes of two sets of metrics: one verdict a metric, and what else makes a run fail.
 
-A metric fails when it got worse by more than its tolerance and, where the predictions of both runs are there, the
-paired bootstrap tells the drop from chance. Floors hold whatever the baseline says.
+A metric fails when it got worse by more than its tolerance and, where an interval of the change can be computed, that
+tells the drop from chance; else the tolerance alone decides. Floors hold whatever the baseline says.
 """
 
 import math
@@ -9,16 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import pandas as pd
-from numpy.typing import ArrayLike
-
-from models.errors import AigcVqaError
-from models.metrics import krocc, paired_bootstrap, paper_mean, plcc, plcc_logistic, rmse, srocc
 from stages.errors import GateError
-from stages.sections import EvaluateParams
+from stages.intervals import Interval
+from stages.runs import number
 
 Direction = Literal["higher", "lower"]
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -48,26 +43,18 @@ RULES: dict[str, Rule] = {
     "ntire_score": Rule("higher", 0.01),
     "n_failed": Rule("lower", 0.0, floor=0.0),
 }
-
-
-def mean_of_three(scores: ArrayLike, mos: ArrayLike) -> float:
-    """The paper's mean of SROCC, PLCC and KROCC, of one set of videos."""
-    return paper_mean(srocc(scores, mos), plcc(scores, mos), krocc(scores, mos))
-
-
-FUNCTIONS: dict[str, Callable[..., float]] = {
-    "srocc": srocc,
-    "plcc": plcc,
-    "krocc": krocc,
-    "mean": mean_of_three,
-    "plcc_logistic": plcc_logistic,
-    "rmse": rmse,
-}
+# Judged by their floor, whatever the baseline has.
+WITHOUT_BASELINE = {"n_failed"}
+# A logistic fit for each of thousands of resamples is worth its seconds only where it decides.
+ONLY_AFTER_A_DROP = {"plcc_logistic"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One row of the gate's table. interval: of the change, from the paired bootstrap; None: not computed."""
+    """One row of the gate's table.
+
+    interval: of the change, from resampling; None: not computed. alone: it cannot be, so the tolerance alone decided.
+    """
 
     key: str
     baseline: float | None
@@ -76,6 +63,7 @@ class Verdict:
     interval: Interval | None
     passes: bool
     text: str
+    alone: bool = False
 
     @property
     def change(self) -> float | None:
@@ -105,15 +93,20 @@ def rules_with(
     return rules
 
 
+def comparable(baseline: Mapping[str, object], rules: Mapping[str, Rule]) -> bool:
+    """Whether a baseline has any metric that a run is judged against."""
+    return any(key in baseline for key in rules if key not in WITHOUT_BASELINE)
+
+
 def judge(
     now: Mapping[str, object],
     baseline: Mapping[str, object],
     rules: Mapping[str, Rule],
-    interval_of: Callable[[str, bool], Interval | None],
+    interval_of: Callable[[str], Interval | None],
 ) -> list[Verdict]:
     """A verdict for every metric of either run and every rule with a floor, judged ones first.
 
-    interval_of(key, dropped): the interval of the change, or None when it cannot be, or need not be, computed.
+    interval_of(key): the interval of the change, or None when it cannot be computed.
     """
     ruled = [key for key, rule in rules.items() if key in now or key in baseline or rule.floor is not None]
     others = sorted((set(now) | set(baseline)) - set(ruled))
@@ -125,13 +118,13 @@ def _judge_one(
     now: Mapping[str, object],
     baseline: Mapping[str, object],
     rule: Rule | None,
-    interval_of: Callable[[str, bool], Interval | None],
+    interval_of: Callable[[str], Interval | None],
 ) -> Verdict:
-    old, new = _number(baseline.get(key)), _number(now.get(key))
+    old, new = number(baseline.get(key)), number(now.get(key))
     allowed = _allowed(key, rule)
 
-    def verdict(passes: bool, text: str, interval: Interval | None = None) -> Verdict:
-        return Verdict(key, old, new, allowed, interval, passes, text)
+    def verdict(passes: bool, text: str, interval: Interval | None = None, alone: bool = False) -> Verdict:
+        return Verdict(key, old, new, allowed, interval, passes, text, alone)
 
     if key not in now:
         return verdict(False, "missing")
@@ -145,23 +138,23 @@ def _judge_one(
     sign = 1.0 if rule.better == "higher" else -1.0
     if rule.floor is not None and sign * (new - rule.floor) < 0:
         return verdict(False, f"{'below' if sign > 0 else 'above'} {rule.floor:g}")
-    if key == "n_failed":
+    if key in WITHOUT_BASELINE:
         return verdict(True, "none" if new == 0 else "allowed")
+    if key not in baseline:
+        return verdict(True, "new")
     if old is None or not math.isfinite(old):
-        return verdict(True, "new" if key not in baseline else "baseline is not a number")
+        return verdict(False, f"the baseline is not a finite number: {baseline[key]}")
     gain = sign * (new - old)
     dropped = gain < -rule.tolerance
-    interval = interval_of(key, dropped)
+    wanted = dropped or key not in ONLY_AFTER_A_DROP
+    interval = interval_of(key) if wanted else None
+    alone = wanted and interval is None
     if not dropped:
         text = "better" if gain > 0 else "same" if gain == 0 else "worse, within tolerance"
-        return verdict(True, text, interval)
+        return verdict(True, text, interval, alone)
     if interval is not None and max(sign * interval[0], sign * interval[1]) >= 0:
         return verdict(True, "worse, within noise", interval)
-    return verdict(False, "regression", interval)
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    return verdict(False, "regression", interval, alone)
 
 
 def _allowed(key: str, rule: Rule | None) -> str:
@@ -172,50 +165,3 @@ def _allowed(key: str, rule: Rule | None) -> str:
     sign, bound = ("-", "at least") if rule.better == "higher" else ("+", "at most")
     floor = "" if rule.floor is None else f"{bound} {rule.floor:g}"
     return floor if key == "n_failed" else f"{sign}{rule.tolerance:g}{', ' if floor else ''}{floor}"
-
-
-def changed_videos(now: Mapping[str, float | None], baseline: Mapping[str, float | None]) -> list[str]:
-    """Sentences on what differs between two test sets (video id -> MOS, None where unknown); empty: the same."""
-    problems = []
-    for word, one, other in (("new", now, baseline), ("gone", baseline, now)):
-        ids = sorted(set(one) - set(other))
-        if ids:
-            problems.append(f"{len(ids)} test videos are {word} (first: {ids[0]})")
-    changed = sorted(name for name in set(now) & set(baseline) if _differs(now[name], baseline[name]))
-    if changed:
-        problems.append(f"{len(changed)} test videos have another MOS (first: {changed[0]})")
-    return problems
-
-
-def _differs(first: float | None, second: float | None) -> bool:
-    return first is not None and second is not None and abs(first - second) > 1e-6
-
-
-def intervals_of_change(
-    now: pd.DataFrame | None, baseline: pd.DataFrame | None, params: EvaluateParams
-) -> Callable[[str, bool], Interval | None]:
-    """The function that `judge` asks; predictions are the test part's rows, None: there are none to compare."""
-    if now is None or baseline is None:
-        return lambda key, dropped: None
-    scored = [rows.loc[rows["status"] == "ok", ["video_id", "mos", "score"]] for rows in (now, baseline)]
-    both = scored[0].merge(scored[1][["video_id", "score"]], on="video_id", suffixes=("", "_baseline"))
-
-    def interval_of(key: str, dropped: bool) -> Interval | None:
-        # A logistic fit for each of thousands of resamples is worth its seconds only where it decides.
-        if key not in FUNCTIONS or (key == "plcc_logistic" and not dropped):
-            return None
-        try:
-            found = paired_bootstrap(
-                both["mos"],
-                both["score"],
-                both["score_baseline"],
-                metric=FUNCTIONS[key],
-                n_resamples=params.bootstrap_samples,
-                confidence=params.confidence,
-                seed=params.seed,
-            )
-        except AigcVqaError:
-            return None
-        return found.low, found.high
-
-    return interval_of

@@ -5,11 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.datasets.folder import read_folder
-from stages.datasets.labels import PARTS, Entry, LabelRules, check_entries, refuse
+from stages.datasets.labels import PARTS, Entry, LabelRules, check_entries, refuse, with_common_groups
 from stages.datasets.t2vqa_db import read_t2vqa_db
 from stages.datasets.table import read_kvq, read_table_labels, read_vquala
 from stages.errors import DatasetError
 from stages.sections import DatasetParams
+
+# Files of these endings in a folder of lists hold labels: one that names no part would be left out without a word.
+LIST_ENDINGS = frozenset({".csv", ".parquet", ".pq", ".tsv", ".txt"})
 
 ADAPTERS: dict[str, Callable[[Path, LabelRules], list[Entry]]] = {
     "t2vqa_db": read_t2vqa_db,
@@ -30,26 +33,36 @@ def read_entries(params: DatasetParams, root: Path) -> list[Entry]:
     else:
         entries = ADAPTERS[params.format](labels, rules)
     check_entries(entries, source=labels, mos_min=params.mos_min, mos_max=params.mos_max)
-    return entries
+    return with_common_groups(entries)
 
 
 def read_lists(folder: Path, rules: LabelRules, read: Callable[[Path, LabelRules], list[Entry]]) -> list[Entry]:
     """The data set's own parts: the label files `train.*`, `val.*`, `test.*` of a folder, those that are there.
 
-    Raises DatasetError when none is there, when one part has two files, or when a row's own part is another.
+    Raises DatasetError when none is there, for a list of another name, when one part has two files or a list has no
+    videos, or when a row's own part is another.
     """
     entries, problems = [], []
     files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    unknown = [file.name for file in files if file.stem not in PARTS and file.suffix.lower() in LIST_ENDINGS]
+    if unknown:
+        raise DatasetError(
+            f"{folder}: no list of a part: {', '.join(unknown)}; allowed: train.*, val.*, test.* (rename the list of a "
+            "part, move other files away)"
+        )
     for part in PARTS:
         lists = [file for file in files if file.stem == part]
         if len(lists) > 1:
             raise DatasetError(f"{folder}: two lists of the part {part}: {', '.join(file.name for file in lists)}")
-        for entry in read(lists[0], rules) if lists else []:
+        own = read(lists[0], rules) if lists else []
+        if lists and not own:
+            raise DatasetError(f"{lists[0]}: no videos are listed; leave a part without videos out")
+        for entry in own:
             if entry.part not in (None, part):
                 problems.append(f"{entry.place}: split is {entry.part!r}, but this is the list of the part {part}")
             entries.append(replace(entry, part=part))
     if not entries:
         found = ", ".join(file.name for file in files) or "nothing"
-        raise DatasetError(f"{folder}: no list train.*, val.* or test.* with videos (found: {found})")
+        raise DatasetError(f"{folder}: no list train.*, val.* or test.* (found: {found})")
     refuse(folder, "lists that contradict their rows", problems)
     return entries

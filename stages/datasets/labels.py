@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from stages.errors import DatasetError
@@ -91,6 +91,27 @@ def found_in_name(path: str, pattern: str, group: str) -> str | None:
     """What the pattern's group of that name finds in a file's own name; None without a pattern or a match."""
     match = re.search(pattern, PurePosixPath(path).name) if pattern else None
     return match.group(group) if match else None
+
+
+def with_common_groups(entries: list[Entry]) -> list[Entry]:
+    """The entries with one group for all prompts that differ only in case or spaces: the spelling that sorts first.
+
+    Written twice, a prompt would stand in training and in the test part. Groups of columns and patterns stay as they
+    are: they are ids, in which case may count.
+    """
+    spellings: dict[str, str] = {}
+    for prompt in sorted({entry.prompt for entry in entries if entry.prompt}):
+        spellings.setdefault(_folded(prompt), prompt)
+    return [
+        replace(entry, group=spellings[_folded(entry.prompt)])
+        if entry.prompt and entry.group == entry.prompt
+        else entry
+        for entry in entries
+    ]
+
+
+def _folded(prompt: str) -> str:
+    return " ".join(prompt.casefold().split())
 
 
 def refuse(source: Path, headline: str, problems: Iterable[str], *, shown: int = 20) -> None:

@@ -16,7 +16,7 @@ def read_t2vqa_db(labels: Path, rules: LabelRules) -> list[Entry]:
         # Not splitlines(): it also breaks at characters such as U+2028, which prompts may hold.
         lines = labels.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
-        raise DatasetError(f"{labels}: no such label file (dataset.root, dataset.labels)") from None
+        raise DatasetError(f"{labels}: no such label file or folder (dataset.root, dataset.labels)") from None
     except OSError as error:
         raise DatasetError(f"{labels}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:

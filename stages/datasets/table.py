@@ -57,11 +57,15 @@ def read_vquala(labels: Path, rules: LabelRules) -> list[Entry]:
 def read_columns(labels: Path, rules: LabelRules, columns: Columns) -> list[Entry]:
     """Read `labels` (.csv or .parquet).
 
-    Raises DatasetError naming the file and the row (rows of a CSV count from its header, which is line 1) for missing
-    or misspelt columns, an empty path, or a split other than train, val, test.
+    Raises DatasetError naming the file and the place (`line` of a CSV, whose header is line 1; `row` of a Parquet file,
+    from 1) for missing or misspelt columns, another number of fields than the header's, an empty path, or a split other
+    than train, val, test.
     """
     entries, problems = [], []
     for place, row in _rows(labels, columns):
+        if isinstance(row, str):
+            problems.append(f"{place}: {row}")
+            continue
         path, part = _text(row.get(columns.path)), _text(_get(row, columns.split))
         if path is None:
             problems.append(f"{place}: the {columns.path} is empty")
@@ -74,9 +78,11 @@ def read_columns(labels: Path, rules: LabelRules, columns: Columns) -> list[Entr
     return entries
 
 
-def _rows(labels: Path, wanted: Columns) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(labels: Path, wanted: Columns) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """(place, row) of every row; (place, what is wrong) of one that does not fit the header."""
     is_csv = labels.suffix.lower() == ".csv"
     try:
+        labels.stat()  # what is not there has no ending to complain of
         if is_csv:
             with labels.open(encoding="utf-8-sig", newline="") as file:
                 reader = csv.DictReader(file, strict=True)
@@ -84,20 +90,22 @@ def _rows(labels: Path, wanted: Columns) -> Iterator[tuple[str, dict[str, Any]]]
                 columns = list(reader.fieldnames or [])
         elif labels.suffix.lower() in (".parquet", ".pq"):
             table = pq.read_table(labels)
-            rows = [(f"{labels.name} row {number}", row) for number, row in enumerate(table.to_pylist())]
+            rows = [(f"{labels.name} row {number}", row) for number, row in enumerate(table.to_pylist(), start=1)]
             columns = table.column_names
         else:
             raise DatasetError(f"{labels}: a table of labels ends in .csv or .parquet")
     except FileNotFoundError:
-        raise DatasetError(f"{labels}: no such label file (dataset.root, dataset.labels)") from None
+        raise DatasetError(f"{labels}: no such label file or folder (dataset.root, dataset.labels)") from None
     except (UnicodeDecodeError, csv.Error, pa.ArrowInvalid, OSError) as error:
         raise DatasetError(f"{labels}: cannot be read as a table ({error})") from None
     _check_columns(labels, columns, wanted)
     for place, row in rows:
-        # csv keeps surplus fields under None and fills short rows with None.
+        # csv keeps surplus fields under None and fills short rows with None; it skips empty lines, not those of spaces.
         if is_csv and (None in row or None in row.values()):
-            raise DatasetError(f"{labels}: {place}: not the {len(columns)} fields of the header")
-        yield place, row
+            if "".join(str(value or "") for value in row.values()).strip():
+                yield place, f"not the {len(columns)} fields of the header"
+        else:
+            yield place, row
 
 
 def _check_columns(labels: Path, columns: Sequence[str], wanted: Columns) -> None:

@@ -8,18 +8,23 @@ from stages.errors import RevisionError
 
 
 def read_at(path: Path, revision: str) -> bytes:
-    """The bytes that `path` (relative to the project's root) has at a Git revision.
+    """The bytes that `path` (relative to the project's root) has at a Git revision, which may be a DVC experiment.
 
     What Git does not hold is looked up in that revision's dvc.lock and comes from DVC's cache, or from its remote.
-    Raises RevisionError for an unknown revision, a project without Git, and a file that is in neither.
+    Raises RevisionError for what is no revision, a project without Git, and a file that is in neither.
     """
+    # DVC takes an empty name for the working tree: whatever is compared would be compared with itself.
+    if not revision.strip():
+        raise RevisionError(f"{revision!r}: no Git revision; a branch, tag, commit or experiment is needed")
     # Imported here: DVC takes a second that commands without a baseline need not pay.
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
-    from dvc.scm import RevError
+    from dvc.scm import Git, RevError, resolve_rev
     from scmrepo.exceptions import SCMError
 
     try:
+        if not _is_commit(resolve_rev(Git("."), revision)):
+            raise RevisionError(f"{revision}: a file or folder in Git; the revision alone is needed")
         return DVCFileSystem(".", rev=revision).read_bytes(path.as_posix())
     except RevError:
         raise RevisionError(f"{revision}: no such Git revision here (a shallow clone lacks most of them)") from None
@@ -27,6 +32,12 @@ def read_at(path: Path, revision: str) -> bytes:
         raise RevisionError(f"{revision}: has no {path} that Git, DVC's cache or its remote holds") from None
     except (DvcException, SCMError) as error:
         raise RevisionError(f"{revision}: {path} cannot be read ({error})") from None
+
+
+def _is_commit(name: str) -> bool:
+    """Whether an object of Git is a commit, or a tag of one; `main:results` is none."""
+    command = ["git", "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"]
+    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def describe_revision(revision: str) -> str:

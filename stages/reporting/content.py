@@ -9,10 +9,10 @@ import pandas as pd
 
 from models.errors import AigcVqaError
 from models.metrics import bootstrap_interval, krocc, plcc, rmse, srocc
+from stages.intervals import mean_of_three
 from stages.reporting.pictures import StripFrame, curve_points, film_strip, thumbnail
 from stages.reporting.sources import Sources
 from stages.sections import EvaluateParams
-from stages.verdicts import mean_of_three
 
 CARDS = 12
 THUMBNAILS_MAX = 1500
@@ -21,7 +21,11 @@ LISTED_FAULTS = 30
 
 @dataclass(frozen=True)
 class MetricRow:
-    """A line of the metrics: value, interval of it, the value before, and whether a change is for the better."""
+    """A line of the metrics: value, interval of it, the value before, and whether a change is for the better.
+
+    comparable: whether the value before is of the same test videos; else there is no change to speak of. flag: what is
+    wrong with the value.
+    """
 
     label: str
     meaning: str
@@ -31,10 +35,12 @@ class MetricRow:
     before: float | None
     higher_is_better: bool
     digits: int
+    comparable: bool = True
+    flag: str = ""
 
     @property
     def change(self) -> float | None:
-        return None if self.before is None else self.value - self.before
+        return self.value - self.before if self.comparable and self.before is not None else None
 
     @property
     def verdict(self) -> str:
@@ -55,13 +61,16 @@ METRICS: tuple[tuple[str, str, str, Callable[..., float] | None, bool, int], ...
     ("plcc_logistic", "PLCC, fitted", "Pearson after a logistic fit", None, True, 3),
     ("rmse", "RMSE", "typical error, points of 0-100", rmse, False, 2),
     ("within_prompt_accuracy", "within a prompt", "share of pairs of one prompt in the right order", None, True, 3),
+    ("rank1", "Rank1", "share of rated pairs of two sources in the right order", None, True, 3),
+    ("rank2", "Rank2", "share of rated pairs of one source in the right order", None, True, 3),
     ("ntire_score", "NTIRE 2024", "final score of the challenge, from rated pairs", None, True, 3),
 )
 
 
 def metric_rows(sources: Sources, params: EvaluateParams) -> list[MetricRow]:
     """The known metrics that this run has."""
-    before = sources.previous[1] if sources.previous else {}
+    before = sources.previous.metrics if sources.previous else {}
+    comparable = sources.previous is None or not sources.previous.differences
     rows = []
     for key, label, meaning, function, higher, digits in METRICS:
         if key not in sources.metrics:
@@ -69,7 +78,9 @@ def metric_rows(sources: Sources, params: EvaluateParams) -> list[MetricRow]:
         low, high = interval(function, sources.test, params) if function else (None, None)
         old = before.get(key)
         known = float(old) if isinstance(old, (int, float)) else None
-        rows.append(MetricRow(label, meaning, sources.metrics[key], low, high, known, higher, digits))
+        failed = key == "plcc_logistic" and sources.metrics.get("logistic_converged") == 0
+        flag = "the fit failed: this is the plain PLCC" if failed else ""
+        rows.append(MetricRow(label, meaning, sources.metrics[key], low, high, known, higher, digits, comparable, flag))
     return rows
 
 
@@ -188,30 +199,33 @@ def file_notes(row: dict[str, Any]) -> list[str]:
     ):
         if not pd.isna(row[key]) and row[key] > 0:
             notes.append(text.format(row[key]))
-    if row["audit_same_file_as"]:
+    # A video without a row in the audit has NaN here, which counts as true.
+    if isinstance(row["audit_same_file_as"], str):
         notes.append(f"same file as {row['audit_same_file_as']}")
     return notes
 
 
+# Key of audit.json, what it counts: videos.
+AUDIT_COUNTS = (
+    ("n_damaged", "damaged or missing files"),
+    ("n_unusable_labels", "labels without a usable MOS"),
+    ("n_header_differs", "header and decoded frame count differ"),
+    ("n_packets_differ", "coded frames that do not decode"),
+    ("n_variable_rate", "variable frame rate"),
+    ("n_rotated", "rotated by the header"),
+    ("n_size_changes", "size changes inside the file"),
+    ("n_with_identical_neighbours", "repeated frames"),
+    ("n_same_file", "byte for byte the same as another"),
+)
+
+
 def audit_findings(audit: dict[str, Any]) -> list[tuple[str, str, bool]]:
-    """(what was looked at, what was found, whether it is a fault) in the order of the page."""
+    """(what was looked at, what was found, whether it is a fault) in the order of the page; counts that an audit of
+    an earlier version does not have are left out."""
     total = audit["n_videos"]
-
-    def count(key: str, text: str) -> tuple[str, str, bool]:
-        return text, f"{audit[key]} of {total} videos", audit[key] > 0
-
+    found = [(text, f"{audit[key]} of {total} videos", audit[key] > 0) for key, text in AUDIT_COUNTS if key in audit]
     shares = f"{audit['identical_share']:.1%} of neighbours; {audit['nearly_identical_share']:.1%} with near copies"
-    return [
-        count("n_damaged", "damaged or missing files"),
-        count("n_header_differs", "header and decoded frame count differ"),
-        count("n_packets_differ", "coded frames that do not decode"),
-        count("n_variable_rate", "variable frame rate"),
-        count("n_rotated", "rotated by the header"),
-        count("n_size_changes", "size changes inside the file"),
-        count("n_with_identical_neighbours", "repeated frames"),
-        ("share of identical neighbours", shares, audit["identical_share"] > 0),
-        count("n_same_file", "byte for byte the same as another"),
-    ]
+    return [*found, ("share of identical neighbours", shares, audit["identical_share"] > 0)]
 
 
 def audit_kinds(audit: dict[str, Any]) -> list[tuple[str, list[tuple[str, int]]]]:
@@ -232,10 +246,11 @@ def audit_kinds(audit: dict[str, Any]) -> list[tuple[str, list[tuple[str, int]]]
 
 
 def compared_srocc(sources: Sources) -> list[tuple[str, float]]:
-    """(name, SROCC) of this run and of what it has to beat."""
+    """(name, SROCC) of this run and of what it has to beat; a run on other test videos is no bar to clear."""
     found = [("this run", sources.metrics["srocc"])]
-    if sources.previous and isinstance(sources.previous[1].get("srocc"), float):
-        found.append((sources.previous[0], sources.previous[1]["srocc"]))
+    previous = sources.previous
+    if previous and not previous.differences and isinstance(previous.metrics.get("srocc"), float):
+        found.append((previous.name, previous.metrics["srocc"]))
     if "sharpness_srocc" in sources.baselines:
         found.append(("plain sharpness", sources.baselines["sharpness_srocc"]))
     return found

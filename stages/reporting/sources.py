@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from stages.errors import EvaluationError
-from stages.io.revisions import other_version
+from stages.errors import EvaluationError, RevisionError, TableError
+from stages.io.revisions import other_version, read_at
 from stages.io.tables import (
     AUDIT,
     CROPS,
@@ -22,6 +22,21 @@ from stages.io.tables import (
     read_table,
     to_frame,
 )
+from stages.runs import changed_videos, read_test_part, tested_videos
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The run to compare with.
+
+    differences: sentences on how its test videos differ from this run's, empty where they are the same; known: whether
+    they could be compared at all, one by one.
+    """
+
+    name: str
+    metrics: dict[str, float]
+    differences: list[str]
+    known: bool
 
 
 @dataclass(frozen=True)
@@ -29,12 +44,12 @@ class Sources:
     """What `read_sources` found.
 
     videos: a row a video: the columns of PREDICTIONS, the manifest's `prompt`, the audit's (prefix `audit_`) where
-    there is one, and `error` (score - MOS, points of 0-100). previous: (name of the revision, its metrics).
+    there is one, and `error` (score - MOS, points of 0-100).
     """
 
     metrics: dict[str, float]
     baselines: dict[str, float]
-    previous: tuple[str, dict[str, float]] | None
+    previous: Previous | None
     videos: pd.DataFrame
     frame_scores: pd.DataFrame
     frames: Shards | None
@@ -69,7 +84,7 @@ def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:
     return Sources(
         metrics=metrics,
         baselines=_read_json(results / "baselines.json") or {},
-        previous=_previous(path, metrics, baseline),
+        previous=_previous(path, metrics, baseline, test=videos[videos["part"] == "test"], split=data / "split.csv"),
         videos=videos,
         frame_scores=read_frame(results / "frame_scores.parquet", schema=FRAME_SCORES),
         frames=Shards(data / "frames", schema=FRAMES) if (data / "frames").is_dir() else None,
@@ -80,9 +95,36 @@ def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:
     )
 
 
-def _previous(path: Path, metrics: Mapping[str, float], revision: str | None) -> tuple[str, dict[str, float]] | None:
+def _previous(
+    path: Path, metrics: Mapping[str, float], revision: str | None, *, test: pd.DataFrame, split: Path
+) -> Previous | None:
     found = other_version(path, json.dumps(metrics, sort_keys=True), revision=revision, normalise=_normalised)
-    return None if found is None else (found[0], json.loads(found[1]))
+    if found is None:
+        return None
+    name, before = found[0], json.loads(found[1])
+    then = _tested_then(path.with_name("predictions.parquet"), split, revision or name)
+    if then is not None:
+        return Previous(name, before, changed_videos(tested_videos(test, None, source="") or {}, then), known=True)
+    counts = metrics.get("n_expected"), before.get("n_expected")
+    differences = [] if counts[0] == counts[1] else [f"{counts[0]} test videos here, {counts[1]} there"]
+    return Previous(name, before, differences, known=False)
+
+
+def _tested_then(predictions: Path, split: Path, revision: str) -> dict[str, float | None] | None:
+    """The test videos of a revision by its predictions, else by its split; None where it has neither."""
+    found = [_bytes_then(path, revision) for path in (predictions, split)]
+    test = None if found[0] is None else read_test_part(found[0])
+    try:
+        return tested_videos(test, found[1], source=str(split))
+    except TableError:
+        return None  # that revision's own trouble: the page says that its test videos are not known
+
+
+def _bytes_then(path: Path, revision: str) -> bytes | None:
+    try:
+        return read_at(path, revision)
+    except RevisionError:
+        return None
 
 
 def _normalised(data: bytes) -> str:

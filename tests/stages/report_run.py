@@ -1,6 +1,7 @@
 """A small finished run for the tests of the report: every table that stages write, with names as hostile as users'."""
 
 import json
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from models.metrics import krocc, paper_mean, plcc, plcc_logistic, rmse, srocc
+from stages import cli
 from stages.io.images import encode_image
 from stages.io.tables import (
     AUDIT,
@@ -138,8 +140,40 @@ def _write_audit(ids: list[str]) -> None:
     summary: dict[str, Any] = dict.fromkeys(
         ("n_packets_differ", "n_rotated", "n_size_changes", "n_colour_tagged", "n_same_file"), 0
     )
-    summary |= {"n_videos": N_VIDEOS, "n_damaged": 1, "n_header_differs": 1, "n_variable_rate": 1}
+    summary |= {"n_videos": N_VIDEOS, "n_damaged": 1, "n_unusable_labels": 0}
+    summary |= {"n_header_differs": 1, "n_variable_rate": 1}
     summary |= {"n_with_identical_neighbours": 1, "identical_share": 0.0225, "nearly_identical_share": 0.0225}
     summary |= {"by_size": {"48x32": 19}, "by_rate_fps": {"8": 19}, "by_codec": {"h264, yuv420p": 19}}
     summary |= {"by_colour_tags": {"limited bt709 bt709 bt709": 19}, "by_rotation_deg": {"0": 19}}
     write(Path("results/audit.json"), summary)
+
+
+class Reader(HTMLParser):
+    """Elements with their attributes, and the text that a reader sees."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._silent = 0
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._silent += tag in ("script", "style")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._silent -= tag in ("script", "style")
+
+    def handle_data(self, data: str) -> None:
+        if not self._silent:
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def report(*options: str) -> Reader:
+    arguments = vars(cli.parse(["report", "--out", "page.html", *options]))
+    arguments.pop("call")(**arguments)
+    return Reader(Path("page.html").read_text(encoding="utf-8"))

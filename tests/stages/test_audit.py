@@ -1,6 +1,7 @@
 """The audit: each kind of frame fault is written into a real file and found there; sound files have none."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -129,7 +130,8 @@ def test_damaged_files_are_described_as_far_as_they_can_be_read(tmp_path: Path) 
 
 @pytest.fixture
 def audited(workplace: Path, write_params: Callable[..., None]) -> Callable[[], tuple[dict[str, Any], pd.DataFrame]]:
-    """Prepare and audit a data set with one frozen, one repeated, one cut, one empty and one missing file of 12."""
+    """Prepare and audit 12 videos: of their files one is frozen, one repeated, one cut, one empty and two are missing;
+    two labels have no MOS."""
     root = write_dataset(workplace / "data/raw", prompts=6)
     write_clip(root / "videos/alpha_0000.avi", noise_clip(1, n_frames=4)[[0, 0, 0, 0]])
     (root / "videos/alpha_0001.avi").write_bytes((root / "videos/beta_0001.avi").read_bytes())
@@ -137,6 +139,11 @@ def audited(workplace: Path, write_params: Callable[..., None]) -> Callable[[], 
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     (root / "videos/alpha_0003.avi").write_bytes(b"")
     (root / "videos/alpha_0004.avi").unlink()
+    (root / "videos/alpha_0005.avi").unlink()
+    labels = (root / "info.txt").read_text(encoding="utf-8")
+    for name, text in (("beta_0004", ""), ("beta_0005", "nan")):
+        labels = re.sub(rf"(?m)^({name}.*\|).*$", rf"\g<1>{text}", labels)
+    (root / "info.txt").write_text(labels, encoding="utf-8")
     dataset = {"root": str(root), "max_missing_fraction": 0.1}
     write_params(dataset=dataset, engine={"workers": 1, "max_failed_fraction": 0.5})
     prepare.main(["--root", str(root), "--out", "manifest.parquet", "--pairs", "pairs.parquet"])
@@ -153,9 +160,12 @@ def audited(workplace: Path, write_params: Callable[..., None]) -> Callable[[], 
 def test_the_stage_counts_and_lists_every_video_once_computed(audited, capsys) -> None:
     capsys.readouterr()
     summary, rows = audited()
-    assert "audit: 11 computed, 0 cached, 0 failed" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "audit: 10 computed, 0 cached, 0 failed" in out
+    assert out.rstrip().endswith("; 2 labels without a usable MOS")
     assert len(rows) == summary["n_videos"] == 12
-    assert summary["n_damaged"] == 3
+    # Cut, empty, and two that are missing; a label without a MOS says nothing about its file.
+    assert (summary["n_damaged"], summary["n_unusable_labels"]) == (4, 2)
     damaged = rows[rows["status"] == "failed"].set_index("video_id")
     assert damaged.loc["alpha_0003.avi", "reason"] == "the file is empty"
     assert "no such file" in damaged.loc["alpha_0004.avi", "reason"]
@@ -168,16 +178,27 @@ def test_the_stage_counts_and_lists_every_video_once_computed(audited, capsys) -
     assert summary["n_with_identical_neighbours"] == 1
     pairs = (rows["n_frames"].dropna() - 1).sum()
     assert summary["identical_share"] == pytest.approx(3 / pairs)
+    # Two missing files are no copies of each other.
     assert summary["n_same_file"] == 1
     same = rows.dropna(subset=["same_file_as"])
     assert same[["video_id", "same_file_as"]].to_numpy().tolist() == [["beta_0001.avi", "alpha_0001.avi"]]
-    assert summary["by_size"] == {"48x32": 10}
-    assert sum(summary["by_colour_tags"].values()) == 10
+    without_mos = rows.set_index("video_id").loc[["beta_0004.avi", "beta_0005.avi"]]
+    assert without_mos["status"].tolist() == ["ok", "ok"]
+    assert without_mos["reason"].isna().all()
+    # 12 less the empty one and the missing two.
+    assert summary["by_size"] == {"48x32": 9}
+    assert sum(summary["by_colour_tags"].values()) == 9
 
     before = Path("audit.json").read_bytes(), Path("audit.parquet").read_bytes()
     audited()
-    assert "audit: 0 computed, 11 cached, 0 failed" in capsys.readouterr().out
+    assert "audit: 0 computed, 10 cached, 0 failed" in capsys.readouterr().out
     assert (Path("audit.json").read_bytes(), Path("audit.parquet").read_bytes()) == before
+
+
+def test_a_data_set_without_scores_has_no_unusable_labels() -> None:
+    rows = pd.DataFrame({"mos": [np.nan, np.nan]})
+    assert audit.unusable_labels(rows).sum() == 0
+    assert audit.unusable_labels(rows.assign(mos=[np.nan, 5.0])).tolist() == [True, False]
 
 
 def test_no_manifest_is_said(workplace: Path, write_params: Callable[..., None]) -> None:

@@ -115,9 +115,13 @@ def test_lists_of_a_folder_are_the_data_sets_own_parts(
 
 def test_lists_that_cannot_be_used(dataset, tmp_path: Path) -> None:
     params = dataset(format="table", labels="lists")
-    write(tmp_path / "lists" / "training.csv", "path,mos\na.mp4,1\n")
-    with pytest.raises(DatasetError, match=r"lists: no list train.\*, val.\* or test.\* .*\(found: training.csv\)"):
+    write(tmp_path / "lists" / "notes.md", "which videos train")
+    with pytest.raises(DatasetError, match=r"lists: no list train.\*, val.\* or test.\* \(found: notes.md\)"):
         read_entries(params, tmp_path)
+    write(tmp_path / "lists" / "val.csv", "path,mos\n")
+    with pytest.raises(DatasetError, match=r"val.csv: no videos are listed; leave a part without videos out"):
+        read_entries(params, tmp_path)
+    (tmp_path / "lists" / "val.csv").unlink()
     write(tmp_path / "lists" / "train.csv", "path,mos,split\na.mp4,1,\nb.mp4,1,test\n")
     with pytest.raises(DatasetError, match=r"train.csv line 3: split is 'test', but this is the list of the part"):
         read_entries(params, tmp_path)
@@ -128,6 +132,34 @@ def test_lists_that_cannot_be_used(dataset, tmp_path: Path) -> None:
     write(tmp_path / "lists" / "train.parquet", "")
     with pytest.raises(DatasetError, match=r"lists: two lists of the part train: train.csv, train.parquet"):
         read_entries(params, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["truth.csv", "training.csv", "Train.CSV", "validation.parquet", "info.txt"])
+def test_a_list_of_another_name_is_not_left_out_without_a_word(dataset, tmp_path: Path, name: str) -> None:
+    # KVQ's validation list is published as truth.csv.
+    write(tmp_path / "lists" / "train.csv", "filename,score\na.mp4,1\n")
+    write(tmp_path / "lists" / name, "filename,score\nb.mp4,1\n")
+    params = dataset(format="kvq", labels="lists", mos_min=1, mos_max=5)
+    with pytest.raises(DatasetError, match=rf"lists: no list of a part: {name}; allowed: train.\*, val.\*, test.\*"):
+        read_entries(params, tmp_path)
+
+
+def test_labels_that_are_not_there_yet(dataset, tmp_path: Path) -> None:
+    # As the preset kvq names a folder, before the data are unpacked.
+    for form in ("kvq", "t2vqa_db", "table"):
+        with pytest.raises(
+            DatasetError, match=r"labels: no such label file or folder \(dataset.root, dataset.labels\)"
+        ):
+            read_entries(dataset(format=form, labels="labels"), tmp_path)
+
+
+def test_spellings_of_a_prompt_are_one_group_over_all_lists(dataset, tmp_path: Path) -> None:
+    write(tmp_path / "lists/train.txt", "a.mp4|a red fox|3\n")
+    write(tmp_path / "lists/test.txt", "b.mp4|A Red  Fox|3\n")
+    entries = read_entries(dataset(labels="lists"), tmp_path)
+    assert [(entry.prompt, entry.group) for entry in entries] == [
+        ("a red fox", "A Red  Fox"), ("A Red  Fox", "A Red  Fox"),
+    ]  # fmt: skip
 
 
 def test_a_folder_without_labels(dataset, tmp_path: Path) -> None:

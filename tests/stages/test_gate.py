@@ -1,107 +1,13 @@
 """The gate on real Git history: regressions fail, noise passes, other test videos and broken metrics fail."""
 
 import json
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from models.metrics import krocc, paper_mean, plcc, rmse, srocc
-from stages import cli
-from stages.io.tables import PREDICTIONS, write_frame
-from tests.conftest import ROOT
-
-N_TEST = 80
-DVC_YAML = """stages:
-  predict:
-    cmd: echo scores
-    outs: [results/predictions.parquet]
-  evaluate:
-    cmd: echo metrics
-    deps: [results/predictions.parquet]
-    outs:
-      - data/split.csv:
-          cache: false
-    metrics:
-      - results/metrics.json:
-          cache: false
-"""
-
-
-def write_run(*, noise: float, seed: int = 1, first: int = 0, n_failed: int = 0, shift: float = 0.0) -> dict:
-    """Split, predictions and metrics of one run: scores are the MOS plus `noise`; other seeds are other trainings."""
-    mos = np.random.default_rng(0).uniform(10, 90, first + N_TEST)[first:]
-    score = mos + np.random.default_rng(seed).normal(0, noise, N_TEST)
-    rows = pd.DataFrame({name: pd.Series([None] * N_TEST, dtype=object) for name in PREDICTIONS.names})
-    rows["video_id"] = [f"clip_{number:04d}.mp4" for number in range(first, first + N_TEST)]
-    rows["part"], rows["status"] = "test", "ok"
-    rows["mos"], rows["score"] = mos + shift, score
-    rows.loc[: n_failed - 1, ["status", "score"]] = ["failed", None]
-    write_frame("results/predictions.parquet", rows, schema=PREDICTIONS, metadata={})
-    Path("data").mkdir(exist_ok=True)
-    rows[["video_id", "part"]].to_csv("data/split.csv", index=False)
-    scored = rows[rows["status"] == "ok"]
-    pair = scored["score"].astype(float), scored["mos"].astype(float)
-    metrics = {"srocc": srocc(*pair), "plcc": plcc(*pair), "krocc": krocc(*pair)}
-    metrics |= {"mean": paper_mean(**metrics), "rmse": rmse(*pair), "srocc_ci_low": metrics["srocc"] - 0.02}
-    metrics |= {"n_expected": N_TEST, "n_scored": N_TEST - n_failed, "n_failed": n_failed}
-    save_metrics(metrics)
-    return metrics
-
-
-def save_metrics(metrics: dict) -> None:
-    Path("results/metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-
-
-def git(*command: str) -> None:
-    subprocess.run(["git", *command], check=True, capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two commits with their outs in DVC's cache: tag `old` (much worse), then main (SROCC about 0.94)."""
-    from dvc.repo import Repo
-
-    folder = tmp_path_factory.mktemp("history")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        git("init", "-q", "-b", "main")
-        git("config", "user.name", "tester")
-        git("config", "user.email", "tester@example.org")
-        params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-        fewer = re.sub(r"bootstrap_samples: \d+", "bootstrap_samples: 100", params)
-        (folder / "params.yaml").write_text(fewer, encoding="utf-8")
-        Repo.init().close()
-        with (folder / ".dvc" / "config").open("a", encoding="utf-8") as file:
-            file.write(f"[core]\n    analytics = false\n    site_cache_dir = {folder / '.site-cache'}\n")
-        (folder / ".gitignore").write_text(".site-cache/\n/results/predictions.parquet\n", encoding="utf-8")
-        (folder / "dvc.yaml").write_text(DVC_YAML, encoding="utf-8")
-        for noise, tag in ((30.0, "old"), (8.0, "good")):
-            write_run(noise=noise)
-            with Repo() as repo:
-                repo.commit(force=True)
-            git("add", ".")
-            git("commit", "-q", "-m", tag)
-            git("tag", tag)
-    return folder
-
-
-@pytest.fixture
-def project(history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the history to change, as working directory."""
-    copy = tmp_path / "project"
-    shutil.copytree(history, copy, symlinks=True)
-    monkeypatch.chdir(copy)
-    return copy
-
-
-def gate(*options: str, baseline: str = "main") -> int:
-    arguments = vars(cli.parse(["gate", "--baseline", baseline, *options]))
-    return arguments.pop("call")(**arguments)
+from tests.stages.gate_run import N_TEST, add_prompts, gate, git, save_metrics, write_run
 
 
 def test_an_unchanged_run_passes_with_intervals_from_the_baselines_predictions(project, capsys) -> None:
@@ -213,26 +119,52 @@ def test_a_file_is_a_baseline_too(project, capsys) -> None:
     assert "alone" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("options", "baseline", "message"),
-    [
-        ((), "nowhere", "nowhere: no such Git revision here"),
-        (("--tolerance", "srocc"), "main", "--tolerance srocc: KEY=VALUE is needed"),
-        (("--tolerance", "srocc=much"), "main", "--tolerance srocc=much: a finite number is needed"),
-        (("--tolerance", "srocc=-1"), "main", "a tolerance is 0 or more"),
-        (("--floor", "sroc=0.5"), "main", "say --better sroc=higher or lower too"),
-        (("--better", "srocc=up"), "main", "allowed: higher, lower"),
-        ((), "params.yaml", "params.yaml: not JSON"),
-    ],
-)
-def test_misuse_is_status_2(project, capsys, options, baseline, message) -> None:
-    assert gate(*options, baseline=baseline) == 2
-    assert message in capsys.readouterr().err
+def interval_cell(text: str, label: str) -> str:
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| {label} ")]
+    return row.split("|")[5].strip()
 
 
-def test_a_revision_from_before_the_metrics_is_misuse(project, capsys) -> None:
-    git("rm", "-q", "results/metrics.json")
-    git("commit", "-q", "-m", "no metrics")
-    write_run(noise=8.0)
-    assert gate(baseline="HEAD") == 2
-    assert "has no results/metrics.json" in capsys.readouterr().err
+def test_pairs_within_a_prompt_have_an_interval_where_the_prompts_are_there(project, capsys) -> None:
+    label = "right pairs within a prompt"
+    add_prompts(write_run(noise=8.0))
+    git("add", "results/metrics.json")
+    git("commit", "-q", "-m", "prompts")
+    assert gate() == 0
+    # The same predictions: no draw of prompts makes a difference.
+    assert interval_cell(capsys.readouterr().out, label) == "+0.0000 to +0.0000"
+    add_prompts(write_run(noise=30.0, seed=3))
+    assert gate() == 1
+    low, high = map(float, interval_cell(text := capsys.readouterr().out, label).split(" to "))
+    assert low < high < 0
+    assert "alone" not in text
+    Path("data/manifest.parquet").unlink()
+    assert gate() == 1
+    assert interval_cell(text := capsys.readouterr().out, label) == "tolerance alone"
+    assert interval_cell(text, "SROCC") != "tolerance alone"
+    assert "Prompts or rated pairs are not there (data/manifest.parquet: no such table" in text
+
+
+def test_a_baseline_whose_predictions_are_of_another_run_is_judged_by_its_metrics(project, capsys) -> None:
+    Path("kept").mkdir()
+    metrics = json.loads(Path("results/metrics.json").read_text(encoding="utf-8"))
+    Path("kept/metrics.json").write_text(json.dumps(metrics | {"srocc": metrics["srocc"] - 0.001}), encoding="utf-8")
+    shutil.copy("results/predictions.parquet", "kept/predictions.parquet")
+    assert gate(baseline="kept/metrics.json") == 0
+    text = capsys.readouterr().out
+    assert "The baseline's predictions do not give its metrics: judged by the metrics alone." in text
+    assert interval_cell(text, "SROCC") == "tolerance alone"
+
+
+def test_another_number_of_test_videos_fails_where_the_videos_are_not_known(project, capsys) -> None:
+    metrics = json.loads(Path("results/metrics.json").read_text(encoding="utf-8"))
+    Path("other.json").write_text(json.dumps(metrics | {"n_expected": N_TEST - 1}), encoding="utf-8")
+    assert gate(baseline="other.json") == 1
+    assert "**another number of test videos**" in capsys.readouterr().out
+    Path("other.json").write_text(json.dumps(metrics), encoding="utf-8")
+    assert gate(baseline="other.json") == 0
+
+
+def test_a_baseline_that_is_no_number_fails(project, capsys) -> None:
+    Path("other.json").write_text('{"srocc": NaN, "plcc": 0.5}', encoding="utf-8")
+    assert gate(baseline="other.json") == 1
+    assert "**the baseline is not a finite number: nan**" in capsys.readouterr().out

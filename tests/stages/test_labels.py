@@ -8,7 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.datasets.labels import Entry, LabelRules, check_entries, found_in_name, parse_mos, video_id_of
+from stages.datasets.labels import (
+    Entry,
+    LabelRules,
+    check_entries,
+    found_in_name,
+    parse_mos,
+    video_id_of,
+    with_common_groups,
+)
 from stages.datasets.t2vqa_db import read_t2vqa_db
 from stages.datasets.table import read_table_labels
 from stages.errors import DatasetError
@@ -83,11 +91,11 @@ def test_t2vqa_db_lines_that_are_none(t2vqa) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["info.txt", "labels.csv", "labels.parquet"])
+@pytest.mark.parametrize("name", ["info.txt", "labels.csv", "labels.parquet", "labels"])
 def test_a_label_file_that_is_missing_or_a_folder(tmp_path: Path, name: str) -> None:
     read = read_t2vqa_db if name == "info.txt" else read_table_labels
     path = tmp_path / name
-    with pytest.raises(DatasetError, match=rf"{name}: no such label file \(dataset.root, dataset.labels\)"):
+    with pytest.raises(DatasetError, match=rf"{name}: no such label file or folder \(dataset.root, dataset.labels\)"):
         read(path, LabelRules())
     path.mkdir()
     with pytest.raises(DatasetError, match=name):
@@ -193,6 +201,29 @@ def test_csv(csv) -> None:
     assert csv("\ufeffpath,mos\r\na.mp4,1\r\n")[0].path == "clips/a.mp4"  # BOM, CRLF
 
 
+def test_blank_lines_are_skipped(csv) -> None:
+    found = csv("path,mos\n\na.mp4,1\n   \n\t\nb.mp4,2\n")
+    assert [(entry.path, entry.place) for entry in found] == [
+        ("clips/a.mp4", "labels.csv line 3"), ("clips/b.mp4", "labels.csv line 6"),
+    ]  # fmt: skip
+
+
+def test_prompts_that_differ_in_case_or_spaces_are_one_group(csv) -> None:
+    text = (
+        "path,mos,prompt,group\na.mp4,1,a  Red fox,\nb.mp4,2,A red fox,\nc.mp4,3,a red  FOX ,\nd.mp4,4,a red dog,\n"
+        "e.mp4,5,A red fox,G\nf.mp4,6,x,g\nG,7,,\n"
+    )
+    found = with_common_groups(csv(text))
+    # The prompts stay as they are; a column's groups are ids, and a video without a prompt is its own group.
+    assert [entry.prompt for entry in found] == [
+        "a  Red fox", "A red fox", "a red  FOX", "a red dog", "A red fox", "x", None,
+    ]  # fmt: skip
+    assert [entry.group for entry in found] == [
+        "A red fox", "A red fox", "A red fox", "a red dog", "G", "g", "G",
+    ]  # fmt: skip
+    assert [entry.group for entry in with_common_groups(found[::-1])] == [entry.group for entry in found[::-1]]
+
+
 def test_columns_come_before_patterns_and_prompts(csv) -> None:
     (found,) = csv("path,mos,prompt,generator,group\nx_1.mp4,5,p,own,g\n")
     assert (found.generator, found.group, found.prompt) == ("own", "g", "p")
@@ -211,6 +242,13 @@ def test_columns_come_before_patterns_and_prompts(csv) -> None:
         ("path,mos\na.mp4,5\n,6\n", "labels.csv line 3: the path is empty"),
         ("path,mos\na.mp4,5,6\n", "labels.csv line 2: not the 2 fields of the header"),
         ("path,mos\na.mp4\n", "labels.csv line 2: not the 2 fields of the header"),
+        # All of them are listed, with what else is wrong.
+        (
+            "path,mos\na.mp4\nb.mp4,1\n,2\nc.mp4,1,2\n",
+            "cannot be used\n  labels.csv line 2: not the 2 fields of the header\n"
+            "  labels.csv line 4: the path is empty\n  labels.csv line 5: not the 2 fields of the header",
+        ),
+        ("path,mos\na.mp4,5\n  \n ,\n", "cannot be used\n  labels.csv line 4: the path is empty"),
         ('path,mos\n"a.mp4"x,5\n', "cannot be read as a table"),
     ],
 )
@@ -236,10 +274,11 @@ def test_parquet_labels(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
     first, second = read_table_labels(tmp_path / "labels.parquet", LabelRules(generator_pattern=PATTERN))
     assert (first.path, first.mos_raw, first.part, first.group, first.generator) == ("a_1.mp4", 3.5, None, "7", "a")
-    assert (second.part, second.group, second.problem) == ("val", "b_2.mp4", "labels.parquet row 1: the MOS is missing")
+    assert (second.part, second.group, second.problem) == ("val", "b_2.mp4", "labels.parquet row 2: the MOS is missing")
 
 
 def test_tables_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "labels.xlsx").write_text("text")
     with pytest.raises(DatasetError, match=r"labels.xlsx: a table of labels ends in .csv or .parquet"):
         read_table_labels(tmp_path / "labels.xlsx", LabelRules())
     (tmp_path / "labels.parquet").write_text("text")

@@ -138,7 +138,7 @@ def test_doubtful_labels_stop_before_any_work(labels, workplace: Path, text: str
 
 
 def test_a_data_set_without_labels(labels, workplace: Path) -> None:
-    with pytest.raises(DatasetError, match=r"raw/info.txt: no such label file \(dataset.root, dataset.labels\)"):
+    with pytest.raises(DatasetError, match=r"raw/info.txt: no such label file or folder \(dataset.root, d"):
         labels()
 
 
@@ -222,6 +222,14 @@ def test_a_file_that_cannot_be_read_fails_alone(labels, workplace: Path, monkeyp
     manifest = labels("a_1.avi|p|5\nb_1.avi|p|6\n", failed=0.5)
     assert manifest["status"].tolist() == ["failed", "ok"]
     assert manifest["reason"][0] == "info.txt line 1: cannot be read: Permission denied"
+
+
+def test_a_missing_file_with_a_windows_path_gets_a_hint(labels, workplace: Path) -> None:
+    clip("deep/a_1.avi")
+    manifest = labels("deep/a_1.avi|p|5\ndeep\\b_1.avi|p|6\n", failed=0.5)
+    failed = manifest[manifest["status"] == "failed"]
+    assert failed["video_id"].tolist() == ["deep\\b_1.avi"]
+    assert failed["reason"].iloc[0].endswith("no such file: raw/videos/deep\\b_1.avi; paths are written with /")
 
 
 def test_a_longer_share_of_missing_frames_is_another_item(labels, workplace: Path) -> None:

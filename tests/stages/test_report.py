@@ -3,10 +3,8 @@
 import base64
 import json
 import re
-import subprocess
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
@@ -14,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages import cli
-from stages.errors import EvaluationError, RevisionError, TableError
+from stages.errors import EvaluationError, TableError
+from stages.io.tables import AUDIT, read_frame, write_frame
 from stages.reporting import content
 from stages.reporting.pictures import curve_points, shown_positions, thumbnail
 from stages.reporting.sources import read_sources
@@ -29,42 +27,12 @@ from tests.stages.report_run import (
     UNEVEN,
     WORST,
     make_run,
+    report,
     video_ids,
     write,
 )
 
 PARAMS = EvaluateParams(bootstrap_samples=100, confidence=0.9, seed=0)
-
-
-class Reader(HTMLParser):
-    """Elements with their attributes, and the text that a reader sees."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self._silent = 0
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self._silent += tag in ("script", "style")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._silent -= tag in ("script", "style")
-
-    def handle_data(self, data: str) -> None:
-        if not self._silent:
-            self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
-def report(*options: str) -> Reader:
-    arguments = vars(cli.parse(["report", "--out", "page.html", *options]))
-    arguments.pop("call")(**arguments)
-    return Reader(Path("page.html").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -157,6 +125,28 @@ def test_the_cards_show_the_worst_and_the_most_uneven_first(ready: Path) -> None
     assert picture.shape == (32, 48, 3)
 
 
+def test_a_video_without_a_row_in_the_audit_has_no_findings_from_it(ready: Path) -> None:
+    make_run()
+    audit = read_frame("results/audit.parquet", schema=AUDIT)
+    write_frame("results/audit.parquet", audit[audit["video_id"] != WORST], schema=AUDIT, metadata={})
+    sources = read_sources(Path("results"), Path("data"), baseline=None)
+    notes = {row["video_id"]: row["notes"] for row in content.table_rows(sources)}
+    assert notes[WORST] == []
+    assert notes["clip_01.mp4"]
+    assert "same file" not in report().text
+
+
+def test_an_audit_of_an_earlier_version_is_shown_without_what_it_did_not_count(ready: Path) -> None:
+    make_run()
+    audit = json.loads(Path("results/audit.json").read_text(encoding="utf-8"))
+    assert ("labels without a usable MOS", "0 of 20 videos", False) in content.audit_findings(audit)
+    labels = [label for label, *_ in content.audit_findings(audit)]
+    del audit["n_unusable_labels"]
+    earlier = content.audit_findings(audit)
+    assert [label for label, *_ in earlier] == [label for label in labels if "MOS" not in label]
+    assert earlier[0] == ("damaged or missing files", "1 of 20 videos", True)
+
+
 def test_long_strips_keep_the_worst_frame() -> None:
     assert shown_positions(range(12), 3) == list(range(12))
     positions = shown_positions(range(100), 50)
@@ -199,31 +189,16 @@ def test_without_audit_ablation_frames_and_git_the_rest_is_there(ready: Path) ->
     assert "No other run is in Git to compare with." in page.text
 
 
-def test_the_metrics_before_come_from_git(ready: Path) -> None:
+def test_a_fit_that_failed_and_the_ranks_are_shown(ready: Path) -> None:
     metrics = make_run()
-
-    def git(*command: str) -> str:
-        return subprocess.run(["git", *command], check=True, capture_output=True, text=True).stdout.strip()
-
-    git("init", "-q", "-b", "main")
-    Path(".dvc").mkdir()
-    Path(".dvc/config").write_text(f"[core]\n    analytics = false\n    site_cache_dir = {ready / '.site'}\n")
-    write(Path("results/metrics.json"), metrics | {"srocc": metrics["srocc"] - 0.05, "rmse": metrics["rmse"]})
-    commits = []
-    for values in (metrics | {"srocc": metrics["srocc"] - 0.05, "rmse": metrics["rmse"] + 1}, metrics):
-        write(Path("results/metrics.json"), values)
-        git("add", "results/metrics.json", ".dvc/config")
-        git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", "run")
-        commits.append(git("rev-parse", "--short", "HEAD"))
-    # This run is the last commit: what it is compared with is the one before.
     page = report()
-    assert f"Compared with {commits[0]}" in page.text
-    assert "+0.050 better" in page.text
-    assert "−1.00 better" in page.text
-    assert f"commit {commits[1]}" in page.text
-    assert "same" in report("--baseline", "main").text
-    with pytest.raises(RevisionError, match="nowhere: no such Git revision"):
-        report("--baseline", "nowhere")
+    assert "the fit failed" not in page.text
+    assert "Rank1" not in page.text
+    write(Path("results/metrics.json"), metrics | {"logistic_converged": 0, "rank1": 0.7123, "rank2": 0.8456})
+    page = report()
+    assert "Pearson after a logistic fit: the fit failed: this is the plain PLCC" in page.text
+    for text in ("Rank1", "0.712", "Rank2", "0.846"):
+        assert text in page.text
 
 
 @pytest.mark.parametrize(
