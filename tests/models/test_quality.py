@@ -1,5 +1,6 @@
 """The quality network on tiny backbones of timm: layouts, normalisation, seeds, weights."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ShapeError
+from models.losses import frame_scores
 from models.quality import (
     FeaturePool,
     QualityConfig,
@@ -134,7 +136,10 @@ def test_a_fresh_network_is_near_the_middle_and_in_training_mode() -> None:
     assert network.dropout.p == 0.5
     # No statistics were gathered while building.
     assert int(network.backbone.get_buffer("bn1.num_batches_tracked")) == 0
-    assert network.eval()(frames()).abs().max() < 0.5
+    # Every bin has a probability of 1 / 101, so that the 100 of a frame sum to 0.99; the features move that a little.
+    logits = network.eval()(frames())
+    assert (logits + math.log(100)).abs().max() < 0.5
+    assert (frame_scores(logits) - 0.495).abs().max() < 0.05
 
 
 @pytest.mark.parametrize(

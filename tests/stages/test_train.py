@@ -171,6 +171,15 @@ def test_params_that_ask_for_other_frames_than_the_table_holds(
         train.main(PATHS + OUTS)
 
 
+def test_pretrained_weights_are_what_training_starts_from(tiny: Callable[..., None]) -> None:
+    state = timm.create_model("test_resnet", pretrained=False).state_dict()
+    save_file(state, "pretrained.safetensors")
+    tiny(pretrained="pretrained.safetensors")
+    own = train.build(load_params().train).backbone.state_dict()
+    assert own
+    assert all(torch.equal(value, state[name]) for name, value in own.items())
+
+
 def test_a_checkpoint_of_another_architecture_names_the_file_and_what_does_not_fit(tiny: Callable[..., None]) -> None:
     save_file(timm.create_model("test_convnext", pretrained=False).state_dict(), "other.safetensors")
     tiny(pretrained="other.safetensors")
