@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def data() -> Data:
     return Data(loader, mos, loader, mos, sigma=float(mos.std(correction=0)), val_batch_videos=5)
 
 
-def training(backbone: str = "test_resnet", **changes: object) -> Training:
+def training(backbone: str = "test_resnet", **changes: Any) -> Training:
     small = {"backbone": backbone, "input_px": PX, "epochs": 4, "batch_videos": 6, "dropout": 0.1}
     settings = TrainParams.model_validate(SHIPPED.model_dump() | small | changes)
     config = QualityConfig(backbone, settings.pooling, settings.dropout, PX)
@@ -135,8 +136,8 @@ def test_videos_are_mirrored_left_to_right_when_asked(clips: Data, flip: bool, m
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5])
 def test_a_first_step_moves_each_layer_by_its_learning_rate(clips: Data, layer_decay: float) -> None:
     """AdamW's first step is g / |g| times the rate, for every weight whose gradient is far above its epsilon."""
-    once = {"batch_videos": VIDEOS, "epochs": 1, "warmup_fraction": 0.0, "weight_decay": 0.0}
-    run = training(learning_rate=0.001, layer_decay=layer_decay, **once)
+    once: dict[str, Any] = {"batch_videos": VIDEOS, "epochs": 1, "warmup_fraction": 0.0, "weight_decay": 0.0}
+    run = training(**once, learning_rate=0.001, layer_decay=layer_decay)
     before = weights(run)
     train_epoch(run, clips, 0)
     names = ("backbone.conv1.0.weight", "backbone.layer4.0.bn2.weight", "head.weight")
