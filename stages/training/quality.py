@@ -16,7 +16,7 @@ from models.errors import NonFiniteError
 from models.fgm import fgm_backward
 from models.losses import VideoTerms, bce_loss, frame_consistency_loss, frame_scores, mae_loss, video_terms
 from models.metrics import plcc, srocc
-from models.parallel import gather_rows
+from models.parallel import gather_rows, without_statistics
 from models.quality import QualityNet, checkpoint_activations, video_score
 from models.training import layered_groups, warmup_cosine
 from stages.io.dataset import ClipLoader, in_batches
@@ -146,8 +146,10 @@ def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> 
         return loss_of(logits, mos, sigma, training.settings)
 
     training.optimizer.zero_grad(set_to_none=True)
+    statistics = contextlib.nullcontext() if sizes[training.processes.rank] else without_statistics(training.network)
     try:
-        loss = fgm_backward(training.model, forward, training.settings.fgm.epsilon, scaler=training.scaler)
+        with statistics:
+            loss = fgm_backward(training.model, forward, training.settings.fgm.epsilon, scaler=training.scaler)
     except NonFiniteError as error:
         raise NonFiniteError(f"{error}; there {described(video_terms(done[-1], mos, sigma))}") from None
     terms = video_terms(done[0], mos, sigma)
@@ -204,7 +206,7 @@ def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
     n_videos = len(data.train_mos)
     groups = shuffled_batches(n_videos, settings.batch_videos, random)
     flips = torch.rand(n_videos, generator=random) < 0.5
-    # A process without a video in a small last batch takes one along: its row is left out of the loss.
+    # A process without a video in a small last batch takes one along, which counts neither in loss nor in statistics.
     batches = data.train.batches([training.processes.share(group) or group[:1] for group in groups])
     totals = torch.zeros(3, dtype=torch.float64)
     training.model.train()
