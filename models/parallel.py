@@ -5,7 +5,9 @@ the processes, of which `DistributedDataParallel` takes the mean: what comes out
 any loss, also one that multiplies means over the batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,7 +62,7 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
             )
         features = input.float().transpose(0, 1).flatten(1)  # (C, positions of this process)
         count = features.new_tensor([features.shape[1]])
-        mean = features.mean(dim=1)
+        mean = features.sum(dim=1) / count.clamp(min=1)  # 0 without any row
         squares = (features - mean[:, None]).square().sum(dim=1)
         parts = _Gather.apply(torch.cat([count, mean, squares])[None])  # (processes, 1 + 2 C)
         counts, (means, all_squares) = parts[:, :1], parts[:, 1:].chunk(2, dim=1)
@@ -108,3 +110,25 @@ def synchronise_batch_norms(network: nn.Module) -> None:
             module.__class__ = _SyncBatchNormAct  # type: ignore[assignment]
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.__class__ = _SyncBatchNorm
+
+
+@contextmanager
+def without_statistics(network: nn.Module) -> Iterator[None]:
+    """Within the block this process's rows count in no batch statistics, as if it had none; its outputs mean nothing.
+
+    It takes part in all that the processes do together, forward and backward, so that the others do not wait for it.
+    For a process that no row of a small batch is left for.
+    """
+    norms = [norm for norm in network.modules() if isinstance(norm, (_SyncBatchNorm, nn.SyncBatchNorm))]
+    for norm in norms:
+        norm.forward = partial(_pass_beside, norm)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del norm.forward
+
+
+def _pass_beside(norm: nn.Module, input: Tensor) -> Tensor:
+    # The sum over no rows is zero, and asks them for a gradient: backward meets the other processes too.
+    return input + type(norm).forward(norm, input[:0]).sum()

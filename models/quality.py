@@ -5,7 +5,8 @@ gives the logits their meaning. Every frame is scored on its own; the video scor
 """
 
 import difflib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -37,6 +38,8 @@ class QualityConfig:
     dropout: probability, 0 to less than 1, on the pooled features.
     bins: quality levels of the head; the losses are defined for 100.
     input_px: side of the square frames, in pixels.
+    pixel_mean, pixel_std: of R, G, B on 0..1, what pixels are normalised by; `pixel_statistics` says what pretrained
+        weights expect. Weights that were written without them had ImageNet's.
     """
 
     backbone: str
@@ -44,6 +47,8 @@ class QualityConfig:
     dropout: float
     input_px: int
     bins: int = 100
+    pixel_mean: Sequence[float] = IMAGENET_MEAN
+    pixel_std: Sequence[float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
         problems = []
@@ -56,8 +61,20 @@ class QualityConfig:
             for name, value in (("bins", self.bins), ("input_px", self.input_px))
             if value < 1
         ]
+        problems += [
+            f"{name} is {values}; allowed: three finite numbers{', above 0' if above > -math.inf else ''}"
+            for name, values, above in (("pixel_mean", self.pixel_mean, -math.inf), ("pixel_std", self.pixel_std, 0.0))
+            if len(values) != 3 or not all(above < value < math.inf for value in values)
+        ]
         if problems:
             raise QualityError("quality network: " + "; ".join(problems))
+
+
+class PixelStatistics(NamedTuple):
+    """Mean and standard deviation of R, G, B on 0..1 over the pixels that a backbone was pretrained on."""
+
+    pixel_mean: Sequence[float]
+    pixel_std: Sequence[float]
 
 
 class VideoScore(NamedTuple):
@@ -111,14 +128,24 @@ class FeaturePool(nn.Module):
 class QualityNet(nn.Module):
     """Frames to logits over quality levels; normalises the pixels itself, so that nobody else has to.
 
-    backbone: (N, 3, S, S) float, ImageNet-normalised -> features that `pool` takes. pool: features -> (N, D).
-    head: (N, D) -> (N, bins). input_px: S.
+    backbone: (N, 3, S, S) float, normalised by pixel_mean and pixel_std -> features that `pool` takes.
+    pool: features -> (N, D). head: (N, D) -> (N, bins). input_px: S. pixel_mean, pixel_std: of R, G, B on 0..1.
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, backbone: nn.Module, pool: nn.Module, head: nn.Linear, *, dropout: float, input_px: int) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        pool: nn.Module,
+        head: nn.Linear,
+        *,
+        dropout: float,
+        input_px: int,
+        pixel_mean: Sequence[float] = IMAGENET_MEAN,
+        pixel_std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.pool = pool
@@ -126,8 +153,8 @@ class QualityNet(nn.Module):
         self.head = head
         self.input_px = input_px
         # Constants, not state: a weights file holds what was learnt.
-        self.register_buffer("pixel_mean", _channel_values(IMAGENET_MEAN), persistent=False)
-        self.register_buffer("pixel_std", _channel_values(IMAGENET_STD), persistent=False)
+        self.register_buffer("pixel_mean", _channel_values(pixel_mean), persistent=False)
+        self.register_buffer("pixel_std", _channel_values(pixel_std), persistent=False)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Scores frames.
@@ -151,6 +178,16 @@ class QualityNet(nn.Module):
         return logits.unflatten(0, shape[:2])
 
 
+def pixel_statistics(backbone: str) -> PixelStatistics:
+    """What timm's pretrained weights of this name were trained with.
+
+    ImageNet's where timm names none, also for a name that it does not know: `build_quality` refuses that one.
+    """
+    known = timm.get_pretrained_cfg(backbone, allow_unregistered=True)
+    mean, std = (known.mean, known.std) if known is not None else ((), ())
+    return PixelStatistics(tuple(mean) or IMAGENET_MEAN, tuple(std) or IMAGENET_STD)
+
+
 def build_quality(config: QualityConfig, *, seed: int = 0) -> QualityNet:
     """Builds the network on the CPU, in training mode, with random weights that depend on `seed` alone.
 
@@ -165,15 +202,26 @@ def build_quality(config: QualityConfig, *, seed: int = 0) -> QualityNet:
         backbone, channels_last, width = _build_backbone(config.backbone, config.input_px)
         with_std = config.pooling == "mean_std"
         head = nn.Linear(2 * width if with_std else width, config.bins)
-        # Small weights and no bias: every frame starts near the middle of the scale, whatever its features.
+        # Small weights and one bias for all: every frame starts near the middle of the scale, whatever its features.
         nn.init.trunc_normal_(head.weight, std=HEAD_WEIGHT_STD)
-        nn.init.zeros_(head.bias)
+        # Our choice, the paper gives none: the bins' probabilities sum to 1, as the target density of the losses nearly
+        # does. From a bias of 0 they sum to 50, and the cross-entropy starts at twelve times what it settles at. FCL
+        # multiplies by it, and AdamW's second moments remember those first gradients for a thousand steps.
+        nn.init.constant_(head.bias, -math.log(config.bins))
     pool = FeaturePool(
         with_std=with_std,
         channels_last=channels_last,
         prefix_tokens=getattr(backbone, "num_prefix_tokens", 0),
     )
-    return QualityNet(backbone, pool, head, dropout=config.dropout, input_px=config.input_px)
+    return QualityNet(
+        backbone,
+        pool,
+        head,
+        dropout=config.dropout,
+        input_px=config.input_px,
+        pixel_mean=config.pixel_mean,
+        pixel_std=config.pixel_std,
+    )
 
 
 def load_backbone(network: QualityNet, state_dict: Mapping[str, Tensor]) -> None:
@@ -222,7 +270,7 @@ def checkpoint_activations(network: QualityNet) -> None:
         raise QualityError(f"the backbone ({name} of timm) has no gradient checkpointing") from error
 
 
-def _channel_values(values: tuple[float, float, float]) -> Tensor:
+def _channel_values(values: Sequence[float]) -> Tensor:
     return torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
 
 

@@ -15,10 +15,11 @@ import pandas as pd
 import torch
 
 from models.losses import SIGMA_MIN
-from models.quality import QualityConfig, QualityError, QualityNet, build_quality, load_backbone
+from models.quality import QualityConfig, QualityError, QualityNet, build_quality, load_backbone, pixel_statistics
 from stages.command import run
 from stages.errors import DatasetError, EvaluationError, WeightsError
 from stages.io.dataset import ClipDataset, ClipLoader, ClipSource
+from stages.io.files import file_sha256
 from stages.io.items import cache_root, digest, library_versions
 from stages.io.state import TrainingState
 from stages.io.tables import CROPS, FRAMES, Shards, read_labels
@@ -29,7 +30,7 @@ from stages.sections import Params, TrainParams
 from stages.training.processes import Processes, joined_processes, start_processes
 from stages.training.quality import Data, fit, set_up
 
-VERSION = 2
+VERSION = 3
 MIN_VIDEOS = 3
 
 
@@ -70,14 +71,25 @@ def gather(
     return Data(loaders["train"], mos["train"], loaders["val"], mos["val"], sigma, val_batch_videos)
 
 
+def network_config(params: TrainParams) -> QualityConfig:
+    """What the network is built from, here and wherever its weights are read."""
+    mean, std = pixel_statistics(params.backbone)
+    return QualityConfig(
+        params.backbone, params.pooling, params.dropout, params.input_px, pixel_mean=mean, pixel_std=std
+    )
+
+
 def build(params: TrainParams) -> QualityNet:
     """The network on the CPU, from scratch by seed or with the backbone's weights from a file.
 
-    Raises QualityError for a backbone that timm lacks, WeightsError for weights of another one.
+    Raises QualityError for a backbone that timm lacks, WeightsError for weights of another one, or none, in the file.
     """
-    config = QualityConfig(params.backbone, params.pooling, params.dropout, params.input_px)
-    network = build_quality(config, seed=params.seed)
+    network = build_quality(network_config(params), seed=params.seed)
     if params.pretrained:
+        if not Path(params.pretrained).is_file():
+            raise WeightsError(
+                f"train.pretrained {params.pretrained}: no such file; `make weights` fetches the files that params name"
+            )
         try:
             load_backbone(network, read_checkpoint(params.pretrained))
         except QualityError as error:
@@ -99,6 +111,9 @@ def train(
 
         settings = params.train.model_dump()
         made = {"version": VERSION, "params": settings, "libraries": library_versions(*LIBRARIES)}
+        if params.train.pretrained:
+            # The file's name is among the params; another file may take it.
+            made |= {"pretrained": file_sha256(params.train.pretrained)}
         used = [[(name, crops_table.keys[name]) for name in loader.clips.ids] for loader in (data.train, data.val)]
         key = digest(made, used, data.train_mos.tolist(), data.val_mos.tolist(), processes.count)
         state = TrainingState(cache_root() / "train" / f"{key}.pt")
@@ -108,9 +123,7 @@ def train(
         if not processes.is_first:
             return
         config = {
-            "network": dataclasses.asdict(
-                QualityConfig(params.train.backbone, params.train.pooling, params.train.dropout, params.train.input_px)
-            ),
+            "network": dataclasses.asdict(network_config(params.train)),
             "made_by": crops_table.made_by | {"train": made},
             "sigma": data.sigma,
             "best": {name: value for name, value in best.items() if name != "weights"},

@@ -109,6 +109,8 @@ class ClipLoader:
             worker_init_fn=_one_thread if decoding else None,
             persistent_workers=decoding,
             pin_memory=pinned,
+            # An iterator draws a seed for its workers, and workers that live on draw none: not from dropout's numbers.
+            generator=torch.Generator(),
         )
 
     def batches(self, batches: Sequence[Sequence[int]]) -> DataLoader[Any]:

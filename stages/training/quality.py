@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from models.errors import NonFiniteError
 from models.fgm import fgm_backward
 from models.losses import VideoTerms, bce_loss, frame_consistency_loss, frame_scores, mae_loss, video_terms
 from models.metrics import plcc, srocc
-from models.parallel import gather_rows
+from models.parallel import gather_rows, without_statistics
 from models.quality import QualityNet, checkpoint_activations, video_score
 from models.training import layered_groups, warmup_cosine
 from stages.io.dataset import ClipLoader, in_batches
@@ -28,7 +28,12 @@ from stages.training.processes import Processes, parallel
 
 # Equal frames get scores this close, on 0-100, whatever batch they stand in: no spread that a correlation may rank.
 ROUNDING = 1e-4
+# Scales of the loss in float16 start at 65536 and halve with every skipped step: 20 steps in a row are below this.
+MIN_SCALE = 2.0**-3
 HALVES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+ADVICE = "a lower train.learning_rate or train.fgm.epsilon, or another train.precision, may help"
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,8 @@ def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> 
     """One step of the optimiser; returns the loss and the terms of all videos of the batch.
 
     crops: this process's videos of the batch, (B, F, 3, S, S) uint8. mos: of the whole batch, in the processes' order.
-    Raises NonFiniteError, before the weights move, when a loss is not finite.
+    Raises NonFiniteError, before the weights move, when a loss or a gradient is not finite; in float16 the scaler skips
+    such a gradient's step, and the error comes when it keeps skipping.
     """
     half, sizes = HALVES[training.settings.precision], training.processes.sizes(len(mos))
     done: list[Tensor] = []
@@ -140,16 +146,54 @@ def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> 
         return loss_of(logits, mos, sigma, training.settings)
 
     training.optimizer.zero_grad(set_to_none=True)
-    loss = fgm_backward(training.model, forward, training.settings.fgm.epsilon, scaler=training.scaler)
+    statistics = contextlib.nullcontext() if sizes[training.processes.rank] else without_statistics(training.network)
+    try:
+        with statistics:
+            loss = fgm_backward(training.model, forward, training.settings.fgm.epsilon, scaler=training.scaler)
+    except NonFiniteError as error:
+        raise NonFiniteError(f"{error}; there {described(video_terms(done[-1], mos, sigma))}") from None
     terms = video_terms(done[0], mos, sigma)
     if not torch.isfinite(loss):
-        raise NonFiniteError(
-            f"the loss is {loss.item()}: MAE {terms.mae.tolist()}, BCE {terms.bce.tolist()}; a lower "
-            "train.learning_rate or train.fgm.epsilon, or another train.precision, may help"
-        )
+        raise NonFiniteError(f"the loss is {loss.item()}: {described(terms)}; {ADVICE}")
+    check_gradient(training, loss, terms)
     training.scaler.step(training.optimizer)
     training.scaler.update()
     return loss, terms
+
+
+def described(terms: VideoTerms) -> str:
+    return f"MAE {terms.mae.tolist()}, BCE {terms.bce.tolist()}"
+
+
+def check_gradient(training: Training, loss: Tensor, terms: VideoTerms) -> None:
+    """Raise NonFiniteError for a gradient that AdamW cannot use: with a NaN or an infinity, or whose square is one."""
+    if training.scaler.is_enabled():
+        if (scale := training.scaler.get_scale()) < MIN_SCALE:
+            raise NonFiniteError(
+                f"float16 overflows in step after step, also with the loss scaled by {scale:g}: the loss is "
+                f"{loss.item()}: {described(terms)}; a lower train.fgm.epsilon, or train.precision bf16, may help"
+            )
+        return
+    gradients = [weight.grad for weight in training.network.parameters() if weight.grad is not None]
+    norm = torch.stack(torch._foreach_norm(gradients)).norm()
+    if not torch.isfinite(norm):
+        raise NonFiniteError(
+            f"the gradient has norm {norm.item()} though the loss is {loss.item()}: {described(terms)}; {ADVICE}"
+        )
+
+
+def numbers_of(settings: TrainParams, epoch: int) -> torch.Generator:
+    """Where an epoch's order and mirroring come from."""
+    return torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+
+
+def shuffled_batches(n_videos: int, batch_videos: int, random: torch.Generator) -> list[list[int]]:
+    """Every video once, in the batches of an epoch."""
+    return in_batches(torch.randperm(n_videos, generator=random).tolist(), batch_videos)
+
+
+def named(data: Data, group: Sequence[int]) -> str:
+    return "videos: " + ", ".join(data.train.clips.ids[index] for index in group)
 
 
 def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
@@ -158,11 +202,11 @@ def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
     Raises NonFiniteError that names the step and its videos.
     """
     settings, device = training.settings, training.device
-    random = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+    random = numbers_of(settings, epoch)
     n_videos = len(data.train_mos)
-    groups = in_batches(torch.randperm(n_videos, generator=random).tolist(), settings.batch_videos)
+    groups = shuffled_batches(n_videos, settings.batch_videos, random)
     flips = torch.rand(n_videos, generator=random) < 0.5
-    # A process without a video in a small last batch takes one along: its row is left out of the loss.
+    # A process without a video in a small last batch takes one along, which counts neither in loss nor in statistics.
     batches = data.train.batches([training.processes.share(group) or group[:1] for group in groups])
     totals = torch.zeros(3, dtype=torch.float64)
     training.model.train()
@@ -183,8 +227,7 @@ def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
         try:
             loss, terms = train_step(training, crops, mos, data.sigma)
         except NonFiniteError as error:
-            names = ", ".join(data.train.clips.ids[index] for index in group)
-            raise NonFiniteError(f"epoch {epoch + 1}, step {number + 1}: {error}; videos: {names}") from None
+            raise NonFiniteError(f"epoch {epoch + 1}, step {number + 1}: {error}; {named(data, group)}") from None
         if training.mean is not None:
             training.mean.update(training.network, step=step + 1)
         totals += torch.stack([loss * len(mos), terms.mae.sum(), terms.bce.sum()]).double().cpu()
@@ -197,7 +240,7 @@ def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
 def validate(training: Training, data: Data) -> dict[str, float]:
     """SROCC, PLCC and their mean on the validation part; -1 while the predictions are still constant.
 
-    In float32 whatever train.precision is: the scores are those that the predict stage gives.
+    In float32 whatever train.precision is: the scores are those that the predict stage gives. Raises NonFiniteError.
     """
     network = training.kept.eval()
     own = training.processes.share(range(len(data.val_mos)))
@@ -206,10 +249,23 @@ def validate(training: Training, data: Data) -> dict[str, float]:
         scores[indices.to(scores.device)] = video_score(frame_scores(network(crops.to(scores.device)))).score
     # Each process filled in its own videos and left zeros for the others.
     scores = training.processes.summed(scores).cpu()
+    if n_broken := int((~scores.isfinite()).sum()):
+        raise NonFiniteError(f"{n_broken} of {len(scores)} validation scores are not finite")
     correlations = {"val/srocc": -1.0, "val/plcc": -1.0}
-    if not scores.max() - scores.min() <= ROUNDING:  # a NaN goes on, and is refused
+    if scores.max() - scores.min() > ROUNDING:
         correlations = {"val/srocc": srocc(scores, data.val_mos), "val/plcc": plcc(scores, data.val_mos)}
     return correlations | {"val/selection": sum(correlations.values()) / 2}
+
+
+@torch.inference_mode()
+def last_step(training: Training, data: Data, epoch: int) -> str:
+    """For an error's message: the videos of an epoch's last step, and their terms at the weights that it left."""
+    settings = training.settings
+    group = shuffled_batches(len(data.train_mos), settings.batch_videos, numbers_of(settings, epoch))[-1]
+    ((crops, _),) = data.train.batches([group])
+    logits = training.network.eval()(crops.to(training.device))
+    terms = video_terms(logits, data.train_mos[group].to(logits.device), data.sigma)
+    return f"{described(terms)}; {ADVICE}; {named(data, group)}"
 
 
 def fit(training: Training, data: Data, *, state: TrainingState, curves: Path) -> dict[str, Any]:
@@ -230,7 +286,13 @@ def fit(training: Training, data: Data, *, state: TrainingState, curves: Path) -
             log_epoch(live, record)
         for epoch in range(len(history), settings.epochs):
             record = train_epoch(training, data, epoch)
-            record |= validate(training, data)
+            try:
+                record |= validate(training, data)
+            except NonFiniteError as error:
+                raise NonFiniteError(
+                    f"epoch {epoch + 1}: {error}; the weights broke in its last step, after which it has "
+                    f"{last_step(training, data, epoch)}"
+                ) from None
             history.append(record)
             log_epoch(live, record)
             print_epoch(epoch, record, settings)

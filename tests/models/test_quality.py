@@ -1,5 +1,6 @@
 """The quality network on tiny backbones of timm: layouts, normalisation, seeds, weights."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ShapeError
+from models.losses import frame_scores
 from models.quality import (
     FeaturePool,
     QualityConfig,
@@ -16,6 +18,7 @@ from models.quality import (
     QualityNet,
     build_quality,
     load_backbone,
+    pixel_statistics,
     video_score,
 )
 
@@ -85,6 +88,22 @@ def test_pixels_are_normalised_inside_and_order_of_frames_is_kept() -> None:
     assert list(network.state_dict()) == ["head.weight"]
 
 
+def test_pixels_are_normalised_as_the_pretrained_weights_of_the_name_expect() -> None:
+    # As timm's configurations say: ImageNet's, one half, OpenAI's CLIP; with and without a tag.
+    assert pixel_statistics("convnext_tiny.fb_in1k").pixel_std == (0.229, 0.224, 0.225)
+    assert pixel_statistics("vit_base_patch16_clip_224.openai").pixel_mean == (0.48145466, 0.4578275, 0.40821073)
+    assert pixel_statistics("test_resnet") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    # timm has no weights of this one, and no configuration.
+    assert timm.get_pretrained_cfg("no_such_network", allow_unregistered=True) is None
+    assert pixel_statistics("no_such_network").pixel_mean == (0.485, 0.456, 0.406)
+    seen: list[Tensor] = []
+    network = build_quality(config(pixel_mean=[0.2, 0.4, 0.6], pixel_std=[0.1, 0.2, 0.5]))
+    network.eval().backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    network(torch.full((1, 1, 3, PX, PX), 51, dtype=torch.uint8))
+    # 51 / 255 = 0.2: (0.2 - 0.2) / 0.1, (0.2 - 0.4) / 0.2, (0.2 - 0.6) / 0.5.
+    torch.testing.assert_close(seen[0][0, :, 3, 3], torch.tensor([0.0, -1.0, -0.8]))
+
+
 def test_pool_by_hand_in_each_layout() -> None:
     # Two features over four positions: 1 2 3 4 (mean 2.5, variance 1.25) and 5 5 5 5 (5, 0).
     channels_first = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[5.0, 5.0], [5.0, 5.0]]]])
@@ -134,7 +153,10 @@ def test_a_fresh_network_is_near_the_middle_and_in_training_mode() -> None:
     assert network.dropout.p == 0.5
     # No statistics were gathered while building.
     assert int(network.backbone.get_buffer("bn1.num_batches_tracked")) == 0
-    assert network.eval()(frames()).abs().max() < 0.5
+    # Every bin has a probability of 1 / 101, so that the 100 of a frame sum to 0.99; the features move that a little.
+    logits = network.eval()(frames())
+    assert (logits + math.log(100)).abs().max() < 0.5
+    assert (frame_scores(logits) - 0.495).abs().max() < 0.05
 
 
 @pytest.mark.parametrize(
@@ -171,8 +193,15 @@ def test_a_size_that_the_backbone_cannot_take_is_refused() -> None:
 
 def test_configurations_out_of_range_name_every_problem() -> None:
     with pytest.raises(QualityError) as caught:
-        config(pooling="max", dropout=1.0, bins=0, input_px=0)
-    for part in ("'max'", "dropout is 1.0", "bins is 0", "input_px is 0"):
+        config(pooling="max", dropout=1.0, bins=0, input_px=0, pixel_mean=[0.5], pixel_std=[0, 1, 1])
+    for part in (
+        "pixel_mean is [0.5]; allowed: three finite numbers; ",
+        "pixel_std is [0, 1, 1]; allowed: three finite numbers, above 0",
+        "'max'",
+        "dropout is 1.0",
+        "bins is 0",
+        "input_px is 0",
+    ):
         assert part in str(caught.value)
     assert build_quality(config(bins=7))(frames()).shape == (2, 3, 7)
 

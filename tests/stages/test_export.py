@@ -23,9 +23,11 @@ PX = 32
 RUN = {"onnx": run_onnx, "torchscript": run_torchscript}
 
 
-def write_model(folder: Path, backbone: str, *, pooling: str = "mean_std", **config: object) -> nn.Module:
+def write_model(
+    folder: Path, backbone: str, *, pooling: str = "mean_std", statistics: dict | None = None, **config: object
+) -> nn.Module:
     """A network with weights far from those of a fresh one, and BatchNorm statistics that are not 0 and 1."""
-    made = QualityConfig(backbone, pooling, 0.5, PX)  # type: ignore[arg-type]
+    made = QualityConfig(backbone, pooling, 0.5, PX, **(statistics or {}))  # type: ignore[arg-type]
     network = build_quality(made, seed=4)
     random = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -50,7 +52,7 @@ def here(workplace: Path) -> Path:
 def test_the_file_gives_what_the_model_gives(here: Path, file_format: str, backbone: str, capsys) -> None:
     if file_format == "onnx":
         pytest.importorskip("onnxruntime")
-    network = write_model(here, backbone)
+    network = write_model(here, backbone, statistics={"pixel_mean": [0.4, 0.5, 0.6], "pixel_std": [0.5, 0.2, 0.3]})
     out = here / "out" / "model.bin"
     export.export(file_format, here, out)
     assert f"pixels (N, 3, {PX}, {PX}) float32, RGB, 0..1" in capsys.readouterr().out

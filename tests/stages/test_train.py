@@ -20,6 +20,7 @@ from models.errors import NonFiniteError
 from stages import train
 from stages.errors import DatasetError, WeightsError
 from stages.io.dataset import ClipDataset, ClipSource
+from stages.io.state import TrainingState
 from stages.io.tables import CROPS, FRAMES, Shards
 from stages.io.weights import load_weights
 from stages.params import load_params
@@ -64,6 +65,9 @@ def test_training_learns_and_writes_what_scoring_needs(tiny: Callable[..., None]
         "dropout": 0.1,
         "input_px": 32,
         "bins": 100,
+        # timm's for this name; not ImageNet's.
+        "pixel_mean": [0.5, 0.5, 0.5],
+        "pixel_std": [0.5, 0.5, 0.5],
     }
     assert config["made_by"]["decode"]["params"]["frames"] == 3
     curve = pd.read_csv("results/train/plots/metrics/train/loss.tsv", sep="\t")
@@ -92,12 +96,15 @@ def test_seed_changes_the_weights(tiny: Callable[..., None]) -> None:
 
 
 def test_decoding_workers_and_memory_give_the_same_weights(tiny: Callable[..., None]) -> None:
-    hashes = []
+    """Also what follows the first epoch, when workers live on: the dropout masks that the losses depend on."""
+    hashes, losses = [], []
     for cache_gib, workers in ((1.0, 1), (0.0, 2)):
         tiny(epochs=2, cache_gib=cache_gib, workers=workers)
         train.main(PATHS + OUTS)
         hashes.append(weights_sha256())
+        losses.append(Path("results/train/plots/metrics/train/loss.tsv").read_text())
     assert hashes[0] == hashes[1]
+    assert losses[0] == losses[1]
 
 
 def test_a_killed_training_goes_on_and_ends_the_same(tiny: Callable[..., None], capfd: pytest.CaptureFixture) -> None:
@@ -168,6 +175,41 @@ def test_params_that_ask_for_other_frames_than_the_table_holds(
 ) -> None:
     write_params(decode={"frames": 16}, train=TINY, engine={"device": "cpu"})
     with pytest.raises(DatasetError, match=r"frames holds 3 frames a video, decode.frames asks for 16; `dvc repro`"):
+        train.main(PATHS + OUTS)
+
+
+def test_pretrained_weights_are_what_training_starts_from(tiny: Callable[..., None]) -> None:
+    state = timm.create_model("test_resnet", pretrained=False).state_dict()
+    save_file(state, "pretrained.safetensors")
+    tiny(pretrained="pretrained.safetensors")
+    own = train.build(load_params().train).backbone.state_dict()
+    assert own
+    assert all(torch.equal(value, state[name]) for name, value in own.items())
+
+
+def test_another_file_of_the_same_name_does_not_go_on_with_the_state_of_the_first(
+    tiny: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Broken off when it has saved its first state; then the same file goes on, and another one starts anew."""
+
+    def save_and_stop(state: TrainingState, **values: object) -> None:
+        save(state, **values)
+        raise KeyboardInterrupt
+
+    save = TrainingState.save
+    monkeypatch.setattr(TrainingState, "save", save_and_stop)
+    tiny(pretrained="pretrained.safetensors")
+    for seed, goes_on in ((1, False), (1, True), (2, False)):
+        torch.manual_seed(seed)
+        save_file(timm.create_model("test_resnet", pretrained=False).state_dict(), "pretrained.safetensors")
+        with pytest.raises(KeyboardInterrupt):
+            train.main(PATHS + OUTS)
+        assert ("goes on after epoch 1 of 3" in capsys.readouterr().out) == goes_on
+
+
+def test_missing_pretrained_weights_name_the_key_and_the_command(tiny: Callable[..., None]) -> None:
+    tiny(pretrained="weights/none.safetensors")
+    with pytest.raises(WeightsError, match=r"^train\.pretrained weights/none\.saf.*: no such file; `make weights`"):
         train.main(PATHS + OUTS)
 
 

@@ -76,11 +76,15 @@ def run_stage(name: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
-def test_two_processes_train_as_one(write: Callable[..., None]) -> None:
-    """12 videos in batches of 5, 5 and 2: uneven shares, BatchNorm over both, FGM along the global gradient."""
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_processes_train_as_one(write: Callable[..., None], count: int) -> None:
+    """12 videos in batches of 5, 5 and 2: uneven shares, BatchNorm over all, FGM along the global gradient.
+
+    The third process has no video of the last batch.
+    """
     write(1)
     train.main([*PATHS, "--weights", "one.safetensors", "--curves", "one"])
-    write(2)
+    write(count)
     done = run_stage("two")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 1/1") == 1, "only the first process speaks"
