@@ -171,7 +171,7 @@ def take_over_boxes(params: Params, *, source: Path, weights: Path, metrics: Pat
         found = digest({name: file_sha256(file) for name, file in names.items()})
     else:
         found = check_sha256(source, settings.sha256)
-    table = read_boxes(source, BoxTableConfig(settings.min_score, settings.nms_iou))
+    table = read_boxes(source, BoxTableConfig(settings.min_score, settings.nms_iou, labels=settings.labels))
     origin = {"name": source.name, "sha256": found, "licence": settings.licence}
     made = made_by(settings, libraries_of("table", {})) | {"source": origin}
     save_boxes(weights, table, made_by={"detector": made})

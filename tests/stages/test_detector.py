@@ -213,12 +213,12 @@ def test_boxes_are_taken_over(params: Make, workplace: Path, capsys: pytest.Capt
     folder = Path("boxes") / "a.avi"
     folder.mkdir(parents=True)
     (folder / "0.txt").write_text("1 2 3 4\n5 6 7 8\n")
-    settings = params(backend="table", min_score=0.2)
+    settings = params(backend="table", min_score=0.2, labels="best")
     first, metrics = run_stage(settings, Path("boxes"))
     assert metrics == {"imported": 1, "n_images": 0, "n_boxes": 0}
     assert "took over 2 boxes of 1 videos from boxes" in capsys.readouterr().out
     _, config = load_weights("first/detector.safetensors")
-    assert config["detector"] == {"min_score": 0.2, "nms_iou": 0.5, "max_detections": 100}
+    assert config["detector"] == {"min_score": 0.2, "nms_iou": 0.5, "max_detections": 100, "labels": "best"}
     assert config["made_by"]["detector"]["source"]["name"] == "boxes"
     # The texts' content is what counts, not when they were written.
     (folder / "0.txt").touch()

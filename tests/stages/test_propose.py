@@ -220,7 +220,7 @@ def test_boxes_that_were_brought_along(workplace: Path, run: Callable[..., str])
     assert table["x1"].tolist() == [9, 40]
     made = Shards("proposals", schema=PROPOSALS).made_by["propose"]
     assert (made["backend"], made["made_by"]["detector"]["source"]) == ("table", {"name": "boxes.parquet"})
-    assert made["detector"] == {"min_score": 0.1, "nms_iou": 0.5, "max_detections": 100}
+    assert made["detector"] == {"min_score": 0.1, "nms_iou": 0.5, "max_detections": 100, "labels": "all"}
 
     # Another box of a: b and the video without boxes are as they were.
     bring(("a.avi", 2, [0, 0, 30, 30], 0.5), ("b.avi", 0, good, 0.05))
