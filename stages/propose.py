@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +18,11 @@ from stages.engine import Item, run_stage
 from stages.io.box_checks import Video, coverage, fit_to_videos
 from stages.io.boxes import boxes_digest
 from stages.io.clips import read_clip
-from stages.io.detectors import describe_detector, load_detector
-from stages.io.files import file_sha256
+from stages.io.detectors import load_detector
 from stages.io.images import Frame
 from stages.io.items import digest
+from stages.io.provenance import detector_history, detector_values
 from stages.io.tables import BOX_COLUMNS, FRAMES, MANIFEST, PROPOSALS, Shards, read_table
-from stages.io.weights import tensors_sha256
 from stages.params import load_params
 from stages.runtime import make_deterministic, pick_device
 from stages.sections import Params, ProposeParams
@@ -131,10 +130,8 @@ def propose(params: Params, *, frames: Path, manifest: Path, detector: Path, out
     make_deterministic(threads=params.engine.n_threads)
     finder = load_detector(detector, pick_device(params.engine.device))
     table, settings, every = Shards(frames, schema=FRAMES), params.propose, params.detector.every
-    about = describe_detector(detector)
-    made = {"version": VERSION, "params": settings.model_dump(), "every": every, "weights": file_sha256(detector)}
-    # What boxes depend on; a note in the file of the detector, such as its licence, is none of it.
-    common = [VERSION, made["params"], every, *(about[name] for name in ("backend", "detector", "libraries"))]
+    made: dict[str, Any] = {"version": VERSION, "params": settings.model_dump(), "every": every}
+    made |= detector_values(detector)
     if isinstance(finder, BoxTable):
         looks = {name: plan_looks(table.read(name, LOOK_COLUMNS), every=every, decode=False) for name in table.ids}
         boxes = fit_table(finder, looks, manifest)
@@ -142,17 +139,14 @@ def propose(params: Params, *, frames: Path, manifest: Path, detector: Path, out
         values = {video_id: boxes_digest(boxes, video_id) for video_id in table.ids}
     else:
         compute = by_network(finder, table, settings, every=every, batch_size=params.engine.batch_frames)
-        values = dict.fromkeys(table.ids, tensors_sha256(detector))
+        values = dict.fromkeys(table.ids, made["weights"])
     run_stage(
         "propose",
-        [
-            Item(video_id, digest("propose", common, values[video_id], table.keys[video_id]), video_id)
-            for video_id in table.ids
-        ],
+        [Item(name, digest("propose", made | {"weights": values[name]}, table.keys[name]), name) for name in table.ids],
         compute,
         schema=PROPOSALS,
         out=out,
-        made_by=table.made_by | {"propose": made | about},
+        made_by=table.made_by | {"propose": made | {"made_by": detector_history(detector)}},
         failed_before=table.failed,
         n_shards=params.engine.shards,
         max_failed_fraction=params.engine.max_failed_fraction,

@@ -19,6 +19,7 @@ from models.quality import QualityConfig, QualityError, QualityNet, build_qualit
 from stages.command import run
 from stages.errors import DatasetError, EvaluationError, WeightsError
 from stages.io.dataset import ClipDataset, ClipLoader, ClipSource
+from stages.io.files import file_sha256
 from stages.io.items import cache_root, digest, library_versions
 from stages.io.state import TrainingState
 from stages.io.tables import CROPS, FRAMES, Shards, read_labels
@@ -99,6 +100,9 @@ def train(
 
         settings = params.train.model_dump()
         made = {"version": VERSION, "params": settings, "libraries": library_versions(*LIBRARIES)}
+        if params.train.pretrained:
+            # Another file of the same name is another training.
+            made |= {"pretrained": file_sha256(params.train.pretrained)}
         used = [[(name, crops_table.keys[name]) for name in loader.clips.ids] for loader in (data.train, data.val)]
         key = digest(made, used, data.train_mos.tolist(), data.val_mos.tolist(), processes.count)
         state = TrainingState(cache_root() / "train" / f"{key}.pt")

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -20,6 +21,8 @@ from models.errors import NonFiniteError
 from stages import train
 from stages.errors import DatasetError, WeightsError
 from stages.io.dataset import ClipDataset, ClipSource
+from stages.io.files import file_sha256
+from stages.io.state import TrainingState
 from stages.io.tables import CROPS, FRAMES, Shards
 from stages.io.weights import load_weights
 from stages.params import load_params
@@ -187,3 +190,27 @@ def test_a_loss_that_is_not_finite_stops_with_its_terms_and_videos(tiny: Callabl
     tiny(learning_rate=1e30)
     with pytest.raises(NonFiniteError, match=r"epoch \d+, step \d+: the loss is .*MAE .*BCE .*videos: clip_\d+\.avi"):
         train.main(PATHS + OUTS)
+
+
+def test_a_killed_training_does_not_go_on_from_another_file_of_the_same_name(
+    tiny: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny(pretrained="start.safetensors", epochs=2)
+    save = TrainingState.save
+
+    def killed(self: TrainingState, **state: Any) -> None:
+        save(self, **state)
+        raise KeyboardInterrupt
+
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        save_file(timm.create_model("test_resnet", pretrained=False).state_dict(), "start.safetensors")
+        monkeypatch.setattr(TrainingState, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(PATHS + OUTS)
+    assert "goes on" not in capsys.readouterr().out
+    monkeypatch.setattr(TrainingState, "save", save)
+    train.main(PATHS + OUTS)
+    assert "goes on after epoch 1 of 2" in capsys.readouterr().out
+    made = load_weights("weights/quality.safetensors")[1]["made_by"]["train"]
+    assert made["pretrained"] == file_sha256("start.safetensors")
