@@ -1,7 +1,7 @@
 """The engine's way for networks: batches across frames and videos, while background threads load the next videos."""
 
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,6 +15,9 @@ from stages.io.items import ItemCache
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 
+# Inputs that videos may hold while they wait for some of their outputs, in full batches; one video may hold more alone.
+HELD_BATCHES = 4
+
 
 @dataclass(frozen=True)
 class Batched(Generic[Input, Output]):
@@ -23,6 +26,9 @@ class Batched(Generic[Input, Output]):
     load: the inputs of one video (runs in a background thread). group: inputs of one group may share a batch, such
     as frames of one size. infer: outputs of a batch, in order. finish: one video's table from its inputs and outputs.
     An exception is a video's failure, also inside a batch: that is then worked on again, video by video.
+    A video keeps all its inputs until the last of them has its output, so batches that are not full go early when the
+    videos that wait hold more than HELD_BATCHES batches: the memory depends neither on the number of videos nor on how
+    many groups their inputs are of.
     """
 
     load: Callable[[Any], Sequence[Input]]
@@ -46,12 +52,14 @@ class Batched(Generic[Input, Output]):
                 batch.append((work, position))
                 if len(batch) == self.batch_size:
                     yield from self._close(self._infer(batches.pop(self.group(value))), cache)
-            # Many sizes must not keep many videos waiting in memory: the fullest batch goes early.
-            while sum(map(len, batches.values())) > 4 * self.batch_size:
-                fullest = max(batches, key=lambda name: len(batches[name]))
-                yield from self._close(self._infer(batches.pop(fullest)), cache)
+            while self._holds_too_much(batches.values()):
+                yield from self._close(self._infer(batches.pop(_most_freeing(batches))), cache)
         for batch in batches.values():
             yield from self._close(self._infer(batch), cache)
+
+    def _holds_too_much(self, batches: Iterable[Sequence[tuple["_Work", int]]]) -> bool:
+        held = {id(work): len(work.inputs) for batch in batches for work, _ in batch}
+        return len(held) > 1 and sum(held.values()) > HELD_BATCHES * self.batch_size
 
     def _infer(self, batch: list[tuple["_Work", int]]) -> list["_Work"]:
         """Fill in outputs; returns the videos that are done, with or without success."""
@@ -96,6 +104,18 @@ class _Work:
 
     def __post_init__(self) -> None:
         self.left = len(self.inputs)
+
+
+def _most_freeing(batches: Mapping[Hashable, Sequence[tuple[_Work, int]]]) -> Hashable:
+    """The group whose outputs let most inputs go; where none lets any go, the fullest one."""
+
+    def freed(group: Hashable) -> tuple[int, int]:
+        batch = batches[group]
+        waiting = Counter(id(work) for work, _ in batch)
+        done = {id(work): len(work.inputs) for work, _ in batch if work.left == waiting[id(work)]}
+        return sum(done.values()), len(batch)
+
+    return max(batches, key=freed)
 
 
 def _read_ahead(

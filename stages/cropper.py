@@ -1,8 +1,10 @@
 """cropper: S²CNet, trained on crop scores in GAIC's format or imported from a public checkpoint.
 
 A folder as source is trained on: gather, build, fit, save; the epoch with the best SRCC on the validation
-images is kept, and the metrics are those of the test images. A file as source is a checkpoint: the public
-release's, or one that this stage wrote.
+images is kept, and the metrics are those of the test images. The state lies in `.cache/cropper`, named by all that
+the training depends on: a killed training goes on there, and when the stage runs again for a change that is none of
+the training's, such as a note in the detector's file, nothing is trained again. A file as source is a checkpoint: the
+public release's, or one that this stage wrote.
 """
 
 import argparse
@@ -28,6 +30,7 @@ from stages.io.cropper import load_cropper, save_cropper
 from stages.io.detectors import load_detector
 from stages.io.files import file_sha256, write_json
 from stages.io.items import cache_root, digest, library_versions
+from stages.io.provenance import detector_values
 from stages.io.state import TrainingState
 from stages.io.weights import is_own_weights, read_checkpoint
 from stages.params import load_params
@@ -99,8 +102,11 @@ def build(params: Params) -> S2CNet:
 def train(params: Params, *, source: Path, detector: Path, weights: Path, metrics: Path, made: dict[str, Any]) -> None:
     """Train on a folder; write the weights, and the metrics of the test images."""
     device = pick_device(params.engine.device)
+    made |= {"params": params.cropper.model_dump()}
+    if params.cropper.pretrained:
+        made |= {"pretrained": file_sha256(params.cropper.pretrained)}
     if params.cropper.objects == "detector":
-        made |= {"propose": params.propose.model_dump(), "detector": file_sha256(detector)}
+        made |= {"propose": params.propose.model_dump(), "detector": detector_values(detector)}
     data = gather(params, source, object_finder(params, detector))
     network = build(params).to(device)
     key = digest(made, content_digest(data.train), content_digest(data.val))
@@ -116,7 +122,6 @@ def train(params: Params, *, source: Path, detector: Path, weights: Path, metric
         config={"made_by": {"cropper": made}},
     )
     write_json(metrics, found | {"val_srcc": best["srcc"], "best_epoch": best["epoch"], "imported": 0})
-    state.remove()
     print(
         f"cropper: epoch {best['epoch']} of {params.cropper.epochs} kept, validation SRCC {best['srcc']:.4f}; "
         f"on {len(data.test)} test images SRCC {found['srcc']:.4f}, Acc5 {found['acc5']:.4f}, "
@@ -151,6 +156,7 @@ def take_over(
         short_side_px=short_side_px,
         mos_mean=mos_mean,
         mos_std=mos_std,
+        # No param of a training makes a difference to an import.
         config={"made_by": {"cropper": made | {"source": file_sha256(source)}}},
     )
     write_json(metrics, {"imported": 1, "n_images": 0})
@@ -162,11 +168,7 @@ def cropper(params: Params, *, source: Path, detector: Path, weights: Path, metr
     make_deterministic(threads=params.engine.n_threads)
     if not source.exists():
         raise DatasetError(f"{source}: no such folder of crop scores (images/, annotations/) or checkpoint")
-    made: dict[str, Any] = {
-        "version": VERSION,
-        "params": params.cropper.model_dump(),
-        "libraries": library_versions("opencv-python-headless", *LIBRARIES),
-    }
+    made = {"version": VERSION, "libraries": library_versions("opencv-python-headless", *LIBRARIES)}
     phase = train if source.is_dir() else take_over
     phase(params, source=source, detector=detector, weights=weights, metrics=metrics, made=made)
 

@@ -7,6 +7,7 @@ training goes on there, and when only detecting has changed since, nothing is tr
 
 import argparse
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ from stages.io.detectors import (
     save_detector,
 )
 from stages.io.files import file_sha256, write_json
-from stages.io.items import cache_root, digest
+from stages.io.items import cache_root, digest, library_versions
 from stages.io.state import TrainingState
 from stages.io.weights import check_sha256
 from stages.params import load_params
@@ -44,10 +45,11 @@ from stages.training.objects import fit
 
 VERSION = 2
 RECALL_IOU = 0.5
-# What a training does not depend on: how objects are looked for afterwards, and what concerns the other sources.
-NOT_TRAINED = {
-    "min_score", "nms_iou", "labels", "every", "recall_boxes", "backend", "config", "options", "sha256", "licence",
-}  # fmt: skip
+# What the file of a trained detector does not depend on: which frames are looked at, what is measured, what concerns
+# the other sources. Of the file to start from the content counts.
+NOT_NOTED = {"every", "recall_boxes", "backend", "config", "options", "sha256", "licence", "pretrained"}
+# What the training does not depend on either: where the data lie, and how objects are looked for afterwards.
+NOT_TRAINED = NOT_NOTED | {"source", "min_score", "nms_iou", "labels"}
 NOTHING_MEASURED = {"imported": 1, "n_images": 0, "n_boxes": 0}
 
 
@@ -111,6 +113,20 @@ def validate(detector: FasterRcnn, data: ObjectSet, params: DetectorParams, *, b
     }
 
 
+def hash_images(data: ObjectSet, *, workers: int) -> list[str]:
+    """SHA-256 of every image file, in order: a copy of the folder is the same data, a changed pixel is not.
+
+    Hashing leaves Python for as long as a block takes, so threads are enough to keep every core, or the disk, busy.
+    """
+    with ThreadPoolExecutor(workers) as threads:
+        return list(threads.map(file_sha256, [image.path for image in data.images]))
+
+
+def imported_from(origin: dict[str, Any], libraries: dict[str, str]) -> dict[str, Any]:
+    """What the file of an import depends on beside its configuration, which stands in it: no param of a training."""
+    return {"version": VERSION, "libraries": libraries, "source": origin}
+
+
 def train(params: Params, *, source: Path, weights: Path, metrics: Path) -> None:
     settings = params.detector
     if settings.backend != "torchvision" or settings.sha256 is not None:
@@ -121,17 +137,14 @@ def train(params: Params, *, source: Path, weights: Path, metrics: Path) -> None
         )
     data = read(source, merge=settings.merge_classes)
     detector = build(settings, n_classes=len(data.train.classes))
-    made = made_by(settings, libraries_of(*describe_config(detector)))
+    libraries = libraries_of(*describe_config(detector)) | library_versions("opencv-python-headless")
+    made = {"version": VERSION, "params": settings.model_dump(exclude=NOT_NOTED), "libraries": libraries}
     if settings.pretrained is not None:
         made |= {"pretrained": file_sha256(settings.pretrained)}
-    # Pixels are not hashed: a training set can be large; a changed image has another time.
-    files = [(image.path.name, image.path.stat().st_size, image.path.stat().st_mtime_ns) for image in data.train.images]
     trained = made | {"params": settings.model_dump(exclude=NOT_TRAINED)}
-    state = TrainingState(
-        cache_root()
-        / "detector"
-        / f"{digest(trained, params.engine.n_threads, file_sha256(source / 'train.json'), files)}.pt"
-    )
+    content = [file_sha256(source / "train.json"), *hash_images(data.train, workers=params.engine.n_workers)]
+    key = digest(trained, params.engine.n_threads, content)
+    state = TrainingState(cache_root() / "detector" / f"{key}.pt")
     detector = detector.to(pick_device(params.engine.device))
     loss = fit(detector, data.train, settings, state=state)
     results = validate(detector, data.val, settings, batch_frames=params.engine.batch_frames)
@@ -152,7 +165,7 @@ def import_weights(params: Params, *, source: Path, weights: Path, metrics: Path
     else:
         detector, classes = import_torchvision(source, architecture=settings.architecture, **common)
     backend, config = describe_config(detector)
-    made = made_by(settings, libraries_of(backend, config)) | {"source": origin}
+    made = imported_from(origin, libraries_of(backend, config))
     save_detector(weights, detector, classes=classes, made_by={"detector": made})
     write_json(metrics, NOTHING_MEASURED)
     name = config["config"] if backend == "detectron2" else config["architecture"]
@@ -171,17 +184,11 @@ def take_over_boxes(params: Params, *, source: Path, weights: Path, metrics: Pat
         found = digest({name: file_sha256(file) for name, file in names.items()})
     else:
         found = check_sha256(source, settings.sha256)
-    table = read_boxes(source, BoxTableConfig(settings.min_score, settings.nms_iou))
+    table = read_boxes(source, BoxTableConfig(settings.min_score, settings.nms_iou, labels=settings.labels))
     origin = {"name": source.name, "sha256": found, "licence": settings.licence}
-    made = made_by(settings, libraries_of("table", {})) | {"source": origin}
-    save_boxes(weights, table, made_by={"detector": made})
+    save_boxes(weights, table, made_by={"detector": imported_from(origin, libraries_of("table", {}))})
     write_json(metrics, NOTHING_MEASURED)
     print(f"detector: took over {len(table.scores)} boxes of {len(table.videos)} videos from {source}")
-
-
-def made_by(settings: DetectorParams, libraries: dict[str, str]) -> dict[str, Any]:
-    """What the weights depend on; which frames are looked at is no matter of theirs."""
-    return {"version": VERSION, "params": settings.model_dump(exclude={"every"}), "libraries": libraries}
 
 
 def detect(params: Params, *, source: Path, weights: Path, metrics: Path) -> None:

@@ -1,9 +1,9 @@
 """propose: the top N object boxes of every frame, from the detector, into shards with one row group a video."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,19 +15,21 @@ from models.detectors.top_boxes import top_boxes
 from stages.batches import Batched
 from stages.command import run
 from stages.engine import Item, run_stage
-from stages.io.boxes import boxes_digest, check_frames, check_videos
+from stages.io.box_checks import Video, coverage, fit_to_videos
+from stages.io.boxes import boxes_digest
 from stages.io.clips import read_clip
-from stages.io.detectors import describe_detector, load_detector
-from stages.io.files import file_sha256
+from stages.io.detectors import load_detector
 from stages.io.images import Frame
 from stages.io.items import digest
-from stages.io.tables import BOX_COLUMNS, FRAMES, PROPOSALS, Shards
-from stages.io.weights import tensors_sha256
+from stages.io.provenance import detector_history, detector_values
+from stages.io.tables import BOX_COLUMNS, FRAMES, MANIFEST, PROPOSALS, Shards, read_table
 from stages.params import load_params
 from stages.runtime import make_deterministic, pick_device
 from stages.sections import Params, ProposeParams
 
-VERSION = 2
+VERSION = 3
+# What `plan_looks` needs of the frames when it does not decode them.
+LOOK_COLUMNS = ["frame_index", "height", "width"]
 
 
 class Look(NamedTuple):
@@ -82,24 +84,37 @@ def by_network(network: Detector, frames: Shards, settings: ProposeParams, *, ev
     )
 
 
-def by_table(table: BoxTable, frames: Shards, settings: ProposeParams, *, every: int) -> Batched:
-    """Look boxes up; raise TableError when the table is of other videos. A box outside of its frame fails its video."""
-    check_videos(table, {*frames.ids, *frames.failed})
-    # The last frame of a video is always decoded, unless only its middle one is.
-    all_seen = frames.made_by["decode"]["params"]["frames"] > 1
+def read_lengths(manifest: Path) -> dict[str, int | None]:
+    """How many frames every video of the manifest has; None where it cannot be read."""
+    rows, _ = read_table(manifest, schema=MANIFEST)
+    return dict(zip(rows["video_id"].to_pylist(), rows["n_frames"].to_pylist(), strict=True))
 
-    def load(video_id: str) -> list[tuple[str, Look]]:
-        rows = frames.read(video_id, ["frame_index", "height", "width"])
-        looks = plan_looks(rows, every=every, decode=False)
-        sizes = {index: look.size for look in looks for index in look.frame_indices}
-        check_frames(table, video_id, sizes, n_frames=max(sizes) + 1 if all_seen else None)
-        return [(video_id, look) for look in looks]
+
+def fit_table(table: BoxTable, looks: Mapping[str, Sequence[Look]], manifest: Path) -> BoxTable:
+    """The table as it fits the videos; says which of their frames have boxes. Raises TableError when it does not fit.
+
+    looks: all that each of the decoded videos takes.
+    """
+    videos = {
+        video_id: Video(
+            sizes={index: look.size for look in own for index in look.frame_indices},
+            looked_at=[look.frame_indices[0] for look in own],
+        )
+        for video_id, own in looks.items()
+    }
+    fitted = fit_to_videos(table, videos, read_lengths(manifest))
+    print(f"propose: {coverage(fitted, videos)}")
+    return fitted
+
+
+def by_table(table: BoxTable, looks: Mapping[str, Sequence[Look]], settings: ProposeParams) -> Batched:
+    """Look boxes up."""
 
     def find(video_id: str, look: Look) -> Detections:
         return top_boxes(table.look_up(video_id, look.frame_indices[0]), **settings.model_dump())
 
     return Batched(
-        load=load,
+        load=lambda video_id: [(video_id, look) for look in looks[video_id]],
         group=lambda _: None,
         infer=lambda batch: [find(*each) for each in batch],
         finish=lambda item, seen, found: proposals_table(item, [look for _, look in seen], found),
@@ -107,34 +122,31 @@ def by_table(table: BoxTable, frames: Shards, settings: ProposeParams, *, every:
     )
 
 
-def propose(params: Params, *, frames: Path, detector: Path, out: Path) -> None:
-    """Write the proposal shards.
+def propose(params: Params, *, frames: Path, manifest: Path, detector: Path, out: Path) -> None:
+    """Write the proposal shards. manifest: read only for boxes that were brought along.
 
     Raises EngineError when too many videos fail, WeightsError for foreign weights, TableError for foreign boxes.
     """
     make_deterministic(threads=params.engine.n_threads)
     finder = load_detector(detector, pick_device(params.engine.device))
     table, settings, every = Shards(frames, schema=FRAMES), params.propose, params.detector.every
-    about = describe_detector(detector)
-    made = {"version": VERSION, "params": settings.model_dump(), "every": every, "weights": file_sha256(detector)}
-    # What boxes depend on; a note in the file of the detector, such as its licence, is none of it.
-    common = [VERSION, made["params"], every, *(about[name] for name in ("backend", "detector", "libraries"))]
+    made: dict[str, Any] = {"version": VERSION, "params": settings.model_dump(), "every": every}
+    made |= detector_values(detector)
     if isinstance(finder, BoxTable):
-        compute = by_table(finder, table, settings, every=every)
-        values = {video_id: boxes_digest(finder, video_id) for video_id in table.ids}
+        looks = {name: plan_looks(table.read(name, LOOK_COLUMNS), every=every, decode=False) for name in table.ids}
+        boxes = fit_table(finder, looks, manifest)
+        compute = by_table(boxes, looks, settings)
+        values = {video_id: boxes_digest(boxes, video_id) for video_id in table.ids}
     else:
         compute = by_network(finder, table, settings, every=every, batch_size=params.engine.batch_frames)
-        values = dict.fromkeys(table.ids, tensors_sha256(detector))
+        values = dict.fromkeys(table.ids, made["weights"])
     run_stage(
         "propose",
-        [
-            Item(video_id, digest("propose", common, values[video_id], table.keys[video_id]), video_id)
-            for video_id in table.ids
-        ],
+        [Item(name, digest("propose", made | {"weights": values[name]}, table.keys[name]), name) for name in table.ids],
         compute,
         schema=PROPOSALS,
         out=out,
-        made_by=table.made_by | {"propose": made | about},
+        made_by=table.made_by | {"propose": made | {"made_by": detector_history(detector)}},
         failed_before=table.failed,
         n_shards=params.engine.shards,
         max_failed_fraction=params.engine.max_failed_fraction,
@@ -144,6 +156,7 @@ def propose(params: Params, *, frames: Path, detector: Path, out: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.propose", description=__doc__)
     parser.add_argument("--frames", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True, help="what boxes brought along are held against")
     parser.add_argument("--detector", type=Path, required=True, help="weights of the detector, or its table of boxes")
     parser.add_argument("--out", type=Path, required=True, help="folder of shards to write")
     arguments = parser.parse_args(argv)

@@ -29,6 +29,7 @@ from stages.io.detectors import load_detector
 from stages.io.files import file_sha256, replacing, write_text
 from stages.io.images import Frame, sharpness
 from stages.io.items import ItemCache, library_versions
+from stages.io.provenance import detector_values
 from stages.io.quality import QualityModel, load_quality
 from stages.io.single import decode_file
 from stages.io.tables import BOX_COLUMNS
@@ -102,23 +103,27 @@ def load_scorer(folder: Path, *, device_name: str) -> Scorer:
     if missing:
         raise WeightsError(f"no trained model: {', '.join(missing)} missing; `dvc repro` or `make demo` trains one")
     quality = load_quality(paths["quality"], device=device)
-    for name, stage in (("detector", "propose"), ("cropper", "crop")):
-        if file_sha256(paths[name]) != quality.made_by[stage]["weights"]:
+    detector, cropper = load_detector(paths["detector"], device), load_cropper(paths["cropper"], device)
+    made, values = quality.made_by, detector_values(paths["detector"])
+    belongs = {
+        "detector": all(made["propose"].get(name) == values[name] for name in ("backend", "detector", "weights")),
+        "cropper": made["crop"]["weights"] == file_sha256(paths["cropper"]),
+    }
+    for name, does in belongs.items():
+        if not does:
             raise WeightsError(f"{paths[name]}: not the {name} that {paths['quality']} was trained behind")
     try:
-        crop_params = CropParams(**quality.made_by["crop"]["params"])
+        crop_params = CropParams(**made["crop"]["params"])
     except ValidationError as error:
         keys = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
         raise WeightsError(
             f"{paths['quality']}: trained by another version of this program, whose crop parameters differ ({keys}); "
             "`dvc repro` trains one"
         ) from None
-    wanted = quality.made_by["decode"]["libraries"]
+    wanted = made["decode"]["libraries"]
     if wanted != (found := library_versions(*wanted)):
         print(f"warning: the model's frames came from {wanted}, here is {found}: scores may differ", file=sys.stderr)
-    return Scorer(
-        load_detector(paths["detector"], device), load_cropper(paths["cropper"], device), quality, crop_params
-    )
+    return Scorer(detector, cropper, quality, crop_params)
 
 
 def find_videos(paths: Iterable[Path]) -> list[Path]:

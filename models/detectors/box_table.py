@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.detectors.class_wise import suppress_by_class
+from models.detectors.class_wise import first_of_each, suppress_by_class
 from models.detectors.interface import Detections, DetectorError
 
 
@@ -18,12 +18,14 @@ class BoxTableConfig(NamedTuple):
     """Which boxes of a frame are kept, as a detector would.
 
     min_score: lower scores are dropped, 0..1. nms_iou: of two boxes of a label that overlap more, the better one stays.
-    max_detections: boxes a frame at most.
+    max_detections: boxes a frame at most. labels: "all": a box that stands under several labels stays under each of
+    them; "best": once, under the best of the labels under which it stayed. One box: the same four coordinates.
     """
 
     min_score: float
     nms_iou: float
     max_detections: int = 100
+    labels: str = "all"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,11 @@ class BoxTable:
         own = slice(first, end)
         kept = torch.nonzero(self.scores[own] >= self.config.min_score).squeeze(1) + first
         stays = suppress_by_class(self.boxes_xyxy_px[kept], self.labels[kept], self.config.nms_iou)
-        kept = kept[stays][: self.config.max_detections]
+        kept = kept[stays]
+        if self.config.labels == "best":
+            _, same = self.boxes_xyxy_px[kept].unique(dim=0, return_inverse=True)
+            kept = kept[first_of_each(same)]
+        kept = kept[: self.config.max_detections]
         return Detections(self.boxes_xyxy_px[kept], self.scores[kept], self.labels[kept])
 
     def name_row(self, place: int) -> str:

@@ -1,11 +1,13 @@
-"""The boxes of a frame as bottom-up attention takes them (Anderson et al., 1707.07998): suppression within each class,
-then every box once, under its best remaining class.
+"""Which boxes of a frame stay when those of one class suppress each other: under every class in which they stayed, or
+once, under the best of them.
 
-Source: peteanderson80/bottom-up-attention, as carried over to detectron2 by airsplay/py-bottom-up-attention (85ec9b7).
+Sources: torchvision 0.29.2 (RoIHeads.postprocess_detections), and bottom-up attention (Anderson et al., 1707.07998;
+peteanderson80/bottom-up-attention, as carried over to detectron2 by airsplay/py-bottom-up-attention, 85ec9b7).
 """
 
 import torch
 from torch import Tensor
+from torchvision.ops import batched_nms
 
 from models.errors import NonFiniteError, ShapeError
 
@@ -14,12 +16,32 @@ FIRST_PAIRS = 1024
 GROWTH = 4
 # Overlaps computed at once: bounds the memory.
 OVERLAPS_AT_ONCE = 2**20
+# Boxes with a shorter side are dropped, as torchvision does.
+LEAST_SIDE_PX = 1e-2
+
+
+def all_of_classes(
+    boxes_xyxy_px: Tensor, scores: Tensor, *, nms_iou: float, min_score: float, max_boxes: int
+) -> tuple[Tensor, Tensor]:
+    """Which boxes stay under which classes, each pair for itself: (rows (M,), classes (M,)), int64, the best first.
+
+    boxes_xyxy_px: (N, C, 4). scores: (N, C), the background left out. What torchvision keeps, scores above min_score;
+    but equal scores keep their order, the first box and the first class first, where torchvision's own order is any
+    order once there are more than a thousand pairs, and with it what max_boxes cuts off.
+    """
+    sides = boxes_xyxy_px[..., 2:] - boxes_xyxy_px[..., :2]
+    rows, classes = ((scores > min_score) & (sides >= LEAST_SIDE_PX).all(dim=2)).nonzero(as_tuple=True)
+    own = scores[rows, classes]
+    # From 1 on, as torchvision counts, so that its sums of class and coordinate round in the same way.
+    kept = batched_nms(boxes_xyxy_px[rows, classes], own, classes + 1, nms_iou).sort().values
+    kept = kept[own[kept].argsort(descending=True, stable=True)[:max_boxes]]
+    return rows[kept], classes[kept]
 
 
 def best_of_classes(
     boxes_xyxy_px: Tensor, scores: Tensor, *, nms_iou: float, min_score: float, max_boxes: int
 ) -> tuple[Tensor, Tensor]:
-    """Which boxes stay, and under which class: (rows (M,), classes (M,)), int64, the best first.
+    """Which boxes stay, each under one class: (rows (M,), classes (M,)), int64, the best first.
 
     boxes_xyxy_px: (N, 1, 4), or (N, C, 4) when every class has a box of its own. scores: (N, C), the background left
     out. Within each class, of two boxes that overlap by more than nms_iou the better one stays. A box's confidence is
@@ -49,7 +71,7 @@ def best_of_classes(
         own = boxes_xyxy_px[rows, classes if boxes_xyxy_px.shape[1] > 1 else 0]
         stays = suppress_by_class(own, classes, nms_iou)
         rows, classes = rows[stays], classes[stays]
-        first = _first_of_each(rows)
+        first = first_of_each(rows)
         if len(first) >= max_boxes or n_pairs == n_usable:
             return rows[first][:max_boxes], classes[first][:max_boxes]
         n_pairs *= GROWTH
@@ -64,7 +86,7 @@ def _best(values: Tensor, count: int) -> Tensor:
     return candidates[values[candidates].argsort(descending=True, stable=True)][:count]
 
 
-def _first_of_each(values: Tensor) -> Tensor:
+def first_of_each(values: Tensor) -> Tensor:
     """The places, in order, at which a value of (N,) stands for the first time."""
     _, inverse = values.unique(return_inverse=True)
     places = torch.arange(len(values), device=values.device)

@@ -22,7 +22,7 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, MultiScaleRoIAlign, clip_boxes_to_image
 
-from models.detectors.class_wise import best_of_classes
+from models.detectors.class_wise import all_of_classes, best_of_classes
 from models.detectors.interface import LABELS, Detections, DetectorError
 from models.detectors.passes import check_finite, check_frame, detect_in_passes
 
@@ -34,6 +34,7 @@ PIXEL_MAX = 255.0
 PASS_PX = 2**23
 
 ANCHOR_RATIOS = (0.5, 1.0, 2.0)
+LARGEST_ANCHOR_PX = 2.0**10
 SCALES_AN_OCTAVE = 2
 # Boxes a frame that the losses of the two stages look at; frames with a few objects need no more.
 RPN_EXAMPLES = 64
@@ -171,6 +172,7 @@ class FasterRcnn(nn.Module):
         super().__init__()
         self.network = network
         self.config = config
+        network.rpn.head.register_forward_hook(_check_first_stage)
 
     def losses(
         self, frames: Sequence[np.ndarray], boxes_xyxy_px: Sequence[Tensor], labels: Sequence[Tensor]
@@ -213,38 +215,24 @@ class FasterRcnn(nn.Module):
         heads = self.network.roi_heads
         pooled = heads.box_head(heads.box_roi_pool(features, proposals, images.image_sizes))
         logits, deltas = heads.box_predictor(pooled)
-        choose = self._every_class if self.config.labels == "all" else self._best_class
-        chosen = choose(logits, deltas, proposals, images.image_sizes)
+        # The coder gives another shape when a pass has no proposals at all.
+        boxes = heads.box_coder.decode(deltas, proposals).reshape(*logits.shape, 4)
+        check_finite({"class scores": logits, "box deltas": deltas, "boxes": boxes}, of="second stage")
+        counts = [len(each) for each in proposals]
+        parts = zip(boxes.split(counts), logits.softmax(dim=1).split(counts), images.image_sizes, strict=True)
+        chosen = [self._choose(*part) for part in parts]
         results = self.network.transform.postprocess(chosen, images.image_sizes, [(height, width)] * len(frames))
-        return [_sorted(result, height, width) for result in results]
+        return [_detections(result, height, width) for result in results]
 
-    def _every_class(
-        self, logits: Tensor, deltas: Tensor, proposals: list[Tensor], sizes: list[tuple[int, int]]
-    ) -> list[dict[str, Tensor]]:
-        parts = self.network.roi_heads.postprocess_detections(logits, deltas, proposals, sizes)
-        return [dict(zip(("boxes", "scores", "labels"), part, strict=True)) for part in zip(*parts, strict=True)]
-
-    def _best_class(
-        self, logits: Tensor, deltas: Tensor, proposals: list[Tensor], sizes: list[tuple[int, int]]
-    ) -> list[dict[str, Tensor]]:
-        counts = [len(boxes) for boxes in proposals]
-        # Column 0 is the background.
-        boxes = self.network.roi_heads.box_coder.decode(deltas, proposals)[:, 1:].split(counts)
-        scores = logits.softmax(dim=1)[:, 1:].split(counts)
+    def _choose(self, boxes: Tensor, scores: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        """A frame's detections in torchvision's form, from boxes (N, C + 1, 4) and scores (N, C + 1)."""
         settings = self.config
-        results = []
-        for own_boxes, own_scores, size in zip(boxes, scores, sizes, strict=True):
-            inside = clip_boxes_to_image(own_boxes, size)
-            rows, classes = best_of_classes(
-                inside,
-                own_scores,
-                nms_iou=settings.nms_iou,
-                min_score=settings.min_score,
-                max_boxes=settings.max_detections,
-            )
-            chosen = {"boxes": inside[rows, classes], "scores": own_scores[rows, classes], "labels": classes + 1}
-            results.append(chosen)
-        return results
+        # Column 0 is the background.
+        inside, own = clip_boxes_to_image(boxes[:, 1:], size), scores[:, 1:]
+        rows, classes = (all_of_classes if settings.labels == "all" else best_of_classes)(
+            inside, own, nms_iou=settings.nms_iou, min_score=settings.min_score, max_boxes=settings.max_detections
+        )
+        return {"boxes": inside[rows, classes], "scores": own[rows, classes], "labels": classes + 1}
 
     def _scaled_px(self, height: int, width: int) -> int:
         limits = {"min_size_px": self.config.min_size_px, "max_size_px": self.config.max_size_px}
@@ -354,9 +342,19 @@ def _to_tensor(frame: np.ndarray, device: torch.device) -> Tensor:
     return pixels.to(device).float() / PIXEL_MAX
 
 
-def _sorted(result: dict[str, Tensor], height: int, width: int) -> Detections:
-    """torchvision's result on the CPU, best first; equal scores keep torchvision's order."""
+def _check_first_stage(head: nn.Module, _inputs: tuple[Any, ...], output: tuple[list[Tensor], list[Tensor]]) -> None:
+    """Look at the first stage before it drops boxes that are none; a training looks at its loss."""
+    if head.training:
+        return
+    objectness, deltas = output
+    found = {f"objectness {place}": map_ for place, map_ in enumerate(objectness)}
+    # Deltas count in sides of an anchor: what overflows in pixels is no box either.
+    found |= {f"box deltas {place}": LARGEST_ANCHOR_PX * map_ for place, map_ in enumerate(deltas)}
+    check_finite(found, of="first stage")
+
+
+def _detections(result: dict[str, Tensor], height: int, width: int) -> Detections:
+    """What was chosen, on the CPU, in pixels of the frame."""
     boxes, scores, labels = (result[name].cpu() for name in ("boxes", "scores", "labels"))
-    order = scores.argsort(descending=True, stable=True)
     # Scaling back to the frame's pixels can round past its edge.
-    return Detections(clip_boxes_to_image(boxes[order], (height, width)), scores[order], labels[order])
+    return Detections(clip_boxes_to_image(boxes, (height, width)), scores, labels)

@@ -46,8 +46,16 @@ def check_frame(frame: np.ndarray, place: int) -> None:
         )
 
 
-def check_finite(features: Mapping[str, Tensor]) -> None:
-    """Raise NonFiniteError for maps with NaN or infinities: such a network finds nothing, and says nothing."""
-    broken = [name for name, map_ in features.items() if not torch.isfinite(map_).all()]
+def check_finite(values: Mapping[str, Tensor], *, of: str = "features") -> None:
+    """Raise NonFiniteError for NaN or infinities: a network that gives them finds nothing, and says nothing.
+
+    values: tensors by name. of: what they are to the detector, for the message.
+    """
+    # One pass over each tensor, and one wait for the device. A sum of finite numbers can overflow: that is no error.
+    if torch.stack([value.sum(dtype=torch.float32) for value in values.values()]).isfinite().all():
+        return
+    broken = [name for name, value in values.items() if not torch.isfinite(value).all()]
     if broken:
-        raise NonFiniteError(f"the detector's features {', '.join(broken)} are not finite: its weights are broken")
+        raise NonFiniteError(
+            f"the detector's {of} ({', '.join(broken)}) hold NaN or infinities: its weights are broken"
+        )

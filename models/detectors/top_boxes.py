@@ -4,6 +4,7 @@ import torch
 from torchvision.ops import nms
 
 from models.detectors.interface import Detections
+from models.errors import NonFiniteError
 
 
 def top_boxes(
@@ -23,7 +24,11 @@ def top_boxes(
     score_threshold: boxes with at least this score are taken, and min_boxes of the best whatever their score, but no
     more than max_boxes (0.2, 10 and 100 in bottom-up attention).
     Returns at most top_n detections, best first; of equal scores the one that stands first in `found` comes first.
+    Raises NonFiniteError for boxes or scores that are NaN or infinite.
     """
+    # A sum shows them in one pass; boxes are pixels of a frame, so that it cannot overflow.
+    if not (found.boxes_xyxy_px.sum() + found.scores.sum()).isfinite():
+        raise NonFiniteError(f"boxes or scores of {len(found.scores)} detections are NaN or infinite")
     order = found.scores.argsort(descending=True, stable=True)
     # Falling ranks as scores: nms then keeps this order, also among equal scores.
     ranks = torch.arange(len(order), 0, -1, dtype=torch.float32)

@@ -14,6 +14,8 @@ from stages.io.images import Frame, decode_image
 
 # Boxes from other tools reach past the edge by a rounding; a box that reaches further has wrong units or a wrong image.
 EDGE_TOLERANCE_PX = 1.0
+# Thinner boxes can lose their area when float32 rounds them in a mirrored or scaled image, which ends a training.
+LEAST_SIDE_PX = 1e-3
 MAX_PROBLEMS = 20
 
 
@@ -156,7 +158,15 @@ def _annotation_problem(
     past = max(-x, -y, x + width - right, y + height - bottom)
     if not inside or past > EDGE_TOLERANCE_PX:
         return f"bbox is {bbox}, outside of image {image['id']} ({right}x{bottom} px)"
+    sides = (_side(x, x + width, right), _side(y, y + height, bottom))
+    if min(sides) < LEAST_SIDE_PX:
+        return f"bbox is {bbox}; width and height inside of the image must be at least {LEAST_SIDE_PX} px"
     return None
+
+
+def _side(low: float, high: float, end: float) -> float:
+    """Length of a box's side in float32, once it is clipped to 0..end."""
+    return float(np.float32(min(high, end)) - np.float32(max(low, 0)))
 
 
 def _object_image(entry: dict[str, Any], folder: Path, objects: list[tuple[list[float], int]]) -> ObjectImage:

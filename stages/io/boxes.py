@@ -1,7 +1,7 @@
 """Boxes brought along: a Parquet table, or a folder of text files as S2CNet's release has them."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from models.detectors.box_table import BoxTable, BoxTableConfig
-from stages.errors import TableError, VideoError
+from stages.errors import TableError
 from stages.io.items import digest
 from stages.io.tables import BOX_COLUMNS
 
 COLUMNS = ("video_id", "frame_index", *BOX_COLUMNS, "score")
 LABEL = "label"
+# Boxes from other tools reach past the edge by a rounding, and are clipped; one that reaches further has wrong units.
+EDGE_TOLERANCE_PX = 1.0
 MAX_PROBLEMS = 20
 
 
@@ -36,15 +38,19 @@ def read_boxes(source: Path, config: BoxTableConfig) -> BoxTable:
 
     source: a Parquet file with video_id, frame_index, x0, y0, x1, y1, score and, where classes matter, label (from 1);
     other columns are ignored. Or a folder with a text file a frame, `VIDEO_ID/FRAME_INDEX.txt`, a line a box, best
-    first: `ymin xmin ymax xmax`, in pixels of the frame; these have score 1. Equal scores keep the order of the rows.
-    Raises TableError that names the file and the rows that cannot be used.
+    first: `ymin xmin ymax xmax`, in pixels of the frame; these have score 1, and an empty file says that a frame has no
+    objects. Equal scores keep the order of the rows. What reaches up to EDGE_TOLERANCE_PX left of or above the frame is
+    clipped. Raises TableError that names the file and the rows that cannot be used, or when there are no boxes at all.
     """
     if source.is_dir():
         rows, places = _read_texts(source)
     else:
         rows, places = _read_parquet(source), ((1, source.name),)
+    if not len(rows.numbers):
+        raise TableError(f"{source}: there are no boxes in it")
     table = _arrange(rows, places, config)
-    _check(table, rows, source)
+    if problems := sorted(_problems(rows)):
+        _stop(problems, table, source)
     return table
 
 
@@ -55,37 +61,23 @@ def boxes_digest(table: BoxTable, video_id: str) -> str:
     return digest(*(column[part].tolist() for column in columns))
 
 
-def check_videos(table: BoxTable, known: Collection[str]) -> None:
-    """Raise TableError that names the rows of videos that are not `known`."""
-    foreign = [video_id for video_id in table.videos if video_id not in known]
-    if foreign:
-        shown = [f"{table.name_row(table.part_of(video_id).start)}: {video_id!r}" for video_id in foreign]
-        more = [f"and {len(foreign) - MAX_PROBLEMS} more"] if len(foreign) > MAX_PROBLEMS else []
-        raise TableError(
-            "\n  ".join(
-                [f"boxes of {len(foreign)} videos that the manifest does not have", *shown[:MAX_PROBLEMS], *more]
-            )
-        )
+def described_frames(table: BoxTable) -> dict[str, set[int]]:
+    """Of every video the frames that the user's files tell of: those with boxes, or with an empty text file."""
+    found = {video_id: {*table.frame_index[table.part_of(video_id)].tolist()} for video_id in table.videos}
+    for _, name in table.places if is_of_texts(table) else ():
+        path = PurePosixPath(name)
+        found.setdefault(path.parent.as_posix(), set()).add(int(path.stem))
+    return found
 
 
-def check_frames(table: BoxTable, video_id: str, sizes: Mapping[int, tuple[int, int]], *, n_frames: int | None) -> None:
-    """Raise VideoError that names the first row of a video whose box lies outside of its frame.
+def is_of_texts(table: BoxTable) -> bool:
+    """Whether the boxes come from text files, VIDEO_ID/FRAME_INDEX.txt, in which a frame can be said to have none."""
+    return "/" in table.places[0][1]
 
-    sizes: (height, width) in pixels of the video's decoded frames by their index; boxes of others are held against the
-    largest of them. n_frames: frames of the video, where that is known.
-    """
-    part = table.part_of(video_id)
-    largest = tuple(max(sides) for sides in zip(*sizes.values(), strict=True))
-    columns = table.frame_index[part].tolist(), table.boxes_xyxy_px[part].tolist()
-    for place, (index, box) in enumerate(zip(*columns, strict=True), start=part.start):
-        if n_frames is not None and index >= n_frames:
-            raise VideoError(f"{table.name_row(place)}: frame {index}, but the video has frames 0 to {n_frames - 1}")
-        height, width = sizes.get(index, largest)
-        if box[2] > width or box[3] > height:
-            shown = ", ".join(f"{value:g}" for value in box)
-            raise VideoError(
-                f"{table.name_row(place)}: the box {shown} reaches outside of frame {index} ({width}x{height} px)"
-            )
+
+def show_box(values: Iterable[Any]) -> str:
+    """Coordinates with as many digits as tell them from any other."""
+    return ", ".join(short if float(short := f"{value:g}") == value else str(value) for value in values)
 
 
 def _read_parquet(path: Path) -> _Rows:
@@ -121,6 +113,7 @@ def _read_parquet(path: Path) -> _Rows:
 
 def _read_texts(folder: Path) -> tuple[_Rows, tuple[tuple[int, str], ...]]:
     places: list[tuple[int, str]] = []
+    names: dict[tuple[str, int], str] = {}
     videos, indices, boxes, numbers = [], [], [], []
     first = 1
     for path in sorted(folder.rglob("*.txt")):
@@ -128,11 +121,15 @@ def _read_texts(folder: Path) -> tuple[_Rows, tuple[tuple[int, str], ...]]:
         if len(name.parts) < 2 or not (path.stem.isascii() and path.stem.isdigit()):
             raise TableError(f"{path}: a frame's boxes lie in VIDEO_ID/FRAME_INDEX.txt, such as clip.mp4/12.txt")
         places.append((first, name.as_posix()))
+        frame = name.parent.as_posix(), int(path.stem)
+        if frame in names:
+            raise TableError(f"{folder}: {names[frame]} and {name.as_posix()} are of one frame; one file is needed")
+        names[frame] = name.as_posix()
         lines = _lines(path)
         for offset, values in lines:
             y0, x0, y1, x1 = values
-            videos.append(name.parent.as_posix())
-            indices.append(int(path.stem))
+            videos.append(frame[0])
+            indices.append(frame[1])
             boxes.append((x0, y0, x1, y1))
             numbers.append(first + offset)
         first = max([first, *(first + offset for offset, _ in lines)]) + 1
@@ -179,36 +176,41 @@ def _arrange(rows: _Rows, places: tuple[tuple[int, str], ...], config: BoxTableC
         places=places,
         starts=torch.from_numpy(np.searchsorted(video[order], np.arange(len(names) + 1))),
         frame_index=torch.from_numpy(rows.frame_index[order]),
-        boxes_xyxy_px=torch.from_numpy(rows.boxes[order].astype(np.float32)),
+        boxes_xyxy_px=torch.from_numpy(_in_frame(rows.boxes[order])),
         scores=torch.from_numpy(rows.scores[order].astype(np.float32)),
         labels=torch.from_numpy(rows.labels[order]),
         rows=torch.from_numpy(rows.numbers[order]),
     )
 
 
-def _check(table: BoxTable, rows: _Rows, source: Path) -> None:
-    place_of = {int(row): place for place, row in enumerate(table.rows)}
-    problems = sorted(_problems(rows))
+def _in_frame(boxes: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Float32, clipped at the left and upper edge; numbers beyond float32 become infinite."""
+    with np.errstate(over="ignore"):
+        return boxes.astype(np.float32).clip(min=0)
+
+
+def _stop(problems: Sequence[tuple[int, str]], table: BoxTable, source: Path) -> None:
+    place_of = {row: place for place, row in enumerate(table.rows.tolist())}
     shown = [f"{table.name_row(place_of[row])}: {problem}" for row, problem in problems[:MAX_PROBLEMS]]
     if len(problems) > MAX_PROBLEMS:
         shown.append(f"and {len(problems) - MAX_PROBLEMS} more")
-    if shown:
-        raise TableError("\n  ".join([f"{source}: the boxes cannot be used", *shown]))
+    raise TableError("\n  ".join([f"{source}: the boxes cannot be used", *shown]))
 
 
 def _problems(rows: _Rows) -> Iterator[tuple[int, str]]:
     """(number of the row, what is wrong with it)."""
-    finite: Any = np.isfinite(rows.boxes).all(axis=1)
-    x0, y0, x1, y1 = np.where(finite[:, None], rows.boxes, [0, 0, 1, 1]).T
+    boxes = _in_frame(rows.boxes)
+    finite: Any = (np.isfinite(boxes) & np.isfinite(rows.boxes)).all(axis=1)
+    x0, y0, x1, y1 = np.where(finite[:, None], boxes, np.array([0, 0, 1, 1], dtype=np.float32)).T
     texts: Sequence[tuple[Any, str]] = (
         (~finite, "coordinates that are not finite"),
-        ((x1 <= x0) | (y1 <= y0), "a box without area (needed: x0 < x1 and y0 < y1)"),
-        ((x0 < 0) | (y0 < 0), "coordinates outside of the frame"),
+        ((x1 <= x0) | (y1 <= y0), "a box without area in its frame, in float32 (needed: x0 < x1 and y0 < y1)"),
+        ((rows.boxes < -EDGE_TOLERANCE_PX).any(axis=1) & finite, "coordinates outside of the frame"),
         (~((rows.scores >= 0) & (rows.scores <= 1)), "a score outside of 0 to 1"),
         (rows.frame_index < 0, "a frame_index below 0"),
         (rows.labels < 1, "a label below 1"),
     )
     for wrong, text in texts:
         for place in np.flatnonzero(wrong):
-            box = ", ".join(f"{value:g}" for value in rows.boxes[place])
-            yield int(rows.numbers[place]), f"{text}: {rows.videos[place]}, frame {rows.frame_index[place]}, {box}"
+            where = f"{rows.videos[place]}, frame {rows.frame_index[place]}"
+            yield int(rows.numbers[place]), f"{text}: {where}, {show_box(rows.boxes[place])}"

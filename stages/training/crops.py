@@ -98,10 +98,13 @@ def fit(network: S2CNet, data: Data, settings: CropperParams, *, state: Training
     done = 0
     best: dict[str, Any] = {"srcc": -math.inf}
     if (saved := state.load()) is not None:
-        network.load_state_dict(saved["network"])
-        optimizer.load_state_dict(saved["optimizer"])
         done, best = saved["done"], saved["best"]
-        print(f"cropper: goes on after epoch {done} of {settings.epochs}")
+        if done == settings.epochs:
+            print("cropper: trained already; nothing that the training depends on has changed since then")
+        else:
+            network.load_state_dict(saved["network"])
+            optimizer.load_state_dict(saved["optimizer"])
+            print(f"cropper: goes on after epoch {done} of {settings.epochs}")
     for epoch in range(done, settings.epochs):
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed * 1_000_003 + epoch)  # dropout draws from the global generators
@@ -116,6 +119,12 @@ def fit(network: S2CNet, data: Data, settings: CropperParams, *, state: Training
         if record["srcc"] > best["srcc"]:
             weights = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
             best = record | {"epoch": epoch + 1, "weights": weights}
-        state.save(network=network.state_dict(), optimizer=optimizer.state_dict(), done=epoch + 1, best=best)
+        # A finished training needs nothing but its best epoch any more.
+        rest = (
+            {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+            if epoch + 1 < settings.epochs
+            else {}
+        )
+        state.save(done=epoch + 1, best=best, **rest)
     network.load_state_dict(best["weights"])
     return best

@@ -9,7 +9,9 @@ import torch
 
 from models.detectors import DetectorError, build_detector, faster_rcnn
 from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig, SharedBoxPredictor, scaled_size
-from models.errors import ShapeError
+from models.detectors.interface import LABELS
+from models.detectors.passes import check_finite
+from models.errors import NonFiniteError, ShapeError
 
 TINY = FasterRcnnConfig(
     "timm_fpn",
@@ -58,6 +60,7 @@ def test_a_frame_gives_the_same_beside_any_neighbours(detector: FasterRcnn) -> N
         alone = detector.detect([frame])[0]
         torch.testing.assert_close(found.boxes_xyxy_px, alone.boxes_xyxy_px, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(found.scores, alone.scores, atol=1e-5, rtol=0)
+        # Rounding swaps no ranks: it is far smaller than what lies between two scores here.
         assert torch.equal(found.labels, alone.labels)
 
 
@@ -82,6 +85,49 @@ def test_no_frames_and_no_objects() -> None:
     assert found.boxes_xyxy_px.shape == (0, 4)
     assert found.scores.shape == found.labels.shape == (0,)
     assert (found.boxes_xyxy_px.dtype, found.labels.dtype) == (torch.float32, torch.int64)
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_no_proposals(labels: str) -> None:
+    detector = build_detector(dataclasses.replace(TINY, labels=labels))
+    rpn, frames = detector.network.rpn, [noise(0, 32, 40), noise(1, 32, 40)]
+    rpn.score_thresh = 2.0
+    assert [len(found.scores) for found in detector.detect(frames)] == [0, 0]
+    # One frame of a pass without proposals: the other one is as it is alone.
+    rpn.score_thresh = 0.0
+    expected = detector.detect(frames[1:])[0]
+    given = rpn.forward
+    rpn.forward = lambda *inputs: ([torch.zeros(0, 4), given(*inputs)[0][1]], {})
+    none, found = detector.detect(frames)
+    assert len(none.scores) == 0
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize(
+    ("weight", "value", "words"),
+    [
+        ("backbone.fpn.layer_blocks.0.0.bias", float("nan"), r"features \(0\)"),
+        ("rpn.head.cls_logits.bias", float("nan"), r"first stage \(objectness 0, objectness 1\)"),
+        # Finite: in pixels 5e37 times the side of an anchor is infinite.
+        ("rpn.head.bbox_pred.bias", 5e37, r"first stage \(box deltas 0, box deltas 1\)"),
+        ("roi_heads.box_predictor.cls_score.bias", float("inf"), r"second stage \(class scores\)"),
+        ("roi_heads.box_predictor.bbox_pred.bias", float("-inf"), r"second stage \(box deltas, boxes\)"),
+        ("roi_heads.box_predictor.bbox_pred.bias", 3e38, r"second stage \(boxes\)"),
+    ],
+)
+def test_a_broken_network_is_no_empty_frame(labels: str, weight: str, value: float, words: str) -> None:
+    detector = build_detector(dataclasses.replace(TINY, labels=labels))
+    detector.network.get_parameter(weight).data.fill_(value)
+    with pytest.raises(NonFiniteError, match=rf"the detector's {words} hold NaN or infinities"):
+        detector.detect([noise(0, 32, 32)])
+
+
+def test_large_finite_numbers_are_no_error() -> None:
+    """Their sum overflows."""
+    check_finite({"first": torch.full((8,), 1e38), "second": torch.zeros(2)})
+    with pytest.raises(NonFiniteError, match=r"features \(second\)"):
+        check_finite({"first": torch.full((8,), 1e38), "second": torch.tensor([0.0, float("nan")])})
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 300), (300, 1)])

@@ -1,11 +1,15 @@
 """Boxes that were brought along."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from models.detectors import DetectorError
 from models.detectors.box_table import BoxTable, BoxTableConfig
+from models.detectors.class_wise import best_of_classes
+from models.detectors.interface import LABELS
 
 # IoU of the first two: 2/3; the third overlaps neither.
 LEFT, SHIFTED, FAR = [0.0, 0.0, 10.0, 10.0], [2.0, 0.0, 12.0, 10.0], [30.0, 0.0, 40.0, 10.0]
@@ -38,11 +42,46 @@ def test_a_frame_gets_its_boxes_as_a_detector_would_give_them() -> None:
     assert table().look_up("b", 2).labels.tolist() == [1, 2]
 
 
+def test_the_best_label_of_a_box_that_stands_under_several() -> None:
+    """As a network's boxes: suppression within each label first, then each box once, under the best label left."""
+    boxes = [LEFT, SHIFTED, LEFT, FAR, SHIFTED, LEFT]
+    made = BoxTable(
+        BoxTableConfig(min_score=0.1, nms_iou=0.5, labels="best"),
+        ("a",),
+        ((1, "boxes.parquet"),),
+        starts=torch.tensor([0, 6]),
+        frame_index=torch.zeros(6, dtype=torch.int64),
+        boxes_xyxy_px=torch.tensor(boxes),
+        scores=torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5, 0.4]),
+        labels=torch.tensor([1, 1, 2, 1, 3, 3]),
+        rows=torch.arange(1, 7),
+    )
+    found = made.look_up("a", 0)
+    # LEFT is best under 1, where it takes SHIFTED's place; SHIFTED is left under 3, where it is better than LEFT.
+    assert found.boxes_xyxy_px.tolist() == [LEFT, FAR, SHIFTED]
+    assert found.labels.tolist() == [1, 1, 3]
+    assert found.scores.tolist() == pytest.approx([0.9, 0.6, 0.5])
+    rows, classes = best_of_classes(
+        torch.tensor([[LEFT], [SHIFTED], [FAR]]),
+        torch.tensor([[0.9, 0.7, 0.4], [0.8, 0.0, 0.5], [0.6, 0.0, 0.0]]),
+        nms_iou=0.5, min_score=0.1, max_boxes=100,
+    )  # fmt: skip
+    assert (rows.tolist(), (classes + 1).tolist()) == ([0, 2, 1], found.labels.tolist())
+    assert dataclasses.replace(made, config=made.config._replace(max_detections=2)).look_up("a", 0).labels.tolist() == [
+        1,
+        1,
+    ]
+    every = dataclasses.replace(made, config=made.config._replace(labels="all")).look_up("a", 0)
+    assert every.labels.tolist() == [1, 2, 1, 3]
+
+
 @pytest.mark.parametrize(("video", "frame"), [("a", 1), ("a", 5), ("b", 0), ("c", 0)])
 def test_no_boxes(video: str, frame: int) -> None:
-    found = table().look_up(video, frame)
-    assert found.boxes_xyxy_px.shape == (0, 4)
-    assert len(found.scores) == len(found.labels) == 0
+    for labels in LABELS:
+        made = table()
+        found = dataclasses.replace(made, config=made.config._replace(labels=labels)).look_up(video, frame)
+        assert found.boxes_xyxy_px.shape == (0, 4)
+        assert len(found.scores) == len(found.labels) == 0
 
 
 def test_rows_are_named_by_file() -> None:

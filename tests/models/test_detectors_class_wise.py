@@ -1,13 +1,15 @@
-"""Suppression within each class and the best class of a box, held against slow loops."""
+"""Suppression within each class, all classes of a box and its best one, held against slow loops and torchvision."""
 
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.ops import clip_boxes_to_image
 
 from models.detectors import class_wise
-from models.detectors.class_wise import best_of_classes, suppress_by_class
+from models.detectors.class_wise import all_of_classes, best_of_classes, suppress_by_class
 from models.errors import NonFiniteError, ShapeError
 
 
@@ -110,3 +112,56 @@ def test_wrong_shapes_and_numbers() -> None:
         broken[place][1, 0] = float("nan")
         with pytest.raises(NonFiniteError, match="of 3 boxes are not finite"):
             best_of_classes(broken[0], broken[1], **limits)
+
+
+def every_class(
+    boxes: Tensor, scores: Tensor, *, nms_iou: float, min_score: float, max_boxes: int
+) -> list[tuple[int, int]]:
+    """The rule of `all_of_classes` as a loop: class after class, box after box, then all pairs by score."""
+    pairs: list[tuple[int, int]] = []
+    for label in range(scores.shape[1]):
+        own, kept = boxes[:, label].tolist(), []
+        for row in sorted(range(len(own)), key=lambda row: -scores[row, label].item()):
+            if scores[row, label] > min_score and all(iou(own[row], own[other]) <= nms_iou for other in kept):
+                kept.append(row)
+        pairs += [(row, label) for row in kept]
+    return sorted(pairs, key=lambda pair: (-scores[pair].item(), pair))[:max_boxes]
+
+
+@pytest.mark.parametrize("n_boxes", [30, 300])
+def test_every_class_as_a_slow_loop_with_equal_scores(n_boxes: int) -> None:
+    """From 1000 pairs on (here 1200) torchvision's order of equal scores is any order."""
+    random = torch.Generator().manual_seed(n_boxes)
+    boxes = random_boxes(random, n_boxes, 4) + torch.tensor([0.0, 0.0, 1.0, 1.0])
+    scores = (torch.rand(n_boxes, 4, generator=random) * 8).round() / 8
+    settings: dict[str, Any] = {"nms_iou": 0.5, "min_score": 0.1, "max_boxes": 40}
+    rows, classes = all_of_classes(boxes, scores, **settings)
+    found = list(zip(rows.tolist(), classes.tolist(), strict=True))
+    assert found == every_class(boxes, scores, **settings)
+    assert len(found) == 40
+
+
+def test_all_scores_equal_keep_the_order_of_boxes_and_classes() -> None:
+    boxes = torch.tensor([[[20.0 * row, 0, 20.0 * row + 10, 10]] * 3 for row in range(500)])
+    rows, classes = all_of_classes(boxes, torch.full((500, 3), 0.5), nms_iou=0.5, min_score=0.0, max_boxes=100)
+    assert list(zip(rows.tolist(), classes.tolist(), strict=True)) == [(at // 3, at % 3) for at in range(100)]
+
+
+@pytest.mark.parametrize(("n_boxes", "min_score"), [(20, 0.0), (400, 0.05), (400, 0.3), (0, 0.0)])
+def test_every_class_as_torchvision_without_equal_scores(n_boxes: int, min_score: float) -> None:
+    """Bit for bit; 400 boxes of 4 classes are 1600 pairs, for which torchvision goes class by class."""
+    random = torch.Generator().manual_seed(n_boxes)
+    proposals = random_boxes(random, n_boxes) if n_boxes else torch.zeros(0, 4)
+    logits, deltas = torch.randn(n_boxes, 5, generator=random), torch.randn(n_boxes, 20, generator=random)
+    unused: Any = None
+    heads = RoIHeads(unused, unused, unused, 0.5, 0.5, 8, 0.5, None, min_score, 0.5, 100)
+    if n_boxes:
+        expected = [part[0] for part in heads.postprocess_detections(logits, deltas, [proposals], [(60, 70)])]
+    else:
+        expected = [torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)]
+    boxes = clip_boxes_to_image(heads.box_coder.decode(deltas, [proposals]).reshape(n_boxes, 5, 4)[:, 1:], (60, 70))
+    scores = logits.softmax(dim=1)[:, 1:]
+    rows, classes = all_of_classes(boxes, scores, nms_iou=0.5, min_score=min_score, max_boxes=100)
+    assert len(rows) == (100 if n_boxes == 400 and min_score < 0.3 else len(expected[1]))
+    for ours, theirs in zip((boxes[rows, classes], scores[rows, classes], classes + 1), expected, strict=True):
+        assert torch.equal(ours, theirs)

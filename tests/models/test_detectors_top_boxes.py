@@ -1,9 +1,11 @@
 """The choice of the best boxes."""
 
+import pytest
 import torch
 
 from models.detectors import Detections
 from models.detectors.top_boxes import top_boxes
+from models.errors import NonFiniteError
 
 # IoU of the first two: 8 x 10 of 12 x 10 = 2/3; the third overlaps neither.
 LEFT, SHIFTED, FAR = [0.0, 0.0, 10.0, 10.0], [2.0, 0.0, 12.0, 10.0], [30.0, 0.0, 40.0, 10.0]
@@ -49,6 +51,13 @@ def test_no_boxes() -> None:
     best = top_boxes(detections([], [], []), top_n=5, score_threshold=0.1, nms_iou=0.5)
     assert best.boxes_xyxy_px.shape == (0, 4)
     assert len(best.scores) == len(best.labels) == 0
+
+
+def test_numbers_that_are_none_are_refused() -> None:
+    nan = float("nan")
+    for broken in (detections([LEFT, [nan] * 4], [0.9, 0.5], [1, 2]), detections([LEFT, FAR], [nan, 0.5], [1, 2])):
+        with pytest.raises(NonFiniteError, match="boxes or scores of 2 detections are NaN or infinite"):
+            top_boxes(broken, top_n=5, score_threshold=0.1, nms_iou=0.5)
 
 
 def test_same_as_a_slow_loop() -> None:

@@ -80,6 +80,14 @@ def test_crowds_are_left_out(read: Read) -> None:
         read(annotations=[crowd])
 
 
+def test_thin_boxes_keep_an_area_in_float32(read: Read) -> None:
+    objects = read(annotations=[annotation([20, 29, 0.0011, 1])])
+    (box,) = objects.images[0].boxes_xyxy_px
+    # Mirrored in 40 px the corners are 19.9989 and 20.
+    assert box[2] > box[0]
+    assert np.float32(40) - box[0] > np.float32(40) - box[2]
+
+
 def test_boxes_are_clipped_by_a_rounding_only(read: Read) -> None:
     objects = read(annotations=[annotation([-0.5, 0.0, 41.0, 30.25])])
     assert objects.images[0].boxes_xyxy_px.tolist() == [[0, 0, 40, 30]]
@@ -93,6 +101,11 @@ def test_boxes_are_clipped_by_a_rounding_only(read: Read) -> None:
         ([4, 5, 40, 20], r"outside of image 7 \(40x30 px\)"),
         ([-5, 5, 10, 20], "outside of image 7"),
         ([40, 5, 0.5, 20], "outside of image 7"),
+        ([4, 5, 1e-7, 20], r"bbox is \[4, 5, 1e-07, 20\]; width and height inside of the image must be at least 0.001"),
+        # In float32 the numbers around 20 lie 2e-6 apart, so this one is thinner than it says: it has no width.
+        ([20, 5, 9e-7, 20], "must be at least 0.001 px"),
+        ([39.9995, 5, 1, 20], "must be at least 0.001 px"),
+        ([4, -0.9995, 10, 1], "must be at least 0.001 px"),
         ([4, 5, float("nan"), 20], "four finite numbers"),
         ([4, 5, float("inf"), 20], "four finite numbers"),
         ([4, 5, 10], "four finite numbers"),

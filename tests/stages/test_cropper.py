@@ -3,24 +3,30 @@ what is wrong.
 """
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
 from models.candidates import CandidateConfig
 from models.cropping import score_frames
-from models.detectors import Detections
+from models.detectors import Detections, build_detector
+from models.detectors.faster_rcnn import FasterRcnnConfig
 from models.errors import NonFiniteError
 from models.s2cnet import GAICV2, from_release
 from models.s2cnet_release import CheckpointError
 from stages import cropper as stage
 from stages.errors import DatasetError, ParamsError, WeightsError
 from stages.io.cropper import load_cropper
+from stages.io.detectors import save_detector
+from stages.io.files import file_sha256
+from stages.io.weights import load_weights
 from stages.training import crops
 from tests.models.test_s2cnet_release import release_values
 
@@ -84,10 +90,18 @@ class BrightSquares:
         return found
 
 
+def write_detector(*, licence: str | None = None, **changes) -> None:
+    """A detector's file; what is found comes from `BrightSquares`."""
+    config = FasterRcnnConfig("timm_fpn", 1, 32, 48, backbone="test_resnet", fpn_channels=8, head_channels=8, **changes)
+    save_detector(
+        "detector.safetensors", build_detector(config), classes=[], made_by={"detector": {"licence": licence}}
+    )
+
+
 @pytest.fixture
 def run_stage(workplace: Path, write_params: Callable[..., None], monkeypatch: pytest.MonkeyPatch):
     """Run the stage in the working directory; returns its metrics."""
-    (workplace / "detector.safetensors").write_bytes(b"the detector's weights")
+    write_detector()
     monkeypatch.setattr(stage, "load_detector", lambda path, device: BrightSquares())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # tiny products: threads cost more than they bring
@@ -143,6 +157,7 @@ def test_two_runs_write_the_same_bytes(workplace, run_stage):
     written = []
     before = torch.random.get_rng_state()
     for _ in range(2):
+        shutil.rmtree(".cache", ignore_errors=True)
         run_stage(epochs=2)
         written.append([Path(name).read_bytes() for name in ("weights/s2cnet.safetensors", "results/cropper.json")])
     assert written[0] == written[1]
@@ -155,6 +170,7 @@ def test_a_killed_training_goes_on_and_gives_the_same_weights(workplace, run_sta
     write_gaic(workplace / "crops", n_train=8, n_test=2)
     run_stage(epochs=3)
     unbroken = Path("weights/s2cnet.safetensors").read_bytes()
+    shutil.rmtree(".cache")
     train_epoch = crops.train_epoch
 
     def killed(network, optimizer, data, settings, epoch):
@@ -169,7 +185,40 @@ def test_a_killed_training_goes_on_and_gives_the_same_weights(workplace, run_sta
     run_stage(epochs=3)
     assert "goes on after epoch 2 of 3" in capsys.readouterr().out
     assert Path("weights/s2cnet.safetensors").read_bytes() == unbroken
-    assert list((workplace / ".cache" / "cropper").iterdir()) == []
+
+
+def test_what_changes_no_object_trains_nothing_again(workplace, run_stage, capsys):
+    """A licence in the detector's file changes its bytes, and none of its boxes; a threshold changes both."""
+    write_gaic(workplace / "crops", n_train=8, n_test=2)
+    metrics = run_stage(epochs=2)
+    written = Path("weights/s2cnet.safetensors").read_bytes()
+    assert "epoch 2/2" in capsys.readouterr().out
+    write_detector(licence="CC0-1.0")
+    assert run_stage(epochs=2) == metrics
+    assert Path("weights/s2cnet.safetensors").read_bytes() == written
+    assert "epoch 2/2" not in capsys.readouterr().out
+    write_detector(nms_iou=0.6)
+    run_stage(epochs=2)
+    assert "epoch 2/2" in capsys.readouterr().out
+
+
+def test_another_file_of_the_same_name_to_start_from_is_another_training(workplace, run_stage, capsys):
+    write_gaic(workplace / "crops", n_train=6, n_test=2)
+    for _ in range(2):
+        network = timm.create_model("test_resnet", pretrained=False)
+        save_file(network.state_dict(), "start.safetensors")
+        run_stage(epochs=1, pretrained="start.safetensors")
+        assert "epoch 1/1" in capsys.readouterr().out
+    made = load_weights("weights/s2cnet.safetensors")[1]["made_by"]["cropper"]
+    assert made["pretrained"] == file_sha256("start.safetensors")
+
+
+def test_an_import_depends_on_no_param_of_a_training(workplace, run_stage):
+    torch.save(release_values(), "GAICv2.pth")
+    run_stage("GAICv2.pth")
+    written = Path("weights/s2cnet.safetensors").read_bytes()
+    run_stage("GAICv2.pth", epochs=77, learning_rate=0.5)
+    assert Path("weights/s2cnet.safetensors").read_bytes() == written
 
 
 def test_what_it_wrote_scores_as_it_did(workplace, run_stage):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import torchvision
 from models.errors import NonFiniteError
 from stages.detector import detect, main
 from stages.errors import DatasetError, WeightsError
+from stages.io.files import file_sha256
 from stages.io.state import TrainingState
 from stages.io.weights import load_weights
 from stages.params import check_params
@@ -165,8 +167,8 @@ def test_what_only_detecting_depends_on_trains_nothing_again(
 ) -> None:
     first, _ = run_stage(params(epochs=2, every=1), source)
     assert "epoch 2/2" in capsys.readouterr().out
-    # Which frames are looked at is not even noted.
-    assert run_stage(params(epochs=2, every=3), source, "second")[0] == first
+    # Which frames are looked at, what is measured and what concerns imports is not even noted.
+    assert run_stage(params(epochs=2, every=3, recall_boxes=1, licence="CC0"), source, "second")[0] == first
     _, metrics = run_stage(params(epochs=2, min_score=0.9, labels="best", recall_boxes=1), source, "third")
     assert "epoch" not in capsys.readouterr().out
     assert metrics["n"] == 1
@@ -176,6 +178,29 @@ def test_what_only_detecting_depends_on_trains_nothing_again(
     for change in ({"seed": 1}, {"zoom": 0.3}, {"learning_rate": 0.001}):
         run_stage(params(epochs=2, **change), source, "fourth")
         assert "epoch 2/2" in capsys.readouterr().out
+
+
+def test_the_data_count_and_not_where_or_when_they_were_written(
+    params: Make, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, _ = run_stage(params(epochs=2), source)
+    capsys.readouterr()
+    copy = Path(shutil.copytree(source, "copied"))
+    for path in copy.rglob("*.png"):
+        os.utime(path, (1, 1))
+    # As `dvc exp run --temp` and `touch` do.
+    run_stage(params(epochs=2, source="copied"), copy, "second")
+    assert "trained already" in capsys.readouterr().out
+    before, after = (load_weights(f"{name}/detector.safetensors")[0] for name in ("first", "second"))
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+    # One pixel of one image: as many bytes and the same time may be those of another image.
+    (image,) = copy.glob("images/train0.png")
+    pixels = np.asarray(cv2.imread(str(image)))
+    pixels[0, 0] ^= 255
+    cv2.imwrite(str(image), pixels)
+    os.utime(image, (1, 1))
+    assert run_stage(params(epochs=2), copy, "third")[0] != first
+    assert "epoch 2/2" in capsys.readouterr().out
 
 
 def test_a_training_starts_from_other_weights(params: Make, source: Path) -> None:
@@ -188,7 +213,15 @@ def test_a_training_starts_from_other_weights(params: Make, source: Path) -> Non
     name = "backbone.body.conv1.weight" if "backbone.body.conv1.weight" in before[0] else next(iter(before[0]))
     torch.testing.assert_close(after[0][name], before[0][name], atol=1e-5, rtol=0)
     assert len(after[0]["roi_heads.box_predictor.cls_score.bias"]) == 3
-    assert len(after[1]["made_by"]["detector"]["pretrained"]) == 64
+    made = after[1]["made_by"]["detector"]
+    assert made["pretrained"] == file_sha256(pretrained)
+    assert "opencv-python-headless" in made["libraries"]
+    # Another file of the same name is another training.
+    run_stage(params(seed=5), source)
+    run_stage(params(pretrained=pretrained, **settings), source, "third")
+    assert load_weights("third/detector.safetensors")[1]["made_by"]["detector"]["pretrained"] != made["pretrained"]
+    third = load_weights("third/detector.safetensors")[0]
+    assert not torch.allclose(third[name], after[0][name], atol=1e-3)
     with pytest.raises(WeightsError, match="weights of timm_fpn, wanted is fasterrcnn"):
         run_stage(params(pretrained=pretrained, architecture=SMALLEST), source, "third")
 
@@ -200,6 +233,10 @@ def test_a_wanted_hash_and_a_licence(params: Make, workplace: Path, source: Path
     run_stage(params(architecture=SMALLEST, sha256=found, licence="BSD-3-Clause"), Path("coco.pth"))
     made = load_weights("first/detector.safetensors")[1]["made_by"]["detector"]
     assert made["source"] == {"name": "coco.pth", "sha256": found, "licence": "BSD-3-Clause"}
+    # No param of a training makes a difference to an import.
+    first = Path("first/detector.safetensors").read_bytes()
+    wanted = {"architecture": SMALLEST, "sha256": None, "licence": "BSD-3-Clause", "epochs": 77, "recall_boxes": 9}
+    assert run_stage(params(**wanted), Path("coco.pth"), "again")[0] == first
     with pytest.raises(WeightsError, match=rf"coco\.pth: its SHA-256 is {found}, wanted is {'0' * 64}"):
         run_stage(params(architecture=SMALLEST, sha256="0" * 64), Path("coco.pth"), "second")
     with pytest.raises(DatasetError, match=r"detector.sha256 = 0+ is for a weights file"):
@@ -213,12 +250,12 @@ def test_boxes_are_taken_over(params: Make, workplace: Path, capsys: pytest.Capt
     folder = Path("boxes") / "a.avi"
     folder.mkdir(parents=True)
     (folder / "0.txt").write_text("1 2 3 4\n5 6 7 8\n")
-    settings = params(backend="table", min_score=0.2)
+    settings = params(backend="table", min_score=0.2, labels="best")
     first, metrics = run_stage(settings, Path("boxes"))
     assert metrics == {"imported": 1, "n_images": 0, "n_boxes": 0}
     assert "took over 2 boxes of 1 videos from boxes" in capsys.readouterr().out
     _, config = load_weights("first/detector.safetensors")
-    assert config["detector"] == {"min_score": 0.2, "nms_iou": 0.5, "max_detections": 100}
+    assert config["detector"] == {"min_score": 0.2, "nms_iou": 0.5, "max_detections": 100, "labels": "best"}
     assert config["made_by"]["detector"]["source"]["name"] == "boxes"
     # The texts' content is what counts, not when they were written.
     (folder / "0.txt").touch()

@@ -89,7 +89,7 @@ def test_a_first_row_of_data_is_not_lost_without_a_word(workbook) -> None:
 )  # fmt: skip
 def test_videos_or_a_number_are_no_header(workbook, row: tuple) -> None:
     path = workbook(source=[HEAD], nonsource=[row, ("b.mp4", "c.mp4", 1)])
-    with pytest.raises(DatasetError, match="sheet nonsource row 1: .* is not a header of three columns"):
+    with pytest.raises(DatasetError, match=r"sheet nonsource row 1: .* is not a header of three columns"):
         read_pairs(path, ids=IDS)
 
 

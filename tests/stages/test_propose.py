@@ -16,11 +16,11 @@ from models.detectors.box_table import BoxTableConfig
 from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
 from models.detectors.top_boxes import top_boxes
 from stages.engine import Item
-from stages.errors import EngineError, TableError
+from stages.errors import TableError
 from stages.io.boxes import read_boxes
 from stages.io.detectors import save_boxes, save_detector
 from stages.io.images import encode_image
-from stages.io.tables import FRAMES, PROPOSALS, Shards, write_shards
+from stages.io.tables import FRAMES, MANIFEST, PROPOSALS, Shards, write_shards, write_table
 from stages.params import load_params
 from stages.propose import Look, plan_looks, proposals_table, propose
 
@@ -71,6 +71,10 @@ def write_frames(videos: Mapping[str, Sequence[Size]], *, failed: Mapping[str, s
         made_by={"decode": {"params": {"frames": 4}}},
         failed=failed or {},
     )
+    # Every second frame was decoded, the first and the last among them.
+    rows = [{"video_id": name, "n_frames": 2 * len(sizes) - 1} for name, sizes in videos.items()]
+    rows += [{"video_id": name} for name in failed or {}]
+    write_table("manifest.parquet", pa.Table.from_pylist(rows, schema=MANIFEST), schema=MANIFEST, metadata={})
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +91,8 @@ def run(write_params: Callable[..., None], capsys: pytest.CaptureFixture[str]) -
             detector={"every": every}, propose={"score_threshold": 0.0} | changes,
             engine={"device": "cpu", "shards": 2, "batch_frames": batch_frames, "max_failed_fraction": 0.5},
         )  # fmt: skip
-        propose(load_params(), frames=Path("frames"), detector=WEIGHTS, out=Path("proposals"))
+        paths = {"frames": Path("frames"), "manifest": Path("manifest.parquet"), "out": Path("proposals")}
+        propose(load_params(), detector=WEIGHTS, **paths)
         return capsys.readouterr().out
 
     return call
@@ -143,8 +148,7 @@ def test_the_stage_gives_what_the_network_gives(workplace: Path, network: Faster
             np.testing.assert_allclose(own[["x0", "y0", "x1", "y1"]], best.boxes_xyxy_px, atol=1e-4)
             assert own["label"].tolist() == best.labels.tolist()
     made = Shards("proposals", schema=PROPOSALS).made_by["propose"]
-    assert made["backend"] == "torchvision"
-    assert made["detector"]["backbone"] == "test_resnet"
+    assert (made["backend"], made["detector"]["backbone"]) == ("torchvision", "test_resnet")
     assert set(made["libraries"]) == {"torch", "torchvision", "timm"}
     assert (made["params"]["top_n"], made["every"], len(made["weights"])) == (3, 1, 64)
 
@@ -168,13 +172,16 @@ def test_every_second_frame(workplace: Path, network: FasterRcnn, run: Callable[
 def test_what_changed_is_done_again_and_nothing_else(
     workplace: Path, network: FasterRcnn, run: Callable[..., str]
 ) -> None:
-    save_detector(WEIGHTS, network, classes=[], made_by={"detector": {"licence": None}})
+    save_detector(WEIGHTS, network, classes=[], made_by={"detector": {"seed": 3, "licence": None}})
     write_frames({"a.avi": [(32, 40)], "b.avi": [(32, 40)]})
     assert "2 computed, 0 cached" in run()
     assert "0 computed, 2 cached" in run()
-    # A note in the file is no part of the boxes; another weight, another threshold and another step are.
-    save_detector(WEIGHTS, network, classes=["disc", "star"], made_by={"detector": {"licence": "CC0"}})
+    written = [path.read_bytes() for path in sorted(Path("proposals").iterdir())]
+    # A note in the file is no part of the boxes, nor of the table, whose bytes later stages depend on.
+    save_detector(WEIGHTS, network, classes=["disc", "star"], made_by={"detector": {"seed": 3, "licence": "CC0"}})
     assert "0 computed, 2 cached" in run()
+    assert [path.read_bytes() for path in sorted(Path("proposals").iterdir())] == written
+    # Another threshold, another step and another weight are.
     assert "2 computed, 0 cached" in run(min_boxes=1)
     assert "2 computed, 0 cached" in run(every=2)
     save_detector(WEIGHTS, build_detector(TINY, seed=4), classes=[], made_by={})
@@ -213,33 +220,56 @@ def test_boxes_that_were_brought_along(workplace: Path, run: Callable[..., str])
     # Frame 3 was not decoded; bad.avi was not either, and is in the manifest all the same.
     bring(("a.avi", 2, good, 0.5), ("a.avi", 2, [1, 1, 9, 9], 0.7), ("a.avi", 3, good, 0.5), ("b.avi", 0, good, 0.05),
           ("bad.avi", 0, good, 0.5))  # fmt: skip
-    assert run().startswith("propose: 3 computed, 0 cached, 1 failed")
+    assert run() == (
+        "propose: boxes were brought along for 2 of 3 videos and 2 of 7 frames that are looked at\n"
+        "  none for none.avi\n"
+        "  none for 4 frames of videos that have some: a.avi, b.avi\n"
+        "  2 of 5 boxes are at frames that are not looked at\n"
+        "propose: 3 computed, 0 cached, 1 failed\n"
+        "  bad.avi: why\n"
+    )
     table = proposals()
     assert table["frame_index"].tolist() == [2, 2]
     assert table["score"].tolist() == pytest.approx([0.7, 0.5])
     assert table["x1"].tolist() == [9, 40]
     made = Shards("proposals", schema=PROPOSALS).made_by["propose"]
     assert (made["backend"], made["made_by"]["detector"]["source"]) == ("table", {"name": "boxes.parquet"})
-    assert made["detector"] == {"min_score": 0.1, "nms_iou": 0.5, "max_detections": 100}
+    assert made["detector"] == {"min_score": 0.1, "nms_iou": 0.5, "max_detections": 100, "labels": "all"}
 
     # Another box of a: b and the video without boxes are as they were.
     bring(("a.avi", 2, [0, 0, 30, 30], 0.5), ("b.avi", 0, good, 0.05))
-    assert run().startswith("propose: 1 computed, 2 cached, 1 failed")
+    assert "propose: 1 computed, 2 cached, 1 failed" in run()
 
 
-def test_boxes_that_do_not_fit_their_video(workplace: Path, run: Callable[..., str]) -> None:
+def test_boxes_that_do_not_fit_their_video_stop_the_stage(workplace: Path, run: Callable[..., str]) -> None:
+    """The table is wrong, not the video: one wrong row in one of two videos is no matter of the quarantine."""
     write_frames({"a.avi": [(32, 40)] * 3, "b.avi": [(32, 40)] * 3})
-    bring(("a.avi", 0, [0, 0, 40, 32.5], 0.5), ("b.avi", 4, [0, 0, 40, 32], 0.5))
-    assert run() == (
-        "propose: 1 computed, 0 cached, 1 failed\n"
-        "  a.avi: boxes.parquet, row 1: the box 0, 0, 40, 32.5 reaches outside of frame 0 (40x32 px)\n"
-    )
-    bring(("a.avi", 0, [0, 0, 400, 320], 0.5), ("b.avi", 6, [0, 0, 40, 32], 0.5))
-    with pytest.raises(EngineError, match="none of 2 videos can be used"):
+    bring(("a.avi", 0, [0, 0, 40, 33.5], 0.5), ("b.avi", 4, [0, 0, 40, 32], 0.5))
+    with pytest.raises(TableError, match=r"1 boxes do not fit .*\n  boxes\.parquet, row 1: the box 0, 0, 40, 33\.5"):
+        run()
+    bring(("a.avi", 0, [0, 0, 40, 32], 0.5), ("b.avi", 5, [0, 0, 40, 32], 0.5))
+    with pytest.raises(TableError, match=r"row 2: frame 5, but the video has frames 0 to 4"):
         run()
     bring(("a.avi", 0, [0, 0, 4, 4], 0.5), ("c.avi", 0, [0, 0, 4, 4], 0.5))
     with pytest.raises(TableError, match=r"boxes\.parquet, row 2: 'c\.avi'"):
         run()
+    bring(("a.avi", 1, [0, 0, 4, 4], 0.5), ("b.avi", 3, [0, 0, 4, 4], 0.5))
+    with pytest.raises(TableError, match="none of 2 boxes is at a frame that is looked at"):
+        run()
+    assert not Path("proposals").exists()
+    bring(("a.avi", 0, [0, 0, 40.5, 32.5], 0.5), ("b.avi", 4, [0, 0, 40, 32], 0.5))
+    assert "propose: 2 computed, 0 cached, 0 failed" in run()
+    assert proposals()[["x1", "y1"]].to_numpy().tolist() == [[40, 32], [40, 32]]
+
+
+def test_frames_between_two_looks_need_no_boxes(workplace: Path, run: Callable[..., str]) -> None:
+    write_frames({"a.avi": [(32, 40)] * 4})
+    bring(("a.avi", 0, [0, 0, 9, 9], 0.5), ("a.avi", 2, [0, 0, 8, 8], 0.5), ("a.avi", 4, [0, 0, 7, 7], 0.5))
+    expected = (
+        "for 1 of 1 videos and 2 of 2 frames that are looked at\n  1 of 3 boxes are at frames that are not looked"
+    )
+    assert expected in run(every=2)
+    assert proposals()["x1"].tolist() == [9, 9, 7, 7]
 
 
 def test_memory_is_flat_over_two_thousand_frames(

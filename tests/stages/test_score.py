@@ -19,6 +19,7 @@ from stages.io.cropper import save_cropper
 from stages.io.detectors import save_detector
 from stages.io.files import file_sha256
 from stages.io.items import library_versions
+from stages.io.provenance import detector_values
 from stages.io.weights import save_weights
 from stages.params import load_params
 from tests.conftest import ROOT, noise_clip, write_clip
@@ -47,7 +48,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "params": PARAMS.decode.model_dump() | {"frames": 3},
             "libraries": library_versions("opencv-python-headless"),
         },
-        "propose": {"params": PARAMS.propose.model_dump(), "weights": file_sha256(folder / "detector.safetensors")},
+        "propose": {"params": PARAMS.propose.model_dump()} | detector_values(folder / "detector.safetensors"),
         "crop": {"params": PARAMS.crop.model_dump(), "weights": file_sha256(folder / "s2cnet.safetensors")},
     }
     save_weights(
@@ -132,12 +133,15 @@ def test_no_model_names_the_files_and_the_command(workplace: Path) -> None:
 def test_weights_that_do_not_belong_together_are_refused(model: Path, tmp_path: Path) -> None:
     for path in model.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    other = build_detector(
-        FasterRcnnConfig("timm_fpn", 1, 32, 64, backbone="test_resnet", fpn_channels=8, head_channels=8), seed=2
-    )
-    save_detector(tmp_path / "detector.safetensors", other, classes=["object"], made_by={})
-    with pytest.raises(WeightsError, match=r"not the detector that .*quality.safetensors was trained behind"):
-        score.load_scorer(tmp_path, device_name="cpu")
+    config = FasterRcnnConfig("timm_fpn", 1, 32, 64, backbone="test_resnet", fpn_channels=8, head_channels=8)
+    same, looser = (build_detector(dataclasses.replace(config, nms_iou=iou), seed=1) for iou in (0.5, 0.6))
+    # A note in the file changes no box; a threshold and other weights do.
+    save_detector(tmp_path / "detector.safetensors", same, classes=["thing"], made_by={"detector": {"licence": "CC0"}})
+    score.load_scorer(tmp_path, device_name="cpu")
+    for other in (looser, build_detector(config, seed=2)):
+        save_detector(tmp_path / "detector.safetensors", other, classes=["object"], made_by={})
+        with pytest.raises(WeightsError, match=r"not the detector that .*quality.safetensors was trained behind"):
+            score.load_scorer(tmp_path, device_name="cpu")
 
 
 @pytest.mark.parametrize("name", ["look.png", "look.mp4"])

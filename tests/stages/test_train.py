@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -20,6 +21,7 @@ from models.errors import NonFiniteError
 from stages import train
 from stages.errors import DatasetError, WeightsError
 from stages.io.dataset import ClipDataset, ClipSource
+from stages.io.files import file_sha256
 from stages.io.state import TrainingState
 from stages.io.tables import CROPS, FRAMES, Shards
 from stages.io.weights import load_weights
@@ -187,26 +189,6 @@ def test_pretrained_weights_are_what_training_starts_from(tiny: Callable[..., No
     assert all(torch.equal(value, state[name]) for name, value in own.items())
 
 
-def test_another_file_of_the_same_name_does_not_go_on_with_the_state_of_the_first(
-    tiny: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Broken off when it has saved its first state; then the same file goes on, and another one starts anew."""
-
-    def save_and_stop(state: TrainingState, **values: object) -> None:
-        save(state, **values)
-        raise KeyboardInterrupt
-
-    save = TrainingState.save
-    monkeypatch.setattr(TrainingState, "save", save_and_stop)
-    tiny(pretrained="pretrained.safetensors")
-    for seed, goes_on in ((1, False), (1, True), (2, False)):
-        torch.manual_seed(seed)
-        save_file(timm.create_model("test_resnet", pretrained=False).state_dict(), "pretrained.safetensors")
-        with pytest.raises(KeyboardInterrupt):
-            train.main(PATHS + OUTS)
-        assert ("goes on after epoch 1 of 3" in capsys.readouterr().out) == goes_on
-
-
 def test_missing_pretrained_weights_name_the_key_and_the_command(tiny: Callable[..., None]) -> None:
     tiny(pretrained="weights/none.safetensors")
     with pytest.raises(WeightsError, match=r"^train\.pretrained weights/none\.saf.*: no such file; `make weights`"):
@@ -229,3 +211,27 @@ def test_a_loss_that_is_not_finite_stops_with_its_terms_and_videos(tiny: Callabl
     tiny(learning_rate=1e30)
     with pytest.raises(NonFiniteError, match=r"epoch \d+, step \d+: the loss is .*MAE .*BCE .*videos: clip_\d+\.avi"):
         train.main(PATHS + OUTS)
+
+
+def test_a_killed_training_does_not_go_on_from_another_file_of_the_same_name(
+    tiny: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny(pretrained="start.safetensors", epochs=2)
+    save = TrainingState.save
+
+    def killed(self: TrainingState, **state: Any) -> None:
+        save(self, **state)
+        raise KeyboardInterrupt
+
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        save_file(timm.create_model("test_resnet", pretrained=False).state_dict(), "start.safetensors")
+        monkeypatch.setattr(TrainingState, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(PATHS + OUTS)
+    assert "goes on" not in capsys.readouterr().out
+    monkeypatch.setattr(TrainingState, "save", save)
+    train.main(PATHS + OUTS)
+    assert "goes on after epoch 1 of 2" in capsys.readouterr().out
+    made = load_weights("weights/quality.safetensors")[1]["made_by"]["train"]
+    assert made["pretrained"] == file_sha256("start.safetensors")
