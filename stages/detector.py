@@ -32,6 +32,7 @@ from stages.io.detectors import (
     read_pretrained,
     save_boxes,
     save_detector,
+    trace_source,
 )
 from stages.io.files import file_sha256, write_json
 from stages.io.items import cache_root, digest, library_versions
@@ -159,7 +160,7 @@ def train(params: Params, *, source: Path, weights: Path, metrics: Path) -> None
 def import_weights(params: Params, *, source: Path, weights: Path, metrics: Path) -> None:
     """Import a weights file; nothing is known of its recall, and the metrics say so by having none."""
     settings, common = params.detector, common_settings(params.detector)
-    origin = {"name": source.name, "sha256": check_sha256(source, settings.sha256), "licence": settings.licence}
+    origin = trace_source(source, sha256=check_sha256(source, settings.sha256), licence=settings.licence)
     if settings.backend == "detectron2":
         detector, classes = import_detectron(source, config=settings.config, options=settings.options, **common)
     else:

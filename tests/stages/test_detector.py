@@ -246,6 +246,22 @@ def test_a_wanted_hash_and_a_licence(params: Make, workplace: Path, source: Path
     assert not Path("second").exists()
 
 
+def test_an_import_of_own_weights_keeps_their_source_and_takes_the_settings_asked_for(
+    params: Make, workplace: Path
+) -> None:
+    published = torchvision.models.get_model(SMALLEST, weights=None, weights_backbone=None, num_classes=3)
+    torch.save(published.state_dict(), "coco.pth")
+    run_stage(params(architecture=SMALLEST, licence="BSD-3-Clause"), Path("coco.pth"))
+    before = load_weights("first/detector.safetensors")[1]["made_by"]["detector"]
+    run_stage(params(min_score=0.0, nms_iou=0.3, labels="best"), Path("first/detector.safetensors"), "second")
+    _, config = load_weights("second/detector.safetensors")
+    assert config["detector"]["architecture"] == SMALLEST  # the file's, whatever params.yaml trains
+    asked = {name: config["detector"][name] for name in ("min_score", "nms_iou", "labels")}
+    assert asked == {"min_score": 0.0, "nms_iou": 0.3, "labels": "best"}
+    own = config["made_by"]["detector"]["source"]
+    assert (own["name"], own["licence"], own["made_by"]) == ("detector.safetensors", "BSD-3-Clause", before)
+
+
 def test_boxes_are_taken_over(params: Make, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path("boxes") / "a.avi"
     folder.mkdir(parents=True)
