@@ -192,27 +192,24 @@ def build_quality(config: QualityConfig, *, seed: int = 0) -> QualityNet:
     """Builds the network on the CPU, in training mode, with random weights that depend on `seed` alone.
 
     Downloads nothing; the global random state stays as it was.
-    Raises QualityError for a name that timm lacks (with the nearest ones), and for a backbone that cannot
-    take frames of `config.input_px` pixels.
+    Raises QualityError for a name that timm lacks (with the nearest ones), for a backbone that cannot take frames of
+    `config.input_px` pixels, and for one whose features are no map or sequence that can be pooled here: heads that read
+    two tokens (distilled), pooling that cannot be taken off, features of several scales.
     """
     _check_name(config.backbone)
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: that would reseed the CUDA devices too, for good.
         torch.default_generator.manual_seed(seed)
-        backbone, channels_last, width = _build_backbone(config.backbone, config.input_px)
+        backbone, layout = _build_backbone(config.backbone, config.input_px)
         with_std = config.pooling == "mean_std"
-        head = nn.Linear(2 * width if with_std else width, config.bins)
+        head = nn.Linear(2 * layout.width if with_std else layout.width, config.bins)
         # Small weights and one bias for all: every frame starts near the middle of the scale, whatever its features.
         nn.init.trunc_normal_(head.weight, std=HEAD_WEIGHT_STD)
         # Our choice, the paper gives none: the bins' probabilities sum to 1, as the target density of the losses nearly
         # does. From a bias of 0 they sum to 50, and the cross-entropy starts at twelve times what it settles at. FCL
         # multiplies by it, and AdamW's second moments remember those first gradients for a thousand steps.
         nn.init.constant_(head.bias, -math.log(config.bins))
-    pool = FeaturePool(
-        with_std=with_std,
-        channels_last=channels_last,
-        prefix_tokens=getattr(backbone, "num_prefix_tokens", 0),
-    )
+    pool = FeaturePool(with_std=with_std, channels_last=layout.channels_last, prefix_tokens=layout.prefix_tokens)
     return QualityNet(
         backbone,
         pool,
@@ -285,17 +282,35 @@ def _check_name(name: str) -> None:
         raise QualityError(f"timm has no tag {tag!r} for {architecture!r}; it has: {', '.join(tagged) or 'none'}")
 
 
-def _build_backbone(name: str, input_px: int) -> tuple[nn.Module, bool, int]:
-    """The backbone without classifier and pooling, whether its maps are channels-last, and its width D."""
+class _Layout(NamedTuple):
+    """width: D of the features. channels_last, prefix_tokens: see FeaturePool."""
+
+    width: int
+    channels_last: bool
+    prefix_tokens: int
+
+
+def _build_backbone(name: str, input_px: int) -> tuple[nn.Module, _Layout]:
+    """The backbone without classifier and pooling, in training mode, and how its features lie."""
     settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
     # Networks with position tables or windows are built for one size; the others refuse the argument.
     size: dict[str, Any] = {"img_size": input_px} if settings is not None and settings.fixed_input_size else {}
     try:
         backbone = timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **size)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise QualityError(
+            f"backbone {name!r} cannot be built for {input_px} px and without timm's own pooling: {error}"
+        ) from error
+    try:
         with torch.no_grad():
             features = backbone.eval()(torch.zeros(1, 3, input_px, input_px))
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise QualityError(f"backbone {name!r} cannot take frames of {input_px} px: {error}") from error
+    if not isinstance(features, Tensor):
+        raise QualityError(
+            f"backbone {name!r} gives a {type(features).__name__} of {len(features)} features; needed: one map or "
+            "one sequence"
+        )
     channels_last = getattr(backbone, "output_fmt", "NCHW") == "NHWC"
     width = features.shape[1] if features.ndim == 4 and not channels_last else features.shape[-1]
     # timm says how wide its features are: a layout that is not what it seems must not be pooled.
@@ -304,4 +319,12 @@ def _build_backbone(name: str, input_px: int) -> tuple[nn.Module, bool, int]:
             f"backbone {name!r} gives features of shape {tuple(features.shape)} for {input_px} px; needed: a "
             f"map or a sequence of vectors of {backbone.head_hidden_size}"
         )
-    return backbone.train(), channels_last, width
+    return backbone.train(), _Layout(width, channels_last, _prefix_tokens(backbone, features))
+
+
+def _prefix_tokens(backbone: nn.Module, features: Tensor) -> int:
+    """Leading tokens that are no positions. timm counts them, but not for VOLO, which puts a class token in front."""
+    if (counted := getattr(backbone, "num_prefix_tokens", None)) is not None:
+        return int(counted)
+    # PiT gives its class token alone, which is all that can be pooled.
+    return int(features.ndim == 3 and features.shape[1] > 1 and getattr(backbone, "cls_token", None) is not None)

@@ -330,7 +330,11 @@ class EvaluateParams(Section):
 
 
 class EngineParams(Section):
-    """How stages run; of these only shards and max_failed_fraction can change what is written."""
+    """How stages run.
+
+    shards and max_failed_fraction change what is written, and two change trained weights: threads, by which sums differ
+    in their last bits, and processes, which draw dropout masks of their own. The others change nothing.
+    """
 
     workers: int = Field(ge=0, description="processes for work without a network; 0: one a core")
     threads: int = Field(

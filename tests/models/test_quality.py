@@ -191,6 +191,30 @@ def test_a_size_that_the_backbone_cannot_take_is_refused() -> None:
         build_quality(config("test_vit", input_px=8))
 
 
+@pytest.mark.parametrize(
+    ("backbone", "words"),
+    [
+        ("efficientvim_m1", "gives a list of 4 features; needed: one map or one sequence"),
+        ("deit_tiny_distilled_patch16_224", "without timm's own pooling: The distilled head reads the class and"),
+        ("inception_next_atto", "without timm's own pooling: Cannot disable pooling"),
+    ],
+)
+def test_backbones_whose_features_cannot_be_pooled_here_are_refused(backbone: str, words: str) -> None:
+    with pytest.raises(QualityError, match=words):
+        build_quality(config(backbone, input_px=224))
+
+
+def test_a_class_token_that_timm_does_not_count_is_no_position() -> None:
+    network = build_quality(config("volo_d1_224", input_px=64, pooling="mean")).eval()
+    pixels = torch.zeros(1, 3, 64, 64)
+    with torch.no_grad():
+        tokens = network.backbone(pixels)
+        # 64 px in patches of 8, halved once: 4 x 4 positions, and the class token in front.
+        assert tokens.shape[:2] == (1, 17)
+        torch.testing.assert_close(network.pool(tokens), tokens[:, 1:].mean(dim=1))
+        assert (network.pool(tokens) - tokens.mean(dim=1)).abs().max() > 1e-3
+
+
 def test_configurations_out_of_range_name_every_problem() -> None:
     with pytest.raises(QualityError) as caught:
         config(pooling="max", dropout=1.0, bins=0, input_px=0, pixel_mean=[0.5], pixel_std=[0, 1, 1])
