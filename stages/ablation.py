@@ -19,11 +19,13 @@ from tabulate import tabulate
 from stages.errors import ExperimentError
 from stages.io.experiments import metrics_of, present_commit, queue, run_queued
 from stages.io.files import write_json, write_text
+from stages.io.items import digest
 from stages.params import change_arguments, load_params
 from stages.sections import Params
 
 METRICS = ("srocc", "plcc", "krocc", "mean")
 CONFIDENCE = 0.95
+SHORT = 8
 # Differences that are equal but for it have no spread to make an interval of.
 ROUNDING = 1e-9
 
@@ -147,6 +149,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         f"`aigc-vqa ablation` with `train.seed` {seeds}: mean ± standard deviation over the seeds, on the test part of "
         "the data set in params.yaml.",
+        f"Commit {report['commit'][:SHORT]}, params {report['params'][:SHORT]} (as ablation.json has them in full).",
         "The paper's column is another data set and another backbone: only directions compare.",
         "",
         tabulate(cells, headers=head, tablefmt="github", disable_numparse=True),
@@ -177,8 +180,11 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:+.4f}"
 
 
-def collect(seeds: Sequence[int], *, commit: str, metrics: str) -> dict[str, Any]:
-    """The report of the experiments that are there on a commit. Raises ExperimentError when none has finite metrics."""
+def collect(seeds: Sequence[int], *, commit: str, params: Params, metrics: str) -> dict[str, Any]:
+    """The report of the experiments that are there on a commit. Raises ExperimentError when none has finite metrics.
+
+    It names the commit, and by a digest the params that the rows change: a table of other code or params can be told.
+    """
     found: dict[str, dict[int, dict[str, Any]]] = {row.name: {} for row in ROWS}
     failed = []
     for row in ROWS:
@@ -192,6 +198,8 @@ def collect(seeds: Sequence[int], *, commit: str, metrics: str) -> dict[str, Any
         raise ExperimentError(f"no experiment of the ablation has {metrics}; DVC's messages are above")
     steps = compare_steps({name: {seed: one["mean"] for seed, one in runs.items()} for name, runs in found.items()})
     return {
+        "commit": commit,
+        "params": digest(params.model_dump(mode="json")),
         "seeds": list(seeds),
         "rows": [summarise_row(row, list(found[row.name].values())) for row in ROWS],
         "steps": steps,
@@ -222,9 +230,13 @@ def ablation(seeds: list[int], jobs: int, results: Path, collect_only: bool) -> 
         for seed in seeds:
             for row in ROWS:
                 queue(experiment_name(row, seed), change_arguments(row.changes(seed, epsilon=params.train.fgm.epsilon)))
-        print(f"ablation: {len(ROWS) * len(seeds)} experiments queued, {jobs} at a time", flush=True)
+        print(
+            f"ablation: {len(ROWS) * len(seeds)} experiments queued, {jobs} at a time; "
+            "what else is in DVC's queue runs too",
+            flush=True,
+        )
         run_queued(jobs=jobs)
-    report = collect(seeds, commit=commit, metrics=f"{results.as_posix()}/metrics.json")
+    report = collect(seeds, commit=commit, params=params, metrics=f"{results.as_posix()}/metrics.json")
     write_json(results / "ablation.json", report)
     write_text(results / "ablation.md", markdown(report))
     print(markdown(report), end="")
@@ -236,7 +248,8 @@ def add_arguments(commands: Any) -> None:
         "ablation",
         help="the paper's table II on your data: components switched one by one, over seeds",
         description="Queue the five rows of the paper's ablation times the seeds as DVC experiments, run them, and "
-        "report. What DVC has run before is taken from its cache. Exit status 1 when a run failed.",
+        "report. What DVC has run before is taken from its cache. What else stands in DVC's queue is run too. Exit "
+        "status 1 when a run failed.",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5], metavar="SEED", help="(1 2 3 4 5)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="experiments at a time (1)")

@@ -25,7 +25,8 @@ from stages.io.quality import QualityModel, load_quality
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript"}
 OUTPUTS = ("frame_scores", "logits")
-# Largest difference that is let through, of scores on 0-1 and of logits: the program that runs the file sums otherwise.
+# Largest difference that is let through, of logits, and of scores as a share of their range of 100 (0.01 points): the
+# program that runs the file sums otherwise.
 TOLERANCE = 1e-4
 METADATA_KEY = "aigc_vqa"
 
@@ -124,7 +125,7 @@ class _no_warnings(warnings.catch_warnings):
 
 
 def largest_difference(model: QualityModel, outputs: Any) -> float:
-    """Largest difference between a file's outputs and the model's, of scores on 0-1 and logits, for 1 and for 5 frames.
+    """Largest difference between a file's outputs and the model's, see TOLERANCE, for 1 and for 5 frames.
 
     outputs: pixels -> (frame_scores, logits). The frames hold noise of every strength.
     """
@@ -160,11 +161,12 @@ def export(file_format: str, model: Path, out: Path | None) -> None:
         difference = largest_difference(quality, lambda pixels: run(temporary, pixels))
         if not difference <= TOLERANCE:
             raise ExportError(
-                f"{path}: not written: its outputs differ from the model's by {difference:.2g}, more than {TOLERANCE:g}"
+                f"{path}: not written: its outputs differ from the model's by {difference:.2g} "
+                f"(of logits, and of scores / 100), more than {TOLERANCE:g}"
             )
         size_mib = temporary.stat().st_size / 2**20
     known = describe(quality)
-    print(f"{path}: {file_format}, {size_mib:.1f} MiB, outputs within {difference:.1g} of the model's")
+    print(f"{path}: {file_format}, {size_mib:.1f} MiB, logits and scores / 100 within {difference:.1g} of the model's")
     print(f"  input:   {known['input']}\n  outputs: {known['outputs']}")
 
 

@@ -1,7 +1,10 @@
 """Several processes that train one network, a GPU each; torchrun, `accelerate launch` or a stage starts them."""
 
+import logging
 import os
+import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -9,11 +12,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.nn.parallel import DistributedDataParallel
 
+from models.errors import AigcVqaError
 from models.parallel import share_sizes, synchronise_batch_norms
 from models.quality import QualityNet
 from stages.runtime import pick_device
+
+# How long the others let the first process tell an error that all of them have; who launched them ends them then.
+GRACE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -55,23 +64,46 @@ class Processes:
 def start_processes(count: int, module: str, arguments: Sequence[str]) -> None:
     """Go on as `count` processes of `python -m module`, 0: one for each GPU; return at once where that is one, or done.
 
-    This process becomes torchrun, so that who waits for it, or ends it, waits for the training or ends it.
+    This process becomes the launcher, so that who waits for it, or ends it, waits for the training or ends it.
     """
     count = count or max(1, torch.cuda.device_count())
     if count == 1 or "WORLD_SIZE" in os.environ:
         return
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", module]
+    launch = ["-m", __name__, "--standalone", f"--nproc-per-node={count}", "-m", module]
     # torchrun sets it to 1 too, and warns where it was not set.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *launch, *arguments])
 
 
+def launch(arguments: Sequence[str]) -> int:
+    """torchrun with these arguments, but quiet about a process that failed and said why; returns an exit status.
+
+    That of the first process to fail; 128 and the signal's number for one that a signal ended, or for the launcher.
+    """
+    from torch.distributed import run as torchrun  # sets up logging when it is imported
+
+    # It tells at length, and with a traceback, that a process failed.
+    logging.disable(logging.ERROR)
+    try:
+        torchrun.run(torchrun.parse_args(list(arguments)))
+    except SignalException as error:
+        return 128 + int(error.sigval)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        if failure.exitcode > 0:
+            return failure.exitcode
+        name = signal.Signals(-failure.exitcode).name
+        print(f"error: {name} ended process {failure.local_rank} of the training (of 0, 1, ...)", file=sys.stderr)
+        return 128 - failure.exitcode
+    return 0
+
+
 @contextmanager
 def joined_processes(device_name: str) -> Iterator[tuple[Processes, torch.device]]:
     """Within the block the launched processes work together, each on its device; a process alone is just itself.
 
-    Only the first one prints. Raises ParamsError for a device that is not there.
+    Only the first one prints, an error that all have too. Raises ParamsError for a device that is not there.
     """
     device = pick_device(device_name)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -85,6 +117,10 @@ def joined_processes(device_name: str) -> Iterator[tuple[Processes, torch.device
         processes = Processes(distributed.get_rank(), distributed.get_world_size())
         with open(os.devnull, "w") as nowhere, redirect_stdout(sys.stdout if processes.is_first else nowhere):
             yield processes, device
+    except AigcVqaError:
+        if distributed.get_rank() > 0:
+            time.sleep(GRACE_S)
+        raise
     finally:
         distributed.destroy_process_group()
 
@@ -111,3 +147,7 @@ def _uses_all_weights(network: QualityNet) -> bool:
     network.zero_grad(set_to_none=True)
     network.train()
     return used
+
+
+if __name__ == "__main__":
+    sys.exit(launch(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import yaml
 from stages import ablation
 from stages.ablation import ROWS, STEPS, compare_steps, reading
 from stages.errors import ExperimentError
+from stages.params import load_params
+from tests.conftest import ROOT
 from tests.toy import environment, make_one_stage
 
 # Stands in for the pipeline. FCL brings 0.10 and a hundredth a seed, S²CNet 0.05; FGM nothing; seed 9 needs FCL.
@@ -64,7 +67,23 @@ def test_the_queue_runs_every_row_and_seed(project: Path, capfd: pytest.CaptureF
     text = (project / "results/ablation.md").read_text()
     assert "| ✓     | ✓        |       | 2       | 0.7050 ± 0.0622 |" in text
     assert "Runs without metrics: ablation-none-9." in text
-    assert "ablation: 10 experiments queued" in capfd.readouterr().out
+    assert (
+        "ablation: 10 experiments queued, 2 at a time; what else is in DVC's queue runs too" in capfd.readouterr().out
+    )
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert found["commit"] == head
+    assert f"Commit {head[:8]}, params {found['params'][:8]} " in text
+
+
+def test_a_table_of_other_params_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = dict.fromkeys(ablation.METRICS, 0.5)
+    monkeypatch.setattr(ablation, "metrics_of", lambda *_, **__: metrics)
+    shipped = load_params(ROOT / "params.yaml")
+    other = shipped.model_copy(update={"train": shipped.train.model_copy(update={"epochs": 99})})
+    one, same, another = (
+        ablation.collect([1], commit="c", params=params, metrics="m")["params"] for params in (shipped, shipped, other)
+    )
+    assert one == same != another
 
 
 def values(**rows: tuple[float, ...]) -> dict[str, dict[int, float]]:

@@ -47,7 +47,7 @@ def test_a_stage_starts_others_only_when_asked_and_not_twice(monkeypatch: pytest
     assert started == []
     start_processes(0, "stages.train", ["--x"])
     assert started[0][1:] == [
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", "-m", "stages.train", "--x",
+        "-m", "stages.training.processes", "--standalone", "--nproc-per-node=3", "-m", "stages.train", "--x",
     ]  # fmt: skip
     monkeypatch.setenv("WORLD_SIZE", "3")  # one of the started
     start_processes(3, "stages.train", ["--x"])
@@ -94,6 +94,27 @@ def test_several_processes_train_as_one(write: Callable[..., None], count: int) 
     assert other["best"] == pytest.approx(config["best"], abs=1e-4)
     curve = pd.read_csv("two/plots/metrics/train/loss.tsv", sep="\t")
     assert len(curve) == 1
+
+
+def test_an_error_of_all_processes_is_told_once_and_without_a_traceback(write: Callable[..., None]) -> None:
+    write(2, pretrained="none.safetensors")
+    done = run_stage("two")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: train.pretrained none.safetensors: no such file; `make weights` fetches the files that params name\n"
+    )
+
+
+def test_a_process_that_a_signal_ended_is_named(workplace: Path) -> None:
+    (workplace / "victim.py").write_text(
+        "import os, signal, time\n"
+        "os.kill(os.getpid(), signal.SIGKILL) if os.environ['RANK'] == '1' else time.sleep(60)\n"
+    )
+    launch = [sys.executable, "-m", "stages.training.processes", "--standalone", "--nproc-per-node=2", "victim.py"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(launch, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 128 + 9
+    assert done.stderr == "error: SIGKILL ended process 1 of the training (of 0, 1, ...)\n"
 
 
 def test_a_last_batch_smaller_than_the_processes_and_a_product_of_batch_means(write: Callable[..., None]) -> None:
