@@ -84,16 +84,19 @@ def pair_metrics(rows: pd.DataFrame, pairs: pd.DataFrame, metrics: dict[str, flo
     """Rank1, Rank2 and the final score of NTIRE 2024 from rated pairs of which both videos are among `rows`, scored.
 
     rank1: pairs of two sources; rank2: pairs of one. A kind without a pair has no accuracy, and then there is no final
-    score. n_rank1, n_rank2: the pairs that were compared.
+    score. n_rank1, n_rank2: the pairs that were compared, of n_rank1_rated, n_rank2_rated: those of videos that failed
+    or are of other parts are left out.
     """
     scores = rows[rows["status"] == "ok"].set_index("video_id")["score"]
     result: dict[str, float | int] = {}
     for name, kind in (("rank1", "nonsource"), ("rank2", "source")):
-        chosen = pairs[(pairs["kind"] == kind) & pairs["first"].isin(scores.index) & pairs["second"].isin(scores.index)]
+        rated = pairs[pairs["kind"] == kind]
+        chosen = rated[rated["first"].isin(scores.index) & rated["second"].isin(scores.index)]
+        if len(rated):
+            result |= {f"n_{name}": len(chosen), f"n_{name}_rated": len(rated)}
         if len(chosen):
             first, second = scores[chosen["first"]].to_numpy(), scores[chosen["second"]].to_numpy()
             result[name] = rank_accuracy(first, second, chosen["first_is_better"].to_numpy(dtype=bool))
-            result[f"n_{name}"] = len(chosen)
     if "rank1" in result and "rank2" in result:
         result["ntire_score"] = ntire_score(
             srocc=metrics["srocc"], plcc=metrics["plcc"], rank1=result["rank1"], rank2=result["rank2"]

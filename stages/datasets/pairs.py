@@ -5,7 +5,7 @@ header row and three columns, told by their place: video 1, video 2, rank (1: th
 """
 
 import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,12 +25,17 @@ class RatedPair:
     second: str
     first_is_better: bool
 
+    @property
+    def better(self) -> str:
+        return self.first if self.first_is_better else self.second
+
 
 def read_pairs(workbook: Path, *, ids: Collection[str]) -> list[RatedPair]:
     """Every pair of the workbook; `ids` are the videos of the labels.
 
     Raises DatasetError naming workbook, sheet and row: a file that is missing or no workbook, a sheet that is not
-    there, a row that lacks a value, names a video that the labels lack or one video twice, or has another rank.
+    there, a first row that is no header, a row that lacks a value, names a video that the labels lack or one video
+    twice, or has another rank, and two rows, of either sheet, of the same two videos.
     """
     # Imported where it is needed: openpyxl takes a quarter of a second that data sets without pairs need not pay.
     import openpyxl
@@ -43,7 +48,7 @@ def read_pairs(workbook: Path, *, ids: Collection[str]) -> list[RatedPair]:
     except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise DatasetError(f"{workbook}: not a readable workbook ({error})") from None
     known = frozenset(ids)
-    pairs: list[RatedPair] = []
+    pairs: dict[str, RatedPair] = {}
     problems: list[str] = []
     try:
         missing = [name for name in SHEETS if name not in book.sheetnames]
@@ -56,21 +61,48 @@ def read_pairs(workbook: Path, *, ids: Collection[str]) -> list[RatedPair]:
             for number, row in enumerate(book[kind].iter_rows(max_col=3, values_only=True), start=1):
                 place = f"{workbook.name} sheet {kind} row {number}"
                 if number == 1:
-                    if len(row) < 3 or row[2] in (1, 2, "1", "2"):
+                    if not _is_header(row, known):
                         problems.append(f"{place}: {_shown(row)} is not a header of three columns")
                 elif any(cell is not None for cell in row):
                     pair = _pair(kind, row, known)
-                    problems += [f"{place}: {pair}"] if isinstance(pair, str) else []
-                    pairs += [] if isinstance(pair, str) else [pair]
+                    if isinstance(pair, str):
+                        problems.append(f"{place}: {pair}")
+                    else:
+                        pairs[place] = pair
     finally:
         book.close()
-    refuse(workbook, "pairs that cannot be used", problems)
-    return pairs
+    refuse(workbook, "pairs that cannot be used", [*problems, *_repeated(pairs)])
+    return [*pairs.values()]
+
+
+def _is_header(row: Sequence[Any], known: frozenset[str]) -> bool:
+    """Whether a first row holds names of columns: neither videos nor a rank, whatever it is."""
+    first, second, rank = _texts(row)
+    try:
+        float(rank)
+    except ValueError:
+        return known.isdisjoint((video_id_of(first), video_id_of(second)))
+    return False
+
+
+def _repeated(pairs: Mapping[str, RatedPair]) -> Iterator[str]:
+    """What is wrong with rows (place -> pair) whose two videos stand in a row before: they would count twice."""
+    seen: dict[frozenset[str], str] = {}
+    for place, pair in pairs.items():
+        before = seen.setdefault(frozenset((pair.first, pair.second)), place)
+        if before != place:
+            other = ", with the other one better" if pair.better != pairs[before].better else ""
+            yield f"{place}: {pair.first!r} and {pair.second!r} are paired in {before} too{other}"
+
+
+def _texts(row: Sequence[Any]) -> list[str]:
+    """The three cells as text, empty where there is none."""
+    return [str(cell).strip() if cell is not None else "" for cell in (*row, None, None, None)[:3]]
 
 
 def _pair(kind: Literal["source", "nonsource"], row: Sequence[Any], known: frozenset[str]) -> RatedPair | str:
     """The pair of a row, or what is wrong with it."""
-    first, second, rank = (str(cell).strip() if cell is not None else "" for cell in row)
+    first, second, rank = _texts(row)
     if not (first and second and rank):
         return f"{_shown(row)} lacks a value; needed: video 1, video 2, rank"
     if rank not in ("1", "2", "1.0", "2.0"):

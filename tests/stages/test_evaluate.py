@@ -98,14 +98,19 @@ def test_rated_pairs_give_the_challenges_ranks_and_final_score() -> None:
     found = evaluate.pair_metrics(rows, pairs, metrics)
     expected = 0.45 * metrics["srocc"] + 0.45 * metrics["plcc"] + 0.05 * 0.75 + 0.05 * 0.5
     assert found == {
-        "rank1": 0.75, "n_rank1": 4, "rank2": 0.5, "n_rank2": 2, "ntire_score": pytest.approx(expected, abs=1e-12),
+        "rank1": 0.75, "n_rank1": 4, "n_rank1_rated": 4, "rank2": 0.5, "n_rank2": 2, "n_rank2_rated": 3,
+        "ntire_score": pytest.approx(expected, abs=1e-12),
     }  # fmt: skip
     # A failed video takes its pairs with it; without one kind there is no final score.
     rows.loc[4, "status"] = "failed"
     found = evaluate.pair_metrics(rows, pairs, metrics)
     assert (found["rank1"], found["n_rank1"], found["rank2"], found["n_rank2"]) == (1.0, 3, 0.0, 1)
+    assert (found["n_rank1_rated"], found["n_rank2_rated"]) == (4, 3)
     one_kind = pairs[pairs["kind"] == "source"]
-    assert evaluate.pair_metrics(rows, one_kind, metrics) == {"rank2": 0.0, "n_rank2": 1}
+    assert evaluate.pair_metrics(rows, one_kind, metrics) == {"rank2": 0.0, "n_rank2": 1, "n_rank2_rated": 3}
+    # All pairs lie in other parts: that there are some is said.
+    elsewhere = rated(("source", 7, 9, True))
+    assert evaluate.pair_metrics(rows, elsewhere, metrics) == {"n_rank2": 0, "n_rank2_rated": 1}
     assert evaluate.pair_metrics(rows, rated(), metrics) == {}
 
 
@@ -212,7 +217,7 @@ def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
     metrics = json.loads(Path("results/metrics.json").read_text())
     assert metrics["n_expected"] == 40
     assert metrics["n_within_prompt_pairs"] == 40 * 39 // 2
-    assert metrics.keys() > {"rank1", "rank2", "ntire_score"}
+    assert metrics.keys() > {"rank1", "rank2", "ntire_score", "n_rank1_rated"}
     assert all(type(value) in (int, float) for value in metrics.values())
     # `dvc exp show` orders its columns by this file.
     assert list(metrics)[:4] == ["srocc", "plcc", "krocc", "mean"]
@@ -225,7 +230,12 @@ def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
         *(f"{name}.png" for name in ("scatter", "residuals", "generators", "frame_scores", "curves")),
     }
     table = metrics_table(Path("results"))
-    for label in ("SROCC of plain sharpness", "right pairs within a prompt", "NTIRE 2024 final score"):
+    for label in (
+        "SROCC of plain sharpness",
+        "right pairs within a prompt",
+        "NTIRE 2024 final score",
+        "of rated pairs",
+    ):
         assert label in table
 
 

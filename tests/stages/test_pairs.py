@@ -10,7 +10,7 @@ import pytest
 from stages.datasets.pairs import RatedPair, read_pairs
 from stages.errors import DatasetError
 
-IDS = ["a.mp4", "b.mp4", "c.mp4"]
+IDS = ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]
 HEAD = ("video1", "video2", "rank")
 
 
@@ -34,12 +34,12 @@ def workbook(tmp_path: Path) -> Callable[..., Path]:
 def test_both_sheets_are_read(workbook) -> None:
     path = workbook(
         nonsource=[HEAD, ("a.mp4", "b.mp4", 1), ("c.mp4", "./a.mp4", 2)],
-        source=[("first", "second", "which", "why"), (" b.mp4", "c.mp4", "2", "x"), (None,), ("c.mp4", "a.mp4", 1.0)],
+        source=[("first", "second", "which", "why"), (" b.mp4", "c.mp4", "2", "x"), (None,), ("d.mp4", "a.mp4", 1.0)],
         notes=[("anything",)],
     )  # fmt: skip
     assert read_pairs(path, ids=IDS) == [
         RatedPair("source", "b.mp4", "c.mp4", first_is_better=False),
-        RatedPair("source", "c.mp4", "a.mp4", first_is_better=True),
+        RatedPair("source", "d.mp4", "a.mp4", first_is_better=True),
         RatedPair("nonsource", "a.mp4", "b.mp4", first_is_better=True),
         RatedPair("nonsource", "c.mp4", "a.mp4", first_is_better=False),
     ]
@@ -53,7 +53,7 @@ def test_both_sheets_are_read(workbook) -> None:
         (("a.mp4", "b.mp4", "first"), "the rank is 'first'; allowed"),
         (("a.mp4", "b.mp4", None), "'a.mp4', 'b.mp4', (empty) lacks a value; needed: video 1, video 2, rank"),
         (("a.mp4", None, 1), "'a.mp4', (empty), 1 lacks a value"),
-        (("a.mp4", "d.mp4", 1), "the labels have no video 'd.mp4'"),
+        (("a.mp4", "e.mp4", 1), "the labels have no video 'e.mp4'"),
         (("x.mp4", "y.mp4", 1), "the labels have no video 'x.mp4', 'y.mp4'"),
         (("a.mp4", "./a.mp4", 1), "'a.mp4' is paired with itself"),
     ],
@@ -78,6 +78,35 @@ def test_a_first_row_of_data_is_not_lost_without_a_word(workbook) -> None:
     path = workbook(source=[("a.mp4", "b.mp4", 1), ("b.mp4", "c.mp4", 1)], nonsource=[HEAD])
     with pytest.raises(DatasetError, match=r"sheet source row 1: 'a.mp4', 'b.mp4', 1 is not a header of three columns"):
         read_pairs(path, ids=IDS)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("a.mp4", "b.mp4", "1.0"), ("a.mp4", "b.mp4", 0), ("x.mp4", "y.mp4", 2.0), ("./a.mp4", "y.mp4", "first"),
+        ("x.mp4", " b.mp4", None),
+    ],
+)  # fmt: skip
+def test_videos_or_a_number_are_no_header(workbook, row: tuple) -> None:
+    path = workbook(source=[HEAD], nonsource=[row, ("b.mp4", "c.mp4", 1)])
+    with pytest.raises(DatasetError, match=r"sheet nonsource row 1: .* is not a header of three columns"):
+        read_pairs(path, ids=IDS)
+
+
+def test_a_pair_that_stands_twice_is_named_with_both_rows(workbook) -> None:
+    path = workbook(
+        source=[HEAD, ("a.mp4", "b.mp4", 1), ("c.mp4", "d.mp4", 1), ("./b.mp4", "a.mp4", 2)],
+        nonsource=[HEAD, ("d.mp4", "c.mp4", 1), ("a.mp4", "d.mp4", 1)],
+    )
+    with pytest.raises(DatasetError) as caught:
+        read_pairs(path, ids=IDS)
+    # The second says the same as the first; the third has the other winner, in the other sheet.
+    assert str(caught.value).splitlines()[1:] == [
+        "  rank-pair-val.xlsx sheet source row 4: 'b.mp4' and 'a.mp4' are paired in rank-pair-val.xlsx sheet source "
+        "row 2 too",
+        "  rank-pair-val.xlsx sheet nonsource row 2: 'd.mp4' and 'c.mp4' are paired in rank-pair-val.xlsx sheet source "
+        "row 3 too, with the other one better",
+    ]
 
 
 def test_a_workbook_that_is_none(workbook, tmp_path: Path) -> None:
