@@ -26,6 +26,16 @@ def test_it_checks_out_runs_and_gates_in_this_order() -> None:
     assert STEPS[0]["with"]["fetch-depth"] == 0
 
 
+def test_a_run_that_fails_reports_nothing() -> None:
+    """The committed results would be taken for its own: the report asks for the run's outcome, not for files."""
+    (repro,) = [step for step in STEPS if "dvc repro" in step.get("run", "")]
+    (report,) = [step for step in STEPS if "aigc-vqa report" in step.get("run", "")]
+    assert f"steps.{repro['id']}.outcome == 'success'" in report["if"]
+    assert STEPS.index(repro) < STEPS.index(report)
+    # The gate's file is no committed one, and the gate itself is skipped after a failure.
+    assert not [step["name"] for step in STEPS if "hashFiles('results/" in step.get("if", "")]
+
+
 def test_its_make_targets_exist() -> None:
     targets = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8")))
     called = {line.split()[1] for line in COMMANDS if line.startswith("make ")}
