@@ -94,6 +94,22 @@ def test_one_changed_param_reruns_only_its_stages(
     assert set(ran(output)) <= set(expected)
 
 
+def test_a_new_version_of_a_library_reruns_the_stages_that_note_it(project: Path) -> None:
+    path = project / "libraries.yaml"
+    versions = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump(versions | {"timm": "99"}), encoding="utf-8")
+    changed = set(json.loads(dvc(project, "status", "--json").stdout))
+    assert changed == {"detector", "propose", "cropper", "crop", "train", "predict"}
+
+
+def test_what_is_only_measured_stops_at_the_detector(project: Path) -> None:
+    """The weights have the bytes that they had, and nothing is trained for them."""
+    set_param(project, "detector", "recall_boxes", 3)
+    output = dvc(project, "repro").stdout
+    assert ran(output) == ["detector"]
+    assert "detector: trained already" in output
+
+
 def test_one_added_video_costs_one_video(project: Path) -> None:
     demo = project / "data/raw/demo"
     dvc(project, "unprotect", "data/raw/demo")

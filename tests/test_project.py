@@ -8,11 +8,13 @@ import pytest
 import yaml
 
 from stages.params import iter_fields
+from stages.runtime import LIBRARIES
 from stages.sections import Params
 from tests.conftest import ROOT
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 SHARED_SECTIONS = {"dataset", "engine"}
+LIBRARIES_FILE = "libraries.yaml"
 TRAININGS = {"detector", "cropper", "train"}
 
 
@@ -92,7 +94,36 @@ def test_dvc_yaml_lists_the_params_that_a_stage_reads(stage: str) -> None:
     if "engine.n_threads" in expected:
         expected.remove("engine.n_threads")
         expected |= {"engine.threads"} if stage in TRAININGS else set()
-    assert set(STAGES[stage].get("params", [])) == expected
+    assert {name for name in STAGES[stage].get("params", []) if isinstance(name, str)} == expected
+
+
+def libraries_noted(path: Path) -> set[str]:
+    """The libraries whose versions a module notes with what it writes."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    calls = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "library_versions"
+    ]
+    inside = [inner for call in calls for argument in call.args for inner in ast.walk(argument)]
+    found = {str(node.value) for node in inside if isinstance(node, ast.Constant)}
+    return found | (
+        set(LIBRARIES) if any(isinstance(node, ast.Name) and node.id == "LIBRARIES" for node in inside) else set()
+    )
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_lists_the_libraries_that_change_a_stage_s_values(stage: str) -> None:
+    expected = {name for path in closure(Path("stages") / f"{stage}.py") for name in libraries_noted(path)}
+    files = [name for name in STAGES[stage].get("params", []) if not isinstance(name, str)]
+    assert files == ([{LIBRARIES_FILE: sorted(expected)}] if expected else [])
+
+
+def test_libraries_have_the_versions_that_are_pinned() -> None:
+    pinned = dict(re.findall(r"(?m)^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(encoding="utf-8")))
+    noted = yaml.safe_load((ROOT / LIBRARIES_FILE).read_text(encoding="utf-8"))
+    assert noted == {name: pinned[name] for name in noted}
+    listed = {name for values in STAGES.values() for entry in values.get("params", []) if isinstance(entry, dict)
+              for name in entry[LIBRARIES_FILE]}  # fmt: skip
+    assert set(noted) == listed
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "models").rglob("*.py")), ids=lambda path: path.name)

@@ -27,7 +27,7 @@ def make_project(folder: Path, *, git: bool, **changes: dict[str, Any]) -> Path:
     """Copy the project to `folder`, without its results and with toy parameters; a DVC project of its own."""
     for name in ("stages", "models", "presets"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+    for name in ("dvc.yaml", "libraries.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for section, own in [*TOY.items(), *changes.items()]:
