@@ -37,7 +37,7 @@ from stages.rendering.scenes import describe
 from stages.runtime import make_deterministic
 from stages.sections import Params
 from stages.training.processes import Processes
-from stages.training.quality import Training, mirrored, set_up, train_step
+from stages.training.step import Training, mirrored, set_up, train_step
 
 VIDEOS, FRAME_COUNT, CANDIDATES = 64, 6, 90
 MADE_BY = {

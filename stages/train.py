@@ -28,7 +28,8 @@ from stages.params import load_params
 from stages.runtime import LIBRARIES, make_deterministic
 from stages.sections import Params, TrainParams
 from stages.training.processes import Processes, joined_processes, start_processes
-from stages.training.quality import Data, fit, set_up
+from stages.training.quality import Data, fit
+from stages.training.step import set_up
 
 VERSION = 3
 MIN_VIDEOS = 3

@@ -1,4 +1,4 @@
-"""Fitting the quality model: what a process trains with; a step, an epoch, a validation; the run over all epochs."""
+"""Fitting the quality model: an epoch, a validation; the run over all epochs."""
 
 import contextlib
 import math
@@ -9,31 +9,21 @@ from typing import Any
 
 import torch
 from dvclive import Live
-from timm.utils import ModelEmaV3
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.errors import NonFiniteError
-from models.fgm import fgm_backward
-from models.losses import VideoTerms, bce_loss, frame_consistency_loss, frame_scores, mae_loss, video_terms
+from models.losses import frame_scores, video_terms
 from models.metrics import plcc, srocc
-from models.parallel import gather_rows, without_statistics
-from models.quality import QualityNet, checkpoint_activations, video_score
-from models.training import layered_groups, warmup_cosine
+from models.quality import video_score
+from models.training import warmup_cosine
 from stages.io.dataset import ClipLoader, in_batches
 from stages.io.state import TrainingState
 from stages.progress import progress
-from stages.runtime import random_state, restore_random_state
 from stages.sections import TrainParams
-from stages.training.processes import Processes, parallel
+from stages.training.step import ADVICE, Training, described, mirrored, train_step
 
 # Equal frames get scores this close, on 0-100, whatever batch they stand in: no spread that a correlation may rank.
 ROUNDING = 1e-4
-# Scales of the loss in float16 start at 65536 and halve with every skipped step: 20 steps in a row are below this.
-MIN_SCALE = 2.0**-3
-HALVES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-ADVICE = "a lower train.learning_rate or train.fgm.epsilon, or another train.precision, may help"
 
 
 @dataclass(frozen=True)
@@ -50,136 +40,6 @@ class Data:
     val_mos: Tensor
     sigma: float
     val_batch_videos: int
-
-
-@dataclass(frozen=True)
-class Training:
-    """What one process trains with. `model` is what is called: `network` itself, or its wrapper among processes.
-
-    mean: the running mean of the weights (train.ema_decay), which is then what is validated and kept.
-    """
-
-    network: QualityNet
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    mean: ModelEmaV3 | None
-    settings: TrainParams
-    processes: Processes
-
-    @property
-    def device(self) -> torch.device:
-        return self.network.head.weight.device
-
-    @property
-    def kept(self) -> QualityNet:
-        """The network that is validated and kept."""
-        return self.network if self.mean is None else self.mean.module
-
-    def state(self) -> dict[str, Any]:
-        """All that the next epoch depends on; one entry a process of what differs between them."""
-        return {
-            "network": self.network.state_dict(),
-            "mean": None if self.mean is None else self.mean.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "random": self.processes.gather(random_state(self.device)),
-        }
-
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        self.network.load_state_dict(saved["network"])
-        if self.mean is not None:
-            self.mean.module.load_state_dict(saved["mean"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.scaler.load_state_dict(saved["scaler"])
-        restore_random_state(saved["random"][self.processes.rank], self.device)
-
-
-def set_up(network: QualityNet, settings: TrainParams, processes: Processes) -> Training:
-    """Everything around a network that lies on its device already; the random numbers of this process start here."""
-    if settings.channels_last:
-        network.to(memory_format=torch.channels_last)
-    if settings.checkpointing:
-        checkpoint_activations(network)
-    mean = ModelEmaV3(network, decay=settings.ema_decay, use_warmup=True) if settings.ema_decay else None
-    model = parallel(network, processes)
-    if settings.compile:
-        network.backbone.compile()
-    groups = layered_groups(network, network.backbone, settings.weight_decay, layer_decay=settings.layer_decay)
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, foreach=True)
-    # Only float16 needs a scaled loss; a scaler that is not enabled hands everything through.
-    scaler = torch.amp.GradScaler(next(network.parameters()).device.type, enabled=settings.precision == "fp16")
-    # Processes draw dropout masks of their own.
-    torch.manual_seed(settings.seed + 1_000_003 * processes.rank)
-    return Training(network, model, optimizer, scaler, mean, settings, processes)
-
-
-def loss_of(logits: Tensor, mos: Tensor, sigma: float, params: TrainParams) -> Tensor:
-    if params.loss == "mae":
-        return mae_loss(logits, mos)
-    if params.loss == "bce":
-        return bce_loss(logits, mos, sigma)
-    return frame_consistency_loss(logits, mos, sigma, reduction=params.fcl.reduction)
-
-
-def mirrored(crops: Tensor, flips: Tensor) -> Tensor:
-    """Crops (B, F, 3, S, S), those of the videos where `flips` (B,) is true mirrored left to right."""
-    return torch.where(flips.view(-1, 1, 1, 1, 1), crops.flip(-1), crops)
-
-
-def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> tuple[Tensor, VideoTerms]:
-    """One step of the optimiser; returns the loss and the terms of all videos of the batch.
-
-    crops: this process's videos of the batch, (B, F, 3, S, S) uint8. mos: of the whole batch, in the processes' order.
-    Raises NonFiniteError, before the weights move, when a loss or a gradient is not finite; in float16 the scaler skips
-    such a gradient's step, and the error comes when it keeps skipping.
-    """
-    half, sizes = HALVES[training.settings.precision], training.processes.sizes(len(mos))
-    done: list[Tensor] = []
-
-    def forward() -> Tensor:
-        with torch.autocast(crops.device.type, dtype=half, enabled=half is not None):
-            logits = training.model(crops)
-        # Every process computes the loss of the whole batch.
-        logits = gather_rows(logits, sizes)
-        done.append(logits.detach())
-        return loss_of(logits, mos, sigma, training.settings)
-
-    training.optimizer.zero_grad(set_to_none=True)
-    statistics = contextlib.nullcontext() if sizes[training.processes.rank] else without_statistics(training.network)
-    try:
-        with statistics:
-            loss = fgm_backward(training.model, forward, training.settings.fgm.epsilon, scaler=training.scaler)
-    except NonFiniteError as error:
-        raise NonFiniteError(f"{error}; there {described(video_terms(done[-1], mos, sigma))}") from None
-    terms = video_terms(done[0], mos, sigma)
-    if not torch.isfinite(loss):
-        raise NonFiniteError(f"the loss is {loss.item()}: {described(terms)}; {ADVICE}")
-    check_gradient(training, loss, terms)
-    training.scaler.step(training.optimizer)
-    training.scaler.update()
-    return loss, terms
-
-
-def described(terms: VideoTerms) -> str:
-    return f"MAE {terms.mae.tolist()}, BCE {terms.bce.tolist()}"
-
-
-def check_gradient(training: Training, loss: Tensor, terms: VideoTerms) -> None:
-    """Raise NonFiniteError for a gradient that AdamW cannot use: with a NaN or an infinity, or whose square is one."""
-    if training.scaler.is_enabled():
-        if (scale := training.scaler.get_scale()) < MIN_SCALE:
-            raise NonFiniteError(
-                f"float16 overflows in step after step, also with the loss scaled by {scale:g}: the loss is "
-                f"{loss.item()}: {described(terms)}; a lower train.fgm.epsilon, or train.precision bf16, may help"
-            )
-        return
-    gradients = [weight.grad for weight in training.network.parameters() if weight.grad is not None]
-    norm = torch.stack(torch._foreach_norm(gradients)).norm()
-    if not torch.isfinite(norm):
-        raise NonFiniteError(
-            f"the gradient has norm {norm.item()} though the loss is {loss.item()}: {described(terms)}; {ADVICE}"
-        )
 
 
 def numbers_of(settings: TrainParams, epoch: int) -> torch.Generator:
