@@ -286,7 +286,10 @@ class FclParams(Section):
 class FgmParams(Section):
     """Adversarial weight perturbation."""
 
-    epsilon: float = Field(ge=0, description="norm of the perturbation, in weight units; 0 turns FGM off")
+    epsilon: float = Field(
+        ge=0,
+        description="norm of the perturbation, in weight units: some thousandths of the norm of all weights; 0: no FGM",
+    )
 
 
 class TrainParams(Section):
