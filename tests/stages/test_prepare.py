@@ -157,19 +157,20 @@ def test_another_scale_is_mapped(shipped_params: dict, write_params, workplace: 
 def test_rated_pairs_go_to_a_table_of_their_own(labels, workplace: Path) -> None:
     clip("a_1.avi")
     clip("b_1.avi", 1)
-    text = "a_1.avi|p|5\nb_1.avi|p|6\n"
+    clip("c_1.avi", 2)
+    text = "a_1.avi|p|5\nb_1.avi|p|6\nc_1.avi|q|6\n"
     labels(text)
     assert len(read_frame("data/pairs.parquet", schema=PAIRS)) == 0
     book = openpyxl.Workbook()
     book.active.title = "source"
-    for sheet in (book.active, book.create_sheet("nonsource")):
+    for sheet, second in ((book.active, "b_1.avi"), (book.create_sheet("nonsource"), "c_1.avi")):
         sheet.append(("video1", "video2", "rank"))
-        sheet.append(("a_1.avi", "b_1.avi", 2))
+        sheet.append(("a_1.avi", second, 2))
     book.save(workplace / "raw/rank.xlsx")
     labels(text, pairs="rank.xlsx")
     assert read_frame("data/pairs.parquet", schema=PAIRS).to_dict("records") == [
-        {"kind": kind, "first": "a_1.avi", "second": "b_1.avi", "first_is_better": False}
-        for kind in ("source", "nonsource")
+        {"kind": kind, "first": "a_1.avi", "second": second, "first_is_better": False}
+        for kind, second in (("source", "b_1.avi"), ("nonsource", "c_1.avi"))
     ]
     with pytest.raises(DatasetError, match=r"rank.xlsx sheet source row 2: the labels have no video 'b_1.avi'"):
         labels("a_1.avi|p|5\n", pairs="rank.xlsx")

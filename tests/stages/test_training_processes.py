@@ -60,7 +60,8 @@ def write(workplace: Path, write_params: Callable[..., None]) -> Callable[..., N
     write_tables(workplace)
 
     def write(count: int, **changes: object) -> None:
-        tiny = {"backbone": "test_resnet", "input_px": 32, "epochs": 1, "batch_videos": 5, "dropout": 0.0}
+        tiny = {"backbone": "test_resnet", "input_px": 32, "epochs": 1, "batch_videos": 5, "dropout": 0.0,
+                "fgm": {"epsilon": 0.01}}  # fmt: skip
         write_params(
             decode={"frames": 3},
             train=tiny | changes,
