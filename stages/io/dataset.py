@@ -40,7 +40,7 @@ class ClipSource:
         """(frames, 3, input_px, input_px) uint8 RGB; short videos repeat frames evenly."""
         clip = read_clip(self.frames_table.read(video_id, CLIP_COLUMNS))
         crops = cut_boxes(clip, self._selected(video_id), size_px=self.input_px)
-        return crops[frame_slots(len(clip), self.frames)]
+        return crops if len(clip) == self.frames else crops[frame_slots(len(clip), self.frames)]
 
     def _selected(self, video_id: str) -> dict[int, Box]:
         # A few numbers a video, picked out of some hundred candidates: later epochs find them here.
