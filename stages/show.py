@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.errors import DatasetError
+from stages.errors import DatasetError, VideoError
 from stages.io.files import replacing
 from stages.io.images import Frame
 from stages.io.plots import INK, save_figure
@@ -49,13 +49,14 @@ def show(video: Path, out: Path, model: Path, device: str) -> None:
 
 
 def analyse_file(scorer: Scorer, path: Path) -> Analysis:
-    frames = decode_file(
-        (
-            str(path),
-            scorer.made_by["prepare"]["params"]["max_missing_fraction"],
-            scorer.made_by["decode"]["params"],
+    made_by = scorer.made_by
+    try:
+        frames = decode_file(
+            (str(path), made_by["prepare"]["params"]["max_missing_fraction"], made_by["decode"]["params"])
         )
-    )
+    except VideoError as error:
+        # In tables the video's name stands beside the reason; here it has to be said.
+        raise VideoError(f"{path}: {error}") from None
     return scorer.analyse(frames, name=path.name)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.errors import EvaluationError, TableError
+from stages import cli
+from stages.errors import DatasetError, EvaluationError, TableError
 from stages.io.tables import AUDIT, read_frame, write_frame
 from stages.reporting import content
 from stages.reporting.pictures import curve_points, shown_positions, thumbnail
@@ -214,6 +215,12 @@ def test_a_run_that_is_not_finished_is_said(ready: Path, missing: str, error: ty
     with pytest.raises(error, match=message):
         report()
     assert not Path("page.html").exists()
+
+
+def test_another_ending_is_refused(ready: Path) -> None:
+    arguments = vars(cli.parse(["report", "--out", "page.txt"]))
+    with pytest.raises(DatasetError, match=r"--out page\.txt: allowed endings are \.html and \.htm"):
+        arguments.pop("call")(**arguments)
 
 
 def test_a_broken_side_file_is_named(ready: Path) -> None:

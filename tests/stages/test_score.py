@@ -14,7 +14,7 @@ from models.detectors.faster_rcnn import FasterRcnnConfig
 from models.quality import QualityConfig, build_quality
 from models.s2cnet import S2CNetConfig, build_s2cnet
 from stages import cli, score
-from stages.errors import DatasetError, WeightsError
+from stages.errors import DatasetError, VideoError, WeightsError
 from stages.io.cropper import save_cropper
 from stages.io.detectors import save_detector
 from stages.io.files import file_sha256
@@ -151,3 +151,10 @@ def test_crops_draws_a_picture_or_a_film(model: Path, workplace: Path, name: str
     values.pop("call")(**values)
     assert Path(name).stat().st_size > 2000
     assert [path.name for path in workplace.iterdir() if path.suffix == ".tmp"] == []
+
+
+def test_crops_names_the_video_that_cannot_be_drawn(model: Path, workplace: Path) -> None:
+    (workplace / "bad.mp4").touch()
+    values = vars(cli.parse(["crops", "bad.mp4", "--out", "look.png", "--model", str(model), "--device", "cpu"]))
+    with pytest.raises(VideoError, match=r"^bad\.mp4: the file is empty$"):
+        values.pop("call")(**values)
