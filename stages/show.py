@@ -123,14 +123,16 @@ def draw_picture(analysis: Analysis, out: Path, *, title: str) -> None:
         x0, y0, x1, y1 = (round(float(row[name])) for name in ("x0", "y0", "x1", "y1"))
         crop = figure.add_subplot(grid[1, position])
         crop.imshow(entry.frame[y0:y1, x0:x1])
+        crop.set_anchor("N")
         crop.set_title(f"score {row['score']:.1f}", fontsize=8, color=INK)
         crop.axis("off")
     scores = figure.add_subplot(grid[2, :])
     scores.plot(analysis.scores["time_s"], analysis.scores["score"], color="#2f6db5", marker="o", markersize=4)
     mean = float(analysis.scores["score"].mean())
     scores.axhline(mean, color="#8a97a6", linewidth=0.8, linestyle="--")
-    place: Any = {"xytext": (2, 3), "textcoords": "offset points"}
-    scores.annotate(f"mean {mean:.1f}", (0, mean), fontsize=7, color="#5b6673", **place)
+    # Beside the plot, where no curve runs through it.
+    beside: Any = {"xycoords": ("axes fraction", "data"), "xytext": (3, 0), "textcoords": "offset points"}
+    scores.annotate(f"mean {mean:.1f}", (1, mean), va="center", fontsize=7, color="#5b6673", **beside)
     scores.set(ylim=(0, 100), xlabel="time (s)", ylabel="frame score")
     scores.spines[["top", "right"]].set_visible(False)
     scores.tick_params(labelsize=7)
@@ -138,7 +140,7 @@ def draw_picture(analysis: Analysis, out: Path, *, title: str) -> None:
         label.set_fontsize(8)
     handles = [
         Line2D([], [], color=OBJECT, label="objects"),
-        Line2D([], [], color=SELECTED, linewidth=2, label="selected crop, with its S²CNet score"),
+        Line2D([], [], color=SELECTED, linewidth=2, label="selected crop, with its S²CNet score (0: an average crop)"),
         Line2D([], [], color=WORST, label="worst candidate"),
     ]
     if BEST in colors:
@@ -172,10 +174,20 @@ def _draw_on(frame: Frame, analysis: Analysis, position: int, scale: float) -> F
         rgb = tuple(int(color[start : start + 2], 16) for start in (1, 3, 5))
         x0, y0, x1, y1 = (round(float(value) * scale) for value in box)
         cv2.rectangle(frame, (x0, y0), (x1, y1), rgb, 2 * weight)
-        if text:
-            cv2.putText(frame, text, (x0 + 4, y0 + 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, rgb, 1, cv2.LINE_AA)
+        if text and color != OBJECT:
+            _write_on(frame, text, rgb, corner=(x0, y1) if color == WORST else (x0, y0), upwards=color == WORST)
     row = analysis.scores.iloc[position]
     label = f"{row['time_s']:.2f} s  score {row['score']:.1f}"
     for ink, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
         cv2.putText(frame, label, (10, frame.shape[0] - 12), cv2.FONT_HERSHEY_SIMPLEX, 0.7, ink, width, cv2.LINE_AA)
     return frame
+
+
+def _write_on(frame: Frame, text: str, rgb: tuple[int, ...], *, corner: tuple[int, int], upwards: bool) -> None:
+    """White text on a plate of the box's colour, inside the box at its corner."""
+    (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    x, y = corner
+    top = y - height - base - 4 if upwards else y
+    cv2.rectangle(frame, (x, top), (x + width + 6, top + height + base + 4), rgb, cv2.FILLED)
+    white = (255, 255, 255)
+    cv2.putText(frame, text, (x + 3, top + height + 2), cv2.FONT_HERSHEY_SIMPLEX, 0.5, white, 1, cv2.LINE_AA)
