@@ -1,7 +1,7 @@
 """The propose stage as a whole, from Parquet frames to Parquet tables, against the bare network on tensors of the same
 frames; and the rule of bottom-up attention against a loop over classes.
 
-Frames of 320x240 pixels in PNG, 128 for torchvision's MobileNetV3-320 FPN with random weights and 91 classes, 192 for
+Frames of 320x240 pixels in PNG, 64 for torchvision's MobileNetV3-320 FPN with random weights and 91 classes, 192 for
 the demo's network. The stage loads the network, reads, decodes, detects, chooses and writes, with an empty item cache.
 Both use the same threads, in turn. The rule: 300 boxes of 1600 classes, each class with boxes of its own; the loop
 calls torchvision's nms.
@@ -100,7 +100,7 @@ def rows() -> list[Row]:
     published = FasterRcnnConfig("fasterrcnn_mobilenet_v3_large_320_fpn", 90, min_size_px=320, max_size_px=640)
     demo = build(shipped.detector, n_classes=1)
     return [
-        *stage_rows("MobileNetV3-320", build_detector(published), params, videos=16, goal="at least 0.9"),
+        *stage_rows("MobileNetV3-320", build_detector(published), params, videos=8, goal="at least 0.9"),
         *stage_rows("the demo's", demo, params, videos=24, goal=""),
         *rule_rows(),
     ]
