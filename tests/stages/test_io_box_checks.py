@@ -80,7 +80,8 @@ def test_rows_that_do_not_fit_are_named(bring, row: Row, words: str) -> None:
 
 
 def test_a_video_that_cannot_be_read_has_no_known_end(bring) -> None:
-    fit_to_videos(bring(("a", 0, [0, 0, 9, 9]), ("unreadable", 77, [0, 0, 9, 9])), VIDEOS, N_FRAMES)
+    fitted = fit_to_videos(bring(("a", 0, [0, 0, 9, 9]), ("unreadable", 77, [0, 0, 9, 9])), VIDEOS, N_FRAMES)
+    assert sorted(fitted.frame_index.tolist()) == [0, 77]
 
 
 def test_many_rows_that_do_not_fit_are_counted_in_the_order_of_the_file(bring) -> None:
