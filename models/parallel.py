@@ -60,7 +60,8 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
             return functional.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
-        features = input.float().transpose(0, 1).flatten(1)  # (C, positions of this process)
+        exact = input if input.dtype == torch.float64 else input.float()
+        features = exact.transpose(0, 1).flatten(1)  # (C, positions of this process)
         count = features.new_tensor([features.shape[1]])
         mean = features.sum(dim=1) / count.clamp(min=1)  # 0 without any row
         squares = (features - mean[:, None]).square().sum(dim=1)

@@ -5,13 +5,9 @@ assembled from it: one added video costs one video, and a killed stage goes on w
 """
 
 import errno
-import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -24,6 +20,7 @@ from stages.errors import NO_ROOM, EngineError
 from stages.io.items import ItemCache
 from stages.io.tables import write_shards
 from stages.progress import progress
+from stages.workers import worker_pool
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ def in_processes(function: Callable[[Any], pa.Table], *, workers: int) -> Comput
         waiting = deque(items)
         while waiting:
             running: deque[tuple[Item, Future[str | None]]] = deque()
-            with _pool(min(workers, len(waiting))) as pool:
+            with worker_pool(min(workers, len(waiting))) as pool:
                 try:
                     while waiting or running:
                         while waiting and len(running) < 2 * workers:
@@ -172,7 +169,7 @@ def _one_by_one(
     """Compute each item alone in a process, so that the one that kills it is known."""
     waiting = deque(items)
     while waiting:
-        with _pool(1) as pool:
+        with worker_pool(1) as pool:
             alive = True
             while waiting and alive:
                 item = waiting.popleft()
@@ -182,28 +179,6 @@ def _one_by_one(
                     reason = "the process that worked on it died (the file crashes the decoder, or memory ran out)"
                     alive = False
                 yield item, reason
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
-
-
-def _start_worker() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-    pa.set_cpu_count(1)
-    # Ctrl-C reaches every process of the terminal; the parent alone decides how the run ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever: the pool's pipe stays open in its siblings."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-    os._exit(1)
 
 
 def _compute_one(function: Callable[[Any], pa.Table], item: Item, cache: ItemCache) -> str | None:

@@ -1,7 +1,7 @@
 """The typed, closed schema of params.yaml: one frozen model a section, the unit of each value in its description.
 
 `python -m stages.params` checks params.yaml and lists every key. `python -m stages.params --preset NAME` prints the
-`-S key=value` list that applies `presets/NAME.yaml`: `python -m stages.params --preset NAME | xargs dvc exp run`.
+`-S key=value` list that applies `presets/NAME.yaml`: `python -m stages.params --preset NAME | xargs -r dvc exp run`.
 """
 
 import argparse

@@ -22,6 +22,7 @@ from stages.io.clips import (
 )
 from stages.io.tables import Shards
 from stages.progress import progress
+from stages.workers import WorkerContext
 
 GIB = 2**30
 
@@ -105,7 +106,7 @@ class ClipLoader:
             clips,
             batch_sampler=self._batches,
             num_workers=workers if decoding else 0,
-            multiprocessing_context="spawn" if decoding else None,
+            multiprocessing_context=WorkerContext() if decoding else None,
             worker_init_fn=_one_thread if decoding else None,
             persistent_workers=decoding,
             pin_memory=pinned,

@@ -4,9 +4,7 @@ Every video and image has a random stream of its own, keyed by the seed, the par
 whichever process comes to it: the bytes do not depend on the number of workers.
 """
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +21,7 @@ from stages.rendering.ratings import mean_opinion_scores, video_quality
 from stages.rendering.scenes import Description, describe
 from stages.rendering.sprites import SHAPES
 from stages.rendering.stills import render_scored_crops, render_still
+from stages.workers import worker_pool
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -89,7 +88,7 @@ Run = Callable[[Callable[[Any], Any], Sequence[Any], str], list[Any]]
 
 @contextmanager
 def _mapper(workers: int) -> Iterator[Run]:
-    """A map with a progress bar, over spawned processes of one OpenCV thread each, or here when workers is 1."""
+    """A map with a progress bar, over worker processes of one OpenCV thread each, or here when workers is 1."""
     if workers == 1:
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
@@ -98,8 +97,7 @@ def _mapper(workers: int) -> Iterator[Run]:
         finally:
             cv2.setNumThreads(threads)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with worker_pool(workers) as pool:
         yield lambda function, tasks, name: list(_progress(pool.map(function, tasks, chunksize=4), tasks, name))
 
 

@@ -77,7 +77,7 @@ def test_a_pool_that_refuses_work_loses_no_video(tmp_path: Path, monkeypatch: py
                 raise BrokenExecutor
             return super().submit(*arguments, **options)
 
-    monkeypatch.setattr(engine, "_pool", Refusing)
+    monkeypatch.setattr(engine, "worker_pool", Refusing)
     outcome = run_items("toy", make_items(8), in_processes(act, workers=2), ItemCache("toy", tmp_path))
     assert outcome == Outcome(computed=8, cached=0)
 
