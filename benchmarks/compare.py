@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from timeit import timeit
 
 import numpy as np
+import torch
 from tabulate import tabulate
-from torch.utils.benchmark import Timer
 
 MILLISECONDS = 1000
 
@@ -41,8 +42,12 @@ def time_in_turn(
 
     threads: of torch's operations.
     """
-    timers = {name: Timer("run()", globals={"run": run}, num_threads=threads) for name, run in cases.items()}
-    seconds = [[timer.timeit(1).mean for timer in timers.values()] for _ in range(warm_up + rounds)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        seconds = [[timeit(run, number=1) for run in cases.values()] for _ in range(warm_up + rounds)]
+    finally:
+        torch.set_num_threads(before)
     return dict(zip(cases, np.array(seconds[warm_up:]).T, strict=True))
 
 

@@ -24,7 +24,8 @@ from models.s2cnet import GAICV2, build_s2cnet
 from models.s2cnet_release import RELEASE_MOS_MEAN, RELEASE_MOS_STD, RELEASE_SHORT_SIDE_PX
 from stages.crop import crop
 from stages.io.cropper import save_cropper
-from stages.io.tables import PROPOSALS, write_shards
+from stages.io.schemas import PROPOSALS
+from stages.io.tables import write_shards
 from stages.params import load_params
 from stages.sections import Params
 

@@ -23,7 +23,8 @@ from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
 from stages.detector import build
 from stages.io.clips import read_clip
 from stages.io.detectors import save_detector
-from stages.io.tables import FRAMES, Shards
+from stages.io.schemas import FRAMES
+from stages.io.tables import Shards
 from stages.params import load_params
 from stages.propose import propose
 from stages.sections import Params

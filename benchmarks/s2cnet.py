@@ -31,7 +31,8 @@ from models.roi import region_features
 from models.s2cnet import GAICV2, S2CNet, build_s2cnet
 from stages.crop import Input, read_inputs
 from stages.io.cropper import load_cropper
-from stages.io.tables import FRAMES, PROPOSALS, Shards
+from stages.io.schemas import FRAMES, PROPOSALS
+from stages.io.tables import Shards
 from stages.params import load_params
 
 SIDE_PX, BATCH, OBJECTS = 256, 8, 5

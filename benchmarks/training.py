@@ -29,7 +29,8 @@ from stages import predict
 from stages.io.dataset import ClipDataset, ClipLoader, ClipSource, in_batches
 from stages.io.images import encode_image
 from stages.io.quality import load_quality
-from stages.io.tables import CROPS, FRAMES, MANIFEST, Shards, write_frame, write_shards
+from stages.io.schemas import CROPS, FRAMES, MANIFEST
+from stages.io.tables import Shards, write_frame, write_shards
 from stages.io.weights import save_weights
 from stages.params import load_params
 from stages.rendering.clips import make_generators, render_clip
@@ -240,6 +241,6 @@ def prediction_row(params: Params, label: str, backbone: str, input_px: int, *, 
                 out=Path("predictions.parquet"),
             )
 
-    seconds = time_in_turn({"bare": bare, "stage": stage}, rounds=3, warm_up=1)
+    seconds = time_in_turn({"bare": bare, "stage": stage}, rounds=9, warm_up=1)
     what = f"throughput of prediction / of forward passes, {label}"
     return ratio_row(what, seconds["bare"], seconds["stage"], goal=goal)

@@ -17,7 +17,8 @@ from stages.engine import Item, closing_line, in_processes, run_items
 from stages.io import inspection, video
 from stages.io.files import write_json
 from stages.io.items import ItemCache, digest, library_versions
-from stages.io.tables import AUDIT, MANIFEST, read_table, write_frame
+from stages.io.schemas import AUDIT, MANIFEST
+from stages.io.tables import read_table, write_frame
 from stages.params import load_params
 
 VERSION = 1

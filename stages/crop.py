@@ -17,7 +17,8 @@ from stages.io.clips import ClipFrame, read_clip
 from stages.io.cropper import crops_table, load_cropper
 from stages.io.files import file_sha256
 from stages.io.items import digest, library_versions
-from stages.io.tables import BOX_COLUMNS, CROPS, FRAMES, PROPOSALS, Shards
+from stages.io.schemas import BOX_COLUMNS, CROPS, FRAMES, PROPOSALS
+from stages.io.tables import Shards
 from stages.params import load_params
 from stages.runtime import LIBRARIES, make_deterministic, pick_device
 from stages.sections import Params

@@ -11,7 +11,8 @@ from stages.command import run
 from stages.engine import Item, in_processes, run_stage
 from stages.io import video
 from stages.io.items import digest, library_versions
-from stages.io.tables import FRAMES, MANIFEST, read_table
+from stages.io.schemas import FRAMES, MANIFEST
+from stages.io.tables import read_table
 from stages.params import load_params
 from stages.sections import Params
 

@@ -29,7 +29,8 @@ from stages.command import run
 from stages.errors import EvaluationError
 from stages.io.files import write_json
 from stages.io.plots import plot_curves, plot_frame_scores, plot_generators, plot_residuals, plot_scatter
-from stages.io.tables import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS, read_frame
+from stages.io.schemas import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS
+from stages.io.tables import read_frame
 from stages.params import load_params
 from stages.sections import EvaluateParams
 

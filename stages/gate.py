@@ -23,7 +23,8 @@ from stages.errors import EvaluationError, GateError, RevisionError, TableError
 from stages.intervals import KINDS, Intervals
 from stages.io.files import write_text
 from stages.io.revisions import describe_revision, read_at
-from stages.io.tables import MANIFEST, PAIRS, read_frame
+from stages.io.schemas import MANIFEST, PAIRS
+from stages.io.tables import read_frame
 from stages.params import load_params
 from stages.runs import Run, belong_together, changed_videos, read_test_part, tested_videos
 from stages.verdicts import Direction, Verdict, comparable, judge, rules_with

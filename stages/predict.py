@@ -24,17 +24,8 @@ from stages.io.files import file_sha256
 from stages.io.images import sharpness
 from stages.io.items import ItemCache, digest, library_versions
 from stages.io.quality import QualityModel, load_quality
-from stages.io.tables import (
-    CROPS,
-    FRAME_SCORES,
-    FRAMES,
-    PREDICTIONS,
-    Shards,
-    read_labels,
-    to_frame,
-    write_frame,
-    write_table,
-)
+from stages.io.schemas import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS
+from stages.io.tables import Shards, read_labels, to_frame, write_frame, write_table
 from stages.params import load_params
 from stages.runtime import LIBRARIES, make_deterministic, pick_device
 from stages.sections import Params

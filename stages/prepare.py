@@ -21,7 +21,8 @@ from stages.engine import Item, check_failures, closing_line, in_processes, run_
 from stages.io import video
 from stages.io.files import file_sha256
 from stages.io.items import ItemCache, digest, library_versions
-from stages.io.tables import MANIFEST, PAIRS, write_table
+from stages.io.schemas import MANIFEST, PAIRS
+from stages.io.tables import write_table
 from stages.params import load_params
 from stages.progress import progress
 from stages.sections import DatasetParams, Params

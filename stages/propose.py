@@ -22,7 +22,8 @@ from stages.io.detectors import load_detector
 from stages.io.images import Frame
 from stages.io.items import digest
 from stages.io.provenance import detector_history, detector_values
-from stages.io.tables import BOX_COLUMNS, FRAMES, MANIFEST, PROPOSALS, Shards, read_table
+from stages.io.schemas import BOX_COLUMNS, FRAMES, MANIFEST, PROPOSALS
+from stages.io.tables import Shards, read_table
 from stages.params import load_params
 from stages.runtime import make_deterministic, pick_device
 from stages.sections import Params, ProposeParams

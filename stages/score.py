@@ -31,8 +31,8 @@ from stages.io.images import Frame, sharpness
 from stages.io.items import ItemCache, library_versions
 from stages.io.provenance import detector_values
 from stages.io.quality import QualityModel, load_quality
+from stages.io.schemas import BOX_COLUMNS
 from stages.io.single import decode_file
-from stages.io.tables import BOX_COLUMNS
 from stages.progress import progress
 from stages.runtime import make_deterministic, pick_device
 from stages.sections import CropParams, available_cores

@@ -16,7 +16,8 @@ import pandas as pd
 from stages.command import run
 from stages.errors import DatasetError
 from stages.io.files import write_text
-from stages.io.tables import MANIFEST, read_frame
+from stages.io.schemas import MANIFEST
+from stages.io.tables import read_frame
 from stages.params import load_params
 from stages.sections import SplitParams
 

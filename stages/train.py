@@ -21,8 +21,9 @@ from stages.errors import DatasetError, EvaluationError, WeightsError
 from stages.io.dataset import ClipDataset, ClipLoader, ClipSource
 from stages.io.files import file_sha256
 from stages.io.items import cache_root, digest, library_versions
+from stages.io.schemas import CROPS, FRAMES
 from stages.io.state import TrainingState
-from stages.io.tables import CROPS, FRAMES, Shards, read_labels
+from stages.io.tables import Shards, read_labels
 from stages.io.weights import read_checkpoint, save_weights
 from stages.params import load_params
 from stages.runtime import LIBRARIES, make_deterministic

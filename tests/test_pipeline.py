@@ -16,7 +16,8 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from stages.io.tables import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS, PROPOSALS, Shards, read_frame
+from stages.io.schemas import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS, PROPOSALS
+from stages.io.tables import Shards, read_frame
 from tests.toy import call, dvc, environment, make_project
 
 STAGES = list(yaml.safe_load((Path(__file__).parent.parent / "dvc.yaml").read_text(encoding="utf-8"))["stages"])

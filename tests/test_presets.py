@@ -25,7 +25,8 @@ from models.detectors.faster_rcnn import FasterRcnnConfig
 from models.s2cnet import S2CNetConfig, build_s2cnet
 from stages.io.cropper import save_cropper
 from stages.io.detectors import save_detector
-from stages.io.tables import MANIFEST, PREDICTIONS, read_frame
+from stages.io.schemas import MANIFEST, PREDICTIONS
+from stages.io.tables import read_frame
 from stages.params import flatten, iter_fields, load_params, merge, read_preset, read_yaml
 from stages.sections import Params
 from tests.conftest import ROOT, noise_clip, write_clip, write_dataset

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.detectors.box_table import BoxTable, BoxTableConfig
 from stages.errors import TableError
 from stages.io.items import digest
-from stages.io.tables import BOX_COLUMNS
+from stages.io.schemas import BOX_COLUMNS
 
 COLUMNS = ("video_id", "frame_index", *BOX_COLUMNS, "score")
 LABEL = "label"

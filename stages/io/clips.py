@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stages.errors import TableError
 from stages.io.images import Frame, cut, decode_image
-from stages.io.tables import BOX_COLUMNS
+from stages.io.schemas import BOX_COLUMNS
 from stages.io.video import spread_indices
 
 Box = tuple[float, float, float, float]

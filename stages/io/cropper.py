@@ -28,7 +28,7 @@ from models.s2cnet import S2CNet, S2CNetConfig, S2CNetConfigError, build_s2cnet
 from stages.errors import WeightsError
 from stages.io.clips import ClipFrame
 from stages.io.images import Frame
-from stages.io.tables import BOX_COLUMNS, CROPS
+from stages.io.schemas import BOX_COLUMNS, CROPS
 from stages.io.weights import load_state, load_weights, save_weights
 from stages.sections import CropParams
 

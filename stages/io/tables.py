@@ -19,123 +19,9 @@ import pyarrow.parquet as pq
 
 from stages.errors import TableError
 from stages.io.files import replacing, replacing_folder
+from stages.io.schemas import MANIFEST
 
 METADATA_KEY = b"aigc_vqa"
-
-BOX_COLUMNS = ("x0", "y0", "x1", "y1")
-BOX_FIELDS = [(name, pa.float32()) for name in BOX_COLUMNS]
-
-MANIFEST = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("path", pa.string()),
-        ("mos", pa.float64()),
-        ("mos_raw", pa.float64()),
-        ("prompt", pa.string()),
-        ("generator", pa.string()),
-        ("group", pa.string()),
-        ("part", pa.string()),
-        ("n_frames_header", pa.int64()),
-        ("n_frames", pa.int64()),
-        ("fps", pa.float64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("sha256", pa.string()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-    ]
-)
-PAIRS = pa.schema(
-    [("kind", pa.string()), ("first", pa.string()), ("second", pa.string()), ("first_is_better", pa.bool_())]
-)
-FRAMES = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("frame_index", pa.int32()),
-        ("time_s", pa.float64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("encoding", pa.string()),
-        ("image", pa.binary()),
-    ]
-)
-PROPOSALS = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("frame_index", pa.int32()),
-        ("rank", pa.int32()),
-        *BOX_FIELDS,
-        ("score", pa.float32()),
-        ("label", pa.int32()),
-    ]
-)
-CROPS = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("frame_index", pa.int32()),
-        ("candidate", pa.int32()),
-        *BOX_FIELDS,
-        ("score", pa.float32()),
-        ("selected", pa.bool_()),
-        ("fallback", pa.bool_()),
-    ]
-)
-FRAME_SCORES = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("frame_index", pa.int32()),
-        ("time_s", pa.float64()),
-        ("score", pa.float64()),
-        ("sharpness", pa.float64()),
-    ]
-)
-PREDICTIONS = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("part", pa.string()),
-        ("generator", pa.string()),
-        ("mos", pa.float64()),
-        ("score", pa.float64()),
-        ("score_raw", pa.float64()),
-        ("spread", pa.float64()),
-        ("worst_frame_index", pa.int32()),
-        ("worst_time_s", pa.float64()),
-        ("sharpness", pa.float64()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-    ]
-)
-AUDIT = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("size_bytes", pa.int64()),
-        ("codec", pa.string()),
-        ("pixel_format", pa.string()),
-        ("n_frames_header", pa.int64()),
-        ("n_packets", pa.int64()),
-        ("n_frames", pa.int64()),
-        ("fps", pa.float64()),
-        ("duration_s", pa.float64()),
-        ("interval_min_s", pa.float64()),
-        ("interval_max_s", pa.float64()),
-        ("variable_rate", pa.bool_()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("n_size_changes", pa.int64()),
-        ("rotation_deg", pa.int32()),
-        ("colour_range", pa.string()),
-        ("colour_matrix", pa.string()),
-        ("colour_primaries", pa.string()),
-        ("colour_transfer", pa.string()),
-        ("n_identical", pa.int64()),
-        ("n_nearly_identical", pa.int64()),
-        ("longest_freeze_frames", pa.int64()),
-        ("identical_share", pa.float64()),
-        ("same_file_as", pa.string()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-    ]
-)
 
 
 def shard_of(video_id: str, n_shards: int) -> int:
@@ -212,6 +98,13 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def _encoding(schema: pa.Schema) -> dict[str, Any]:
+    """For pyarrow's writer: numbers and texts are packed; encoded images lie as they are, nothing is won by more."""
+    packed = [field.name for field in schema if not pa.types.is_binary(field.type)]
+    compression = {field.name: "zstd" if field.name in packed else "none" for field in schema}
+    return {"compression": compression, "use_dictionary": packed, "write_statistics": packed}
+
+
 def write_shards(
     out: str | Path,
     items: Mapping[str, str],
@@ -236,7 +129,7 @@ def write_shards(
         for number, keys in enumerate(keys_of):
             metadata = {"made_by": made_by, "keys": keys, "failed": failed_of[number], "n_shards": n_shards}
             path = temporary / f"part-{number:03d}.parquet"
-            with pq.ParquetWriter(path, _with_metadata(schema, metadata), compression="zstd") as writer:
+            with pq.ParquetWriter(path, _with_metadata(schema, metadata), **_encoding(schema)) as writer:
                 for video_id, key in keys.items():
                     rows = read(key, video_id).cast(schema)
                     # An empty table is written too: it keeps the row groups in step with the keys.

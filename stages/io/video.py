@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from stages.errors import VideoError
 from stages.io.images import encode_image
-from stages.io.tables import FRAMES
+from stages.io.schemas import FRAMES
 
 MIN_FRAMES = 2
 VERSION = 1  # raise it when a change here changes values; item keys contain it

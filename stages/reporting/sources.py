@@ -10,18 +10,8 @@ import pandas as pd
 
 from stages.errors import EvaluationError, RevisionError, TableError
 from stages.io.revisions import other_version, read_at
-from stages.io.tables import (
-    AUDIT,
-    CROPS,
-    FRAME_SCORES,
-    FRAMES,
-    MANIFEST,
-    PREDICTIONS,
-    Shards,
-    read_frame,
-    read_table,
-    to_frame,
-)
+from stages.io.schemas import AUDIT, CROPS, FRAME_SCORES, FRAMES, MANIFEST, PREDICTIONS
+from stages.io.tables import Shards, read_frame, read_table, to_frame
 from stages.runs import changed_videos, read_test_part, tested_videos
 
 

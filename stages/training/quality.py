@@ -75,7 +75,7 @@ def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
         step = epoch * len(groups) + number
         crops, mos = crops.to(device, non_blocking=True), data.train_mos[group].to(device)
         if settings.flip:
-            crops = mirrored(crops, flips[indices].to(device))
+            crops = mirrored(crops, flips[indices])
         rate = warmup_cosine(
             step,
             steps=settings.epochs * len(groups),
@@ -131,7 +131,7 @@ def last_step(training: Training, data: Data, epoch: int) -> str:
 def fit(training: Training, data: Data, *, state: TrainingState, curves: Path) -> dict[str, Any]:
     """Train to the last epoch, from where `state` left off; returns the best epoch's record with its `weights`.
 
-    The first process writes curves and state; what it returns is what counts.
+    The first process writes curves and state; what it returns is what counts. Raises NonFiniteError.
     """
     settings, first = training.settings, training.processes.is_first
     history: list[dict[str, float]] = []
@@ -162,6 +162,9 @@ def fit(training: Training, data: Data, *, state: TrainingState, curves: Path) -
             current = training.state()
             if first:
                 state.save(**current, history=history, best=best)
+    # AdamW holds nothing before its first step, and float16 skips a step whose gradient overflows.
+    if not training.optimizer.state:
+        raise NonFiniteError(f"float16 overflowed in every step of the training, so nothing was learnt; {ADVICE}")
     return best
 
 

@@ -99,7 +99,8 @@ def loss_of(logits: Tensor, mos: Tensor, sigma: float, params: TrainParams) -> T
 
 def mirrored(crops: Tensor, flips: Tensor) -> Tensor:
     """Crops (B, F, 3, S, S), those of the videos where `flips` (B,) is true mirrored left to right."""
-    return torch.where(flips.view(-1, 1, 1, 1, 1), crops.flip(-1), crops)
+    # Whole clips are turned and copied; choosing byte by byte takes ten times as long.
+    return torch.stack([clip.flip(-1) if flip else clip for clip, flip in zip(crops, flips.tolist(), strict=True)])
 
 
 def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> tuple[Tensor, VideoTerms]:

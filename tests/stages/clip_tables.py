@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow as pa
 
 from stages.io.images import encode_image
-from stages.io.tables import CROPS, FRAMES, MANIFEST, write_frame, write_shards
+from stages.io.schemas import CROPS, FRAMES, MANIFEST
+from stages.io.tables import write_frame, write_shards
 
 SIZE_PX = 32
 MADE_BY = {

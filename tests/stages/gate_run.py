@@ -9,7 +9,8 @@ import pandas as pd
 
 from models.metrics import group_pair_accuracy, krocc, paper_mean, plcc, rmse, srocc
 from stages import cli
-from stages.io.tables import MANIFEST, PREDICTIONS, write_frame
+from stages.io.schemas import MANIFEST, PREDICTIONS
+from stages.io.tables import write_frame
 
 N_TEST = 80
 DVC_YAML = """stages:

@@ -12,16 +12,8 @@ import pyarrow as pa
 from models.metrics import krocc, paper_mean, plcc, plcc_logistic, rmse, srocc
 from stages import cli
 from stages.io.images import encode_image
-from stages.io.tables import (
-    AUDIT,
-    CROPS,
-    FRAME_SCORES,
-    FRAMES,
-    MANIFEST,
-    PREDICTIONS,
-    write_frame,
-    write_shards,
-)
+from stages.io.schemas import AUDIT, CROPS, FRAME_SCORES, FRAMES, MANIFEST, PREDICTIONS
+from stages.io.tables import write_frame, write_shards
 from tests.conftest import noise_clip
 
 N_VIDEOS, N_FRAMES = 20, 3

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from stages import audit, prepare
 from stages.errors import TableError
 from stages.io.inspection import inspect_file
-from stages.io.tables import AUDIT, read_frame
+from stages.io.schemas import AUDIT
+from stages.io.tables import read_frame
 from tests.conftest import noise_clip, write_clip, write_dataset
 
 

@@ -14,7 +14,7 @@ from stages.crop import read_inputs
 from stages.io.clips import ClipFrame, cut_clip, selected_boxes
 from stages.io.cropper import Cropper, crops_table
 from stages.io.images import encode_image
-from stages.io.tables import CROPS, FRAMES, PROPOSALS
+from stages.io.schemas import CROPS, FRAMES, PROPOSALS
 from stages.params import load_params
 from stages.sections import CropParams
 from tests.conftest import ROOT, noise_clip

@@ -16,7 +16,8 @@ from stages.engine import Compute, Item
 from stages.errors import VideoError
 from stages.io.clips import read_clip
 from stages.io.items import ItemCache, library_versions
-from stages.io.tables import FRAMES, MANIFEST, Shards, read_frame
+from stages.io.schemas import FRAMES, MANIFEST
+from stages.io.tables import Shards, read_frame
 from tests.conftest import noise_clip, write_clip, write_dataset
 
 N = 6

@@ -10,7 +10,8 @@ import pytest
 from stages.engine import Compute, Item, Outcome, check_failures, closing_line, run_stage
 from stages.errors import EngineError, VideoError
 from stages.io.items import ItemCache, digest
-from stages.io.tables import FRAME_SCORES, Shards
+from stages.io.schemas import FRAME_SCORES
+from stages.io.tables import Shards
 
 
 def table(video_id: str, values: Sequence[float]) -> pa.Table:

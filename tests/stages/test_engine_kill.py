@@ -20,7 +20,7 @@ import yaml
 from stages import engine
 from stages.engine import Item, Outcome, in_processes, run_items, run_stage
 from stages.io.items import ItemCache, digest
-from stages.io.tables import FRAME_SCORES
+from stages.io.schemas import FRAME_SCORES
 from tests.conftest import ROOT, noise_clip, write_clip
 
 DIED = "the process that worked on it died (the file crashes the decoder, or memory ran out)"

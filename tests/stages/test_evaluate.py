@@ -11,7 +11,8 @@ from scipy import stats
 
 from stages import evaluate
 from stages.errors import EvaluationError
-from stages.io.tables import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS, write_frame
+from stages.io.schemas import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS
+from stages.io.tables import write_frame
 from stages.params import load_params
 from stages.summary import metrics_table
 from tests.conftest import ROOT

@@ -8,7 +8,7 @@ import pytest
 
 from models.metrics import group_pair_accuracy, ntire_score, plcc, rank_accuracy, srocc
 from stages.intervals import KINDS, Intervals, mean_of_three
-from stages.io.tables import PAIRS
+from stages.io.schemas import PAIRS
 from stages.runs import Run
 from stages.sections import EvaluateParams
 

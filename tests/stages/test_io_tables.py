@@ -14,11 +14,9 @@ import pytest
 
 from stages.errors import TableError
 from stages.io.items import ItemCache, cache_root, digest, library_versions
+from stages.io.schemas import FRAME_SCORES, FRAMES, PROPOSALS
 from stages.io.tables import (
-    FRAME_SCORES,
-    FRAMES,
     METADATA_KEY,
-    PROPOSALS,
     Shards,
     read_frame,
     read_table,
@@ -102,6 +100,23 @@ def test_reading_one_video_reads_one_row_group(tmp_path: Path, monkeypatch: pyte
     )
     assert shards.read("video 07").num_rows == 4
     assert len(read) == 1
+
+
+def test_images_lie_as_they_are_and_the_rest_is_packed(tmp_path: Path) -> None:
+    """A PNG does not shrink any more: packing it again, or listing its values, only costs the loader time."""
+    row = {"video_id": "a", "frame_index": 0, "time_s": 0.0, "width": 8, "height": 8, "encoding": "png", "image": b"x"}
+    rows = pa.Table.from_pylist([row], schema=FRAMES)
+    write_shards(
+        tmp_path / "t", {"a": "key"}, lambda *_: rows, schema=FRAMES, n_shards=1, made_by={}, failed={}
+    )  # fmt: skip
+    group = pq.ParquetFile(tmp_path / "t" / "part-000.parquet").metadata.row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    found = {
+        column.path_in_schema: (column.compression, column.has_dictionary_page, column.is_stats_set)
+        for column in columns
+    }
+    assert found.pop("image") == ("UNCOMPRESSED", False, False)
+    assert set(found.values()) == {("ZSTD", True, True)}
 
 
 def test_the_same_input_writes_the_same_bytes(tmp_path: Path) -> None:

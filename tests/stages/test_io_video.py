@@ -11,7 +11,7 @@ from PIL import Image
 
 from stages.errors import VideoError
 from stages.io.clips import frame_slots, read_clip
-from stages.io.tables import FRAMES
+from stages.io.schemas import FRAMES
 from stages.io.video import decode_video, probe, spread_indices
 from tests.conftest import noise_clip, write_clip
 

@@ -15,7 +15,8 @@ from stages import predict
 from stages.errors import TableError, WeightsError
 from stages.io.clips import cut_clip, read_clip
 from stages.io.items import ItemCache
-from stages.io.tables import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS, Shards, read_frame
+from stages.io.schemas import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS
+from stages.io.tables import Shards, read_frame
 from stages.io.weights import save_weights
 from tests.stages.clip_tables import MADE_BY, write_tables
 

@@ -20,7 +20,8 @@ from stages.errors import TableError
 from stages.io.boxes import read_boxes
 from stages.io.detectors import save_boxes, save_detector
 from stages.io.images import encode_image
-from stages.io.tables import FRAMES, MANIFEST, PROPOSALS, Shards, write_shards, write_table
+from stages.io.schemas import FRAMES, MANIFEST, PROPOSALS
+from stages.io.tables import Shards, write_shards, write_table
 from stages.params import load_params
 from stages.propose import Look, plan_looks, proposals_table, propose
 

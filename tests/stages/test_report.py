@@ -14,7 +14,8 @@ import pytest
 
 from stages import cli
 from stages.errors import DatasetError, EvaluationError, TableError
-from stages.io.tables import AUDIT, read_frame, write_frame
+from stages.io.schemas import AUDIT
+from stages.io.tables import read_frame, write_frame
 from stages.reporting import content
 from stages.reporting.pictures import curve_points, shown_positions, thumbnail
 from stages.reporting.sources import read_sources

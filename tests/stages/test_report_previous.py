@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from stages.errors import RevisionError
-from stages.io.tables import PREDICTIONS, read_frame, write_frame
+from stages.io.schemas import PREDICTIONS
+from stages.io.tables import read_frame, write_frame
 from tests.stages.report_run import WORST, make_run, report, write
 
 

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from stages.errors import DatasetError
-from stages.io.tables import MANIFEST, write_frame
+from stages.io.schemas import MANIFEST
+from stages.io.tables import write_frame
 from stages.sections import SplitParams
 from stages.split import PARTS, deal_groups, main, split
 

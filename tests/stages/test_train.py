@@ -22,8 +22,9 @@ from stages import train
 from stages.errors import DatasetError, WeightsError
 from stages.io.dataset import ClipDataset, ClipSource
 from stages.io.files import file_sha256
+from stages.io.schemas import CROPS, FRAMES
 from stages.io.state import TrainingState
-from stages.io.tables import CROPS, FRAMES, Shards
+from stages.io.tables import Shards
 from stages.io.weights import load_weights
 from stages.params import load_params
 from stages.training.processes import Processes

@@ -83,3 +83,10 @@ def test_float16_that_overflows_in_every_step_stops_after_twenty(clips: Data) ->
     with pytest.raises(NonFiniteError, match=r"^epoch 2, step 9: float16 overflows .* scaled by 0\.0625: .*MAE \[0\."):
         train_epoch(run, clips, 1)
     assert all(torch.equal(weight, before[name]) for name, weight in run.network.named_parameters())
+
+
+def test_float16_that_overflows_in_every_step_of_a_short_training_keeps_no_epoch(clips: Data, tmp_path: Path) -> None:
+    """12 steps in all: too few for the scale to fall so low that a step stops the run."""
+    run = training(precision="fp16", batch_videos=1, epochs=1, fgm={"epsilon": 1e20})
+    with pytest.raises(NonFiniteError, match=r"^float16 overflowed in every step of the training.*train\.precision"):
+        fit(run, clips, state=TrainingState(tmp_path / "state.pt"), curves=tmp_path / "curves")
