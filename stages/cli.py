@@ -1,38 +1,34 @@
 """The command `aigc-vqa`: score videos, look into one, show, repeat, compare and guard the pipeline's results."""
 
 import argparse
+import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from stages.command import run
 
+# Command -> the module that holds it.
+COMMANDS = {
+    "score": "stages.score",
+    "crops": "stages.show",
+    "metrics": "stages.summary",
+    "export": "stages.export",
+    "report": "stages.report",
+    "gate": "stages.gate",
+    "protocol": "stages.protocol",
+    "ablation": "stages.ablation",
+}
 
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments, and under `call` the function that takes the others."""
-    # Imported here: worker processes import the main module anew, and must not load the networks' libraries.
-    from stages import (
-        ablation,
-        export,
-        gate,
-        protocol,
-        report,
-        score,
-        show,
-        summary,
-    )
-
     parser = argparse.ArgumentParser(prog="aigc-vqa", description="Quality scores for AI-generated video.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (
-        score,
-        show,
-        summary,
-        export,
-        report,
-        gate,
-        protocol,
-        ablation,
-    ):
-        module.add_arguments(commands)
+    # The networks' libraries take seconds to import, and half of the commands can do without; so can worker processes,
+    # which import this module anew.
+    asked = [argv[0]] if argv and argv[0] in COMMANDS else COMMANDS
+    for name in asked:
+        import_module(COMMANDS[name]).add_arguments(commands)
     return parser.parse_args(argv)
 
 
@@ -40,7 +36,7 @@ def main() -> None:
     """The console script."""
 
     def call() -> int | None:
-        arguments = vars(parse())
+        arguments = vars(parse(sys.argv[1:]))
         return arguments.pop("call")(**arguments)
 
     run(call)

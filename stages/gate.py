@@ -27,7 +27,7 @@ from stages.io.schemas import MANIFEST, PAIRS
 from stages.io.tables import read_frame
 from stages.params import load_params
 from stages.runs import Run, belong_together, changed_videos, read_test_part, tested_videos
-from stages.verdicts import Direction, Verdict, comparable, judge, rules_with
+from stages.verdicts import ONLY_AFTER_A_DROP, Direction, Verdict, comparable, judge, rules_with
 
 LABELS = {
     "srocc": "SROCC",
@@ -44,6 +44,7 @@ LABELS = {
     "n_expected": "test videos",
     "n_scored": "scored videos",
     "n_failed": "failed videos",
+    "n_within_prompt_pairs": "pairs within a prompt",
 }
 
 
@@ -219,7 +220,8 @@ def markdown(
 
 def _interval(verdict: Verdict) -> str:
     if verdict.interval is None:
-        return "tolerance alone" if verdict.alone else ""
+        unasked = verdict.change is not None and verdict.key in ONLY_AFTER_A_DROP
+        return "tolerance alone" if verdict.alone else "only after a drop" if unasked else ""
     return f"{verdict.interval[0]:+.4f} to {verdict.interval[1]:+.4f}"
 
 

@@ -164,4 +164,5 @@ def _allowed(key: str, rule: Rule | None) -> str:
         return ""
     sign, bound = ("-", "at least") if rule.better == "higher" else ("+", "at most")
     floor = "" if rule.floor is None else f"{bound} {rule.floor:g}"
-    return floor if key == "n_failed" else f"{sign}{rule.tolerance:g}{', ' if floor else ''}{floor}"
+    change = f"{sign}{rule.tolerance:g}" if rule.tolerance else "no worse"
+    return floor if key == "n_failed" else f"{change}{', ' if floor else ''}{floor}"
