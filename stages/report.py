@@ -75,6 +75,7 @@ def page(sources: Sources, params: EvaluateParams, *, title: str, revision: str 
     script, style = (_own_file(environment, name) for name in ("page.js", "page.css"))
     row_of = {video_id: number for number, video_id in enumerate(sources.videos["video_id"])}
     test, audit = sources.test, sources.audit
+    metric_rows = content.metric_rows(sources, params)
     errors = content.worst_errors(test)
     generators = content.generator_rows(test, params)
     videos = content.table_rows(sources)
@@ -87,11 +88,12 @@ def page(sources: Sources, params: EvaluateParams, *, title: str, revision: str 
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         backbone=sources.made_by.get("train", {}).get("params", {}).get("backbone", "unknown"),
         metrics=sources.metrics,
-        metric_rows=content.metric_rows(sources, params),
+        metric_rows=metric_rows,
+        noise_known=any(row.change_interval for row in metric_rows),
         confidence=params.confidence,
         sharpness=sources.baselines.get("sharpness_srocc"),
         previous=sources.previous,
-        previous_name=sources.previous.name if sources.previous else None,
+        previous_name=sources.previous.run.name if sources.previous else None,
         scatter=Markup(figures.scatter_figure(test, list(errors["video_id"]), row_of)),
         histogram=Markup(figures.error_figure(test)),
         error_summary=content.summary_of_errors(test),

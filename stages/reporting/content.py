@@ -9,9 +9,10 @@ import pandas as pd
 
 from models.errors import AigcVqaError
 from models.metrics import bootstrap_interval, krocc, plcc, rmse, srocc
-from stages.intervals import mean_of_three
+from stages.intervals import Interval, Intervals, mean_of_three
 from stages.reporting.pictures import StripFrame, curve_points, film_strip, thumbnail
 from stages.reporting.sources import Sources
+from stages.runs import Run
 from stages.sections import EvaluateParams
 
 CARDS = 12
@@ -23,8 +24,8 @@ LISTED_FAULTS = 30
 class MetricRow:
     """A line of the metrics: value, interval of it, the value before, and whether a change is for the better.
 
-    comparable: whether the value before is of the same test videos; else there is no change to speak of. flag: what is
-    wrong with the value.
+    comparable: whether the value before is of the same test videos; else there is no change to speak of.
+    change_interval: of the change, from resampling; None where it cannot be had. flag: what is wrong with the value.
     """
 
     label: str
@@ -36,6 +37,7 @@ class MetricRow:
     higher_is_better: bool
     digits: int
     comparable: bool = True
+    change_interval: Interval | None = None
     flag: str = ""
 
     @property
@@ -44,12 +46,19 @@ class MetricRow:
 
     @property
     def verdict(self) -> str:
-        """`better`, `worse` or `same`, at the digits that are shown; empty without a value before."""
+        """`same` at the digits that are shown, `within noise`, `better` or `worse`; empty without a value before."""
         if self.change is None:
             return ""
         if abs(self.change) < 0.5 * 10**-self.digits:
             return "same"
+        if self.change_interval is not None and self.change_interval[0] <= 0 <= self.change_interval[1]:
+            return "within noise"
         return "better" if (self.change > 0) == self.higher_is_better else "worse"
+
+    @property
+    def tone(self) -> str:
+        """The verdict where the change is told from chance, else `same`: nothing to be glad or alarmed of."""
+        return self.verdict if self.change_interval is not None and self.verdict != "within noise" else "same"
 
 
 # Key, label, meaning, function of (scores, mos) where there is one, higher is better, digits.
@@ -69,19 +78,31 @@ METRICS: tuple[tuple[str, str, str, Callable[..., float] | None, bool, int], ...
 
 def metric_rows(sources: Sources, params: EvaluateParams) -> list[MetricRow]:
     """The known metrics that this run has."""
-    before = sources.previous.metrics if sources.previous else {}
-    comparable = sources.previous is None or not sources.previous.differences
+    previous = sources.previous
+    comparable = previous is None or not previous.differences
+    changes = change_intervals(sources, params)
     rows = []
     for key, label, meaning, function, higher, digits in METRICS:
         if key not in sources.metrics:
             continue
         low, high = interval(function, sources.test, params) if function else (None, None)
-        old = before.get(key)
-        known = float(old) if isinstance(old, (int, float)) else None
+        before = previous.run.value(key) if previous else None
+        change = changes.of(key) if changes and before is not None else None
         failed = key == "plcc_logistic" and sources.metrics.get("logistic_converged") == 0
         flag = "the fit failed: this is the plain PLCC" if failed else ""
-        rows.append(MetricRow(label, meaning, sources.metrics[key], low, high, known, higher, digits, comparable, flag))
+        value = sources.metrics[key]
+        rows.append(MetricRow(label, meaning, value, low, high, before, higher, digits, comparable, change, flag))
     return rows
+
+
+def change_intervals(sources: Sources, params: EvaluateParams) -> Intervals | None:
+    """Of the changes since the previous run; None where that was tested on other videos or left no predictions."""
+    previous = sources.previous
+    if previous is None or previous.differences or previous.run.test is None:
+        return None
+    now = Run("this run", dict(sources.metrics), sources.test, None)
+    groups = sources.videos.set_index("video_id")["group"]
+    return Intervals(now, previous.run, params, groups=groups, pairs=sources.pairs)
 
 
 def interval(
@@ -249,8 +270,8 @@ def compared_srocc(sources: Sources) -> list[tuple[str, float]]:
     """(name, SROCC) of this run and of what it has to beat; a run on other test videos is no bar to clear."""
     found = [("this run", sources.metrics["srocc"])]
     previous = sources.previous
-    if previous and not previous.differences and isinstance(previous.metrics.get("srocc"), float):
-        found.append((previous.name, previous.metrics["srocc"]))
+    if previous and not previous.differences and (before := previous.run.value("srocc")) is not None:
+        found.append((previous.run.name, before))
     if "sharpness_srocc" in sources.baselines:
         found.append(("plain sharpness", sources.baselines["sharpness_srocc"]))
     return found

@@ -56,7 +56,7 @@ def make_run(*, audit: bool = True, ablation: bool = True) -> dict[str, float]:
     manifest["video_id"], manifest["status"] = ids, "ok"
     manifest["prompt"] = [HOSTILE_PROMPT, *(f"a prompt about thing {number}" for number in range(1, N_VIDEOS))]
     write_frame("data/manifest.parquet", manifest, schema=MANIFEST, metadata={"made_by": MADE_BY})
-    metrics = _metrics(rows)
+    metrics = metrics_of(rows)
     write(Path("results/metrics.json"), metrics)
     write(Path("results/baselines.json"), {"sharpness_srocc": 0.123})
     if audit:
@@ -76,7 +76,7 @@ def write(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")
 
 
-def _metrics(rows: pd.DataFrame) -> dict[str, float]:
+def metrics_of(rows: pd.DataFrame) -> dict[str, float]:
     test = rows[rows["part"] == "test"]
     scored = test[test["status"] == "ok"]
     pair = scored["score"].astype(float), scored["mos"].astype(float)

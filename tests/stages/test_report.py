@@ -49,7 +49,7 @@ def test_the_page_holds_metrics_cards_audit_ablation_and_every_video(ready: Path
     assert all(f"{metrics[key]:.3f}" in page.text for key in ("srocc", "plcc", "krocc", "mean", "plcc_logistic"))
     assert f"{metrics['rmse']:.2f}" in page.text
     assert "0.123" in page.text  # plain sharpness, the baseline
-    assert "1 test videos failed." in page.text
+    assert "1 test video failed." in page.text
     assert "backbone tiny_net" in page.text
     rows = [attributes for attributes in page.all("tr") if str(attributes.get("id", "")).startswith("video-")]
     assert len(rows) == N_VIDEOS

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from stages import cli
 from tests.conftest import ROOT
@@ -146,6 +146,17 @@ def test_a_link_to_a_hidden_row_shows_it(page: Page) -> None:
     target = page.locator(str(link.get_attribute("href")))
     assert target.is_visible()
     assert target.locator(".name").text_content() == WORST
+
+
+def test_the_table_scrolls_in_its_place_under_its_headings(page: Page) -> None:
+    """The last row comes into sight below the column headings, which stay at the top of the table."""
+    frame, heading = page.locator("#videos .scroll"), page.locator("#table thead th").first
+    last = page.locator("#table tbody tr").last
+    page.evaluate("(name) => { location.hash = name; }", last.get_attribute("id"))
+    expect(last).to_be_in_viewport(ratio=0.9)
+    assert frame.evaluate("(one) => one.scrollTop") > 0
+    tops = [part.evaluate("(one) => one.getBoundingClientRect().top") for part in (frame, heading)]
+    assert tops[1] == pytest.approx(tops[0], abs=2)
 
 
 def test_everything_has_a_name_for_a_screen_reader(page: Page) -> None:

@@ -1,15 +1,17 @@
 """The run that the report compares with: from Git, and only where it was tested on the same videos."""
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.errors import RevisionError
 from stages.io.schemas import PREDICTIONS
 from stages.io.tables import read_frame, write_frame
-from tests.stages.report_run import WORST, make_run, report, write
+from tests.stages.report_run import WORST, make_run, metrics_of, report, write
 
 
 def git(*command: str) -> str:
@@ -49,6 +51,28 @@ def test_the_metrics_before_come_from_git(in_git: Callable[[dict[str, float]], s
         report("--baseline", "nowhere")
     with pytest.raises(RevisionError, match="'': no Git revision"):
         report("--baseline", "")
+
+
+@pytest.mark.parametrize(("noise", "verdict"), [(1.0, "within noise"), (60.0, "better")])
+def test_a_change_that_resampling_cannot_tell_from_none_is_within_noise(
+    in_git: Callable[[dict[str, float]], str], noise: float, verdict: str
+) -> None:
+    make_run()
+    now = read_frame("results/predictions.parquet", schema=PREDICTIONS)
+    earlier = now.assign(score=now["score"] + np.random.default_rng(1).normal(0, noise, len(now)))
+    write_frame("results/predictions.parquet", earlier, schema=PREDICTIONS, metadata={"made_by": {}})
+    in_git(metrics_of(earlier))
+    write_frame("results/predictions.parquet", now, schema=PREDICTIONS, metadata={"made_by": {}})
+    write(Path("results/metrics.json"), metrics_of(now))
+    page = report()
+    assert "resampling the test videos of both runs" in page.text
+    found = re.search(r"RMSE.*[+−][\d.]+ (better|worse|within noise)", page.text)
+    assert found
+    assert found[1] == verdict
+    # Colour is for what is told from chance.
+    tones = {str(cell["class"]) for cell in page.all("td") if "class" in cell}
+    assert ("n better" in tones) == (verdict == "better")
+    assert "n worse" not in tones
 
 
 @pytest.mark.parametrize("by", ["predictions", "split", "count"])
