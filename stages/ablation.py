@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import ttest_rel
-from tabulate import tabulate
 
+from stages.ablation_table import COLUMNS, markdown, reading
 from stages.errors import ExperimentError
 from stages.io.experiments import metrics_of, present_commit, queue, run_queued
 from stages.io.files import write_json, write_text
@@ -23,9 +23,7 @@ from stages.io.items import digest
 from stages.params import change_arguments, load_params
 from stages.sections import Params
 
-METRICS = ("srocc", "plcc", "krocc", "mean")
 CONFIDENCE = 0.95
-SHORT = 8
 # Differences that are equal but for it have no spread to make an interval of.
 ROUNDING = 1e-9
 
@@ -80,7 +78,7 @@ def experiment_name(row: Row, seed: int) -> str:
 def summarise_row(row: Row, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation (n - 1; null for one run) of each metric over the seeds of a row."""
     result: dict[str, Any] = {"row": row.name, "fcl": row.fcl, "s2cnet": row.s2cnet, "fgm": row.fgm, "n": len(found)}
-    for metric in METRICS:
+    for metric in COLUMNS:
         values = [one[metric] for one in found]
         result[f"{metric}_mean"] = float(np.mean(values)) if values else None
         result[f"{metric}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -113,73 +111,6 @@ def compare_steps(values: Mapping[str, Mapping[int, float]]) -> list[dict[str, A
     return steps
 
 
-def reading(steps: Sequence[Mapping[str, Any]]) -> str:
-    """A line a step: it helps or hurts when the interval leaves zero out; else the seeds' noise hides it."""
-    lines = []
-    for step in steps:
-        head = f"{step['component']}, added to {step['added_to']}"
-        if step["difference"] is None:
-            lines.append(f"- {head}: no seed has both rows.")
-            continue
-        size = f"{step['difference']:+.4f} over {step['n']} seeds"
-        if step["low"] is None:
-            lines.append(f"- {head}: {size}; too few runs for an interval.")
-            continue
-        verdict = "helps" if step["low"] > 0 else "hurts" if step["high"] < 0 else "no effect beyond the seeds' noise"
-        lines.append(f"- {head}: {verdict} ({size}, 95 % interval {_interval(step)}).")
-    return "\n".join(lines)
-
-
-def markdown(report: Mapping[str, Any]) -> str:
-    head = ["FCL", "S²CNet", "FGM", "seeds", "SROCC", "PLCC", "KROCC", "mean of the three", "paper, T2VQA-DB"]
-    cells = [
-        [*("✓" if row[name] else "" for name in ("fcl", "s2cnet", "fgm")), row["n"],
-         *(_spread(row, metric) for metric in METRICS), f"{row['paper_mean']:.3f}"]
-        for row in report["rows"]
-    ]  # fmt: skip
-    step_cells = [
-        [step["component"], step["added_to"], _number(step["difference"]), _interval(step),
-         f"{step['paper_difference']:+.3f}"]
-        for step in report["steps"]
-    ]  # fmt: skip
-    columns = ["component", "added to", "difference of the mean", "95 % interval", "paper"]
-    seeds = ", ".join(map(str, report["seeds"]))
-    lines = [
-        "# Ablation",
-        "",
-        f"`aigc-vqa ablation` with `train.seed` {seeds}: mean ± standard deviation over the seeds, on the test part of "
-        "the data set in params.yaml.",
-        f"Commit {report['commit'][:SHORT]}, params {report['params'][:SHORT]} (as ablation.json has them in full).",
-        "The paper's column is another data set and another backbone: only directions compare.",
-        "",
-        tabulate(cells, headers=head, tablefmt="github", disable_numparse=True),
-        "",
-        "What a component changes, seed by seed (paired t-test, mean of SROCC, PLCC and KROCC):",
-        "",
-        tabulate(step_cells, headers=columns, tablefmt="github", disable_numparse=True),
-        "",
-        report["reading"],
-    ]
-    if report["failed"]:
-        lines += ["", f"Runs without metrics: {', '.join(report['failed'])}."]
-    return "\n".join(lines) + "\n"
-
-
-def _spread(row: Mapping[str, Any], metric: str) -> str:
-    mean, deviation = row[f"{metric}_mean"], row[f"{metric}_std"]
-    if mean is None:
-        return ""
-    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ± {deviation:.4f}"
-
-
-def _interval(step: Mapping[str, Any]) -> str:
-    return "" if step["low"] is None else f"{step['low']:+.4f} to {step['high']:+.4f}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:+.4f}"
-
-
 def collect(seeds: Sequence[int], *, commit: str, params: Params, metrics: str) -> dict[str, Any]:
     """The report of the experiments that are there on a commit. Raises ExperimentError when none has finite metrics.
 
@@ -190,7 +121,7 @@ def collect(seeds: Sequence[int], *, commit: str, params: Params, metrics: str) 
     for row in ROWS:
         for seed in seeds:
             values = metrics_of(experiment_name(row, seed), metrics, commit=commit)
-            if values is None or not all(math.isfinite(values.get(name, math.nan)) for name in METRICS):
+            if values is None or not all(math.isfinite(values.get(name, math.nan)) for name in COLUMNS):
                 failed.append(experiment_name(row, seed))
             else:
                 found[row.name][seed] = values

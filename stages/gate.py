@@ -8,7 +8,6 @@ with among others. The table is Markdown, for a terminal and for a comment on a 
 import argparse
 import json
 import math
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from models.errors import AigcVqaError
 from stages.errors import EvaluationError, GateError, RevisionError, TableError
@@ -27,25 +25,8 @@ from stages.io.schemas import MANIFEST, PAIRS
 from stages.io.tables import read_frame
 from stages.params import load_params
 from stages.runs import Run, belong_together, changed_videos, read_test_part, tested_videos
-from stages.verdicts import ONLY_AFTER_A_DROP, Direction, Verdict, comparable, judge, rules_with
-
-LABELS = {
-    "srocc": "SROCC",
-    "plcc": "PLCC",
-    "krocc": "KROCC",
-    "mean": "mean of the three",
-    "plcc_logistic": "PLCC, logistic fit",
-    "logistic_converged": "logistic fit converged",
-    "rmse": "RMSE",
-    "within_prompt_accuracy": "right pairs within a prompt",
-    "rank1": "Rank1",
-    "rank2": "Rank2",
-    "ntire_score": "NTIRE final score",
-    "n_expected": "test videos",
-    "n_scored": "scored videos",
-    "n_failed": "failed videos",
-    "n_within_prompt_pairs": "pairs within a prompt",
-}
+from stages.verdict_table import markdown
+from stages.verdicts import Direction, comparable, judge, rules_with
 
 
 def add_arguments(commands: Any) -> None:
@@ -188,53 +169,6 @@ def _test_set_problems(now: Run, old: Run, notes: list[str]) -> list[str]:
         notes.append("The test videos of one side are not known: only their number was compared.")
         return []
     return [f"The runs were tested on different videos: {text}" for text in changed_videos(now.mos, old.mos)]
-
-
-def markdown(
-    verdicts: Sequence[Verdict], baseline: str, *, confidence: float, problems: Sequence[str], notes: Sequence[str]
-) -> str:
-    """The headline, what is wrong, the table, and what could not be done."""
-    failed = [LABELS.get(verdict.key, verdict.key) for verdict in verdicts if not verdict.passes]
-    good = not problems and not failed
-    reasons = [*problems, *([f"Failed: {'; '.join(failed)}"] if failed else [])]
-    rows = [
-        {
-            "metric": _cell(LABELS.get(one.key, one.key)),
-            "baseline": _value(one.key, one.baseline),
-            "this run": _value(one.key, one.now),
-            "change": _value(one.key, one.change, sign=True),
-            f"{confidence:.0%} interval of the change": _interval(one),
-            "allowed": one.allowed,
-            "verdict": _cell(one.text) if one.passes else f"**{_cell(one.text)}**",
-        }
-        for one in verdicts
-        # Ends of intervals are nobody's target, and would double the table.
-        if not one.key.endswith(("_ci_low", "_ci_high")) or not one.passes
-    ]
-    align = ("left", "right", "right", "right", "right", "left", "left")
-    table = tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=align)
-    head = f"### Quality gate: {'passed' if good else 'FAILED'}, against {_cell(baseline)}"
-    blocks = [head, "\n".join(f"- {_cell(reason)}" for reason in reasons), table, *map(_cell, notes)]
-    return "\n\n".join(block for block in blocks if block)
-
-
-def _interval(verdict: Verdict) -> str:
-    if verdict.interval is None:
-        unasked = verdict.change is not None and verdict.key in ONLY_AFTER_A_DROP
-        return "tolerance alone" if verdict.alone else "only after a drop" if unasked else ""
-    return f"{verdict.interval[0]:+.4f} to {verdict.interval[1]:+.4f}"
-
-
-def _cell(text: str) -> str:
-    """Text for a Markdown cell: names of files and keys may hold its signs, or HTML."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
-
-
-def _value(key: str, value: float | None, *, sign: bool = False) -> str:
-    if value is None:
-        return ""
-    form = ".0f" if key.startswith("n_") and math.isfinite(value) else ".4f"
-    return f"{value:{'+' if sign else ''}{form}}"
 
 
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:

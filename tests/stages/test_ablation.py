@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from stages import ablation
-from stages.ablation import ROWS, STEPS, compare_steps, reading
+from stages.ablation import ROWS, STEPS, compare_steps
+from stages.ablation_table import COLUMNS, reading
 from stages.errors import ExperimentError
 from stages.params import load_params
 from tests.conftest import ROOT
@@ -76,7 +77,7 @@ def test_the_queue_runs_every_row_and_seed(project: Path, capfd: pytest.CaptureF
 
 
 def test_a_table_of_other_params_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics = dict.fromkeys(ablation.METRICS, 0.5)
+    metrics = dict.fromkeys(COLUMNS, 0.5)
     monkeypatch.setattr(ablation, "metrics_of", lambda *_, **__: metrics)
     shipped = load_params(ROOT / "params.yaml")
     other = shipped.model_copy(update={"train": shipped.train.model_copy(update={"epochs": 99})})

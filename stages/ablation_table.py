@@ -1,0 +1,77 @@
+"""What an ablation says: its table as Markdown, and a sentence on each step."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+# Metrics with a column of their own.
+COLUMNS = ("srocc", "plcc", "krocc", "mean")
+SHORT = 8
+
+
+def reading(steps: Sequence[Mapping[str, Any]]) -> str:
+    """A line a step: it helps or hurts when the interval leaves zero out; else the seeds' noise hides it."""
+    lines = []
+    for step in steps:
+        head = f"{step['component']}, added to {step['added_to']}"
+        if step["difference"] is None:
+            lines.append(f"- {head}: no seed has both rows.")
+            continue
+        size = f"{step['difference']:+.4f} over {step['n']} seeds"
+        if step["low"] is None:
+            lines.append(f"- {head}: {size}; too few runs for an interval.")
+            continue
+        verdict = "helps" if step["low"] > 0 else "hurts" if step["high"] < 0 else "no effect beyond the seeds' noise"
+        lines.append(f"- {head}: {verdict} ({size}, 95 % interval {_interval(step)}).")
+    return "\n".join(lines)
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    head = ["FCL", "S²CNet", "FGM", "seeds", "SROCC", "PLCC", "KROCC", "mean of the three", "paper, T2VQA-DB"]
+    cells = [
+        [*("✓" if row[name] else "" for name in ("fcl", "s2cnet", "fgm")), row["n"],
+         *(_spread(row, metric) for metric in COLUMNS), f"{row['paper_mean']:.3f}"]
+        for row in report["rows"]
+    ]  # fmt: skip
+    step_cells = [
+        [step["component"], step["added_to"], _number(step["difference"]), _interval(step),
+         f"{step['paper_difference']:+.3f}"]
+        for step in report["steps"]
+    ]  # fmt: skip
+    columns = ["component", "added to", "difference of the mean", "95 % interval", "paper"]
+    seeds = ", ".join(map(str, report["seeds"]))
+    lines = [
+        "# Ablation",
+        "",
+        f"`aigc-vqa ablation` with `train.seed` {seeds}: mean ± standard deviation over the seeds, on the test part of "
+        "the data set in params.yaml.",
+        f"Commit {report['commit'][:SHORT]}, params {report['params'][:SHORT]} (as ablation.json has them in full).",
+        "The paper's column is another data set and another backbone: only directions compare.",
+        "",
+        tabulate(cells, headers=head, tablefmt="github", disable_numparse=True),
+        "",
+        "What a component changes, seed by seed (paired t-test, mean of SROCC, PLCC and KROCC):",
+        "",
+        tabulate(step_cells, headers=columns, tablefmt="github", disable_numparse=True),
+        "",
+        report["reading"],
+    ]
+    if report["failed"]:
+        lines += ["", f"Runs without metrics: {', '.join(report['failed'])}."]
+    return "\n".join(lines) + "\n"
+
+
+def _spread(row: Mapping[str, Any], metric: str) -> str:
+    mean, deviation = row[f"{metric}_mean"], row[f"{metric}_std"]
+    if mean is None:
+        return ""
+    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ± {deviation:.4f}"
+
+
+def _interval(step: Mapping[str, Any]) -> str:
+    return "" if step["low"] is None else f"{step['low']:+.4f} to {step['high']:+.4f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4f}"
