@@ -68,6 +68,8 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         parts = _Gather.apply(torch.cat([count, mean, squares])[None])  # (processes, 1 + 2 C)
         counts, (means, all_squares) = parts[:, :1], parts[:, 1:].chunk(2, dim=1)
         total = counts.sum()
+        if total == 1:
+            raise ValueError(f"Expected more than 1 value per channel when training, got {tuple(features.shape)}")
         mean = (counts * means).sum(dim=0) / total
         # Sums of squares around each process's own mean: no difference of large numbers.
         variance = (all_squares + counts * (means - mean).square()).sum(dim=0) / total

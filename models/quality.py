@@ -183,7 +183,10 @@ def pixel_statistics(backbone: str) -> PixelStatistics:
 
     ImageNet's where timm names none, also for a name that it does not know: `build_quality` refuses that one.
     """
-    known = timm.get_pretrained_cfg(backbone, allow_unregistered=True)
+    try:
+        known = timm.get_pretrained_cfg(backbone, allow_unregistered=True)
+    except RuntimeError:  # a tag that timm does not know for a name that it knows
+        known = None
     mean, std = (known.mean, known.std) if known is not None else ((), ())
     return PixelStatistics(tuple(mean) or IMAGENET_MEAN, tuple(std) or IMAGENET_STD)
 
@@ -277,7 +280,7 @@ def _check_name(name: str) -> None:
     if architecture not in known:
         nearest = difflib.get_close_matches(architecture, known, n=5, cutoff=0.4)
         raise QualityError(f"timm has no backbone {name!r}; nearest: {', '.join(nearest) or 'none'}")
-    tagged = timm.list_pretrained(f"{architecture}.*") if tag else [name]
+    tagged = timm.list_pretrained(f"{architecture}.*") if "." in name else [name]
     if name not in tagged:
         raise QualityError(f"timm has no tag {tag!r} for {architecture!r}; it has: {', '.join(tagged) or 'none'}")
 

@@ -60,12 +60,13 @@ def summarise(rows: pd.DataFrame, *, n_unusable_labels: int) -> dict[str, Any]:
     """Counts over all videos, those by kind as value -> videos. Shares are 0-1, of all pairs of neighbouring frames."""
     seen = rows[rows["n_frames"].notna()]
     pairs = (seen["n_frames"] - 1).clip(lower=0).sum()
+    counted = seen["n_frames_header"] != 0  # a header without a count (live-muxed WebM) is not wrong
     tags = seen[list(COLOUR_TAGS)].fillna(inspection.UNSPECIFIED)
     return {
         "n_videos": len(rows),
         "n_damaged": int((rows["status"] != "ok").sum()),
         "n_unusable_labels": n_unusable_labels,
-        "n_header_differs": int((seen["n_frames"] != seen["n_frames_header"]).sum()),
+        "n_header_differs": int((counted & (seen["n_frames"] != seen["n_frames_header"])).sum()),
         "n_packets_differ": int((seen["n_packets"].notna() & (seen["n_frames"] != seen["n_packets"])).sum()),
         "n_variable_rate": int((seen["variable_rate"] == True).sum()),  # noqa: E712 (missing is neither)
         "n_rotated": int((seen["rotation_deg"] != 0).sum()),

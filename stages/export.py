@@ -7,6 +7,7 @@ is the mean of its frames' scores. What the frames have to go through before sta
 """
 
 import argparse
+import io
 import json
 import warnings
 from pathlib import Path
@@ -22,6 +23,7 @@ from models.losses import frame_scores
 from models.quality import PIXEL_MAX, QualityNet
 from stages.io.files import replacing
 from stages.io.quality import QualityModel, load_quality
+from stages.options import check_out
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript"}
 OUTPUTS = ("frame_scores", "logits")
@@ -63,7 +65,7 @@ def describe(model: QualityModel) -> dict[str, Any]:
 
 
 def write_onnx(model: QualityModel, path: Path) -> None:
-    """Write the ONNX file; raise ExportError when the packages for it are not installed."""
+    """Write the ONNX file; raise ExportError without the packages for it, and for what torch cannot convert."""
     try:
         import onnx
         import onnxruntime  # noqa: F401 (checks the file; missing it is told before the work)
@@ -71,15 +73,21 @@ def write_onnx(model: QualityModel, path: Path) -> None:
     except ImportError as error:
         raise ExportError(f"--format onnx needs {error.name}: pip install 'aigc-vqa[export]'") from None
     example = torch.zeros(2, 3, model.input_px, model.input_px)
-    program = torch.onnx.export(
-        Exported(model.network).eval(),
-        (example,),
-        input_names=["pixels"],
-        output_names=list(OUTPUTS),
-        dynamic_shapes={"pixels": {0: torch.export.Dim("frames")}},
-        dynamo=True,
-        verbose=False,
-    )
+    try:
+        program = torch.onnx.export(
+            Exported(model.network).eval(),
+            (example,),
+            input_names=["pixels"],
+            output_names=list(OUTPUTS),
+            dynamic_shapes={"pixels": {0: torch.export.Dim("frames")}},
+            dynamo=True,
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise ExportError(
+            f"this version of torch cannot write the backbone as ONNX ({reason}); --format torchscript may"
+        ) from None
     assert program is not None
     proto = program.model_proto
     # Torch notes the lines of source that a node comes from: paths of this machine.
@@ -106,7 +114,10 @@ def write_torchscript(model: QualityModel, path: Path) -> None:
     with _no_warnings(), torch.no_grad():
         traced = torch.jit.trace(Exported(model.network).eval(), example, check_trace=False)
         extra = {f"{METADATA_KEY}.json": json.dumps(describe(model), sort_keys=True)}
-        torch.jit.save(traced, str(path), _extra_files=extra)
+        # By way of memory: torch's own writer tells a full disk as a bug of its own.
+        buffer = io.BytesIO()
+        torch.jit.save(traced, buffer, _extra_files=extra)
+    path.write_bytes(buffer.getbuffer())
 
 
 def run_torchscript(path: Path, pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -156,6 +167,7 @@ def export(file_format: str, model: Path, out: Path | None) -> None:
     quality = load_quality(weights, device=torch.device("cpu"))
     path = out if out is not None else weights.with_suffix(SUFFIXES[file_format])
     write, run = {"onnx": (write_onnx, run_onnx), "torchscript": (write_torchscript, run_torchscript)}[file_format]
+    check_out(path)
     with replacing(path) as temporary:
         write(quality, temporary)
         difference = largest_difference(quality, lambda pixels: run(temporary, pixels))

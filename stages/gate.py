@@ -23,6 +23,7 @@ from stages.io.files import write_text
 from stages.io.revisions import describe_revision, read_at
 from stages.io.schemas import MANIFEST, PAIRS
 from stages.io.tables import read_frame
+from stages.options import check_out
 from stages.params import load_params
 from stages.runs import Run, belong_together, changed_videos, read_test_part, tested_videos
 from stages.verdict_table import markdown
@@ -67,6 +68,8 @@ def gate(
 ) -> int:
     """Print the table; 0, 1 or 2 as the module says. Raises EvaluationError when this run has no metrics at all."""
     notes: list[str] = []
+    if out is not None:
+        check_out(out)
     try:
         rules = rules_with(_numbers("--tolerance", tolerance), _numbers("--floor", floor), _directions(better))
         old = read_baseline(baseline, metrics=metrics, predictions=predictions, split=split, notes=notes)

@@ -75,14 +75,14 @@ def _hash_file(entry: Entry, root: Path) -> tuple[str | None, str | None]:
     """A file whose label cannot be used is hashed too: the audit looks at every file that is there."""
     path = root / entry.path
     sha256 = problem = None
-    if not path.is_file():
-        hint = "; paths are written with /" if "\\" in entry.path else ""
-        problem = f"{entry.place}: no such file: {path}{hint}"
-    else:
-        try:
+    try:
+        if path.is_file():
             sha256 = file_sha256(path)
-        except OSError as error:
-            problem = f"{entry.place}: cannot be read: {error.strerror}"
+        else:
+            hint = "; paths are written with /" if "\\" in entry.path else ""
+            problem = f"{entry.place}: no such file: {path}{hint}"
+    except OSError as error:
+        problem = f"{entry.place}: cannot be read: {error.strerror}"
     return sha256, "; ".join(text for text in (entry.problem, problem) if text) or None
 
 

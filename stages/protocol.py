@@ -56,7 +56,13 @@ def plan(params: Params, entries: Sequence[Entry], *, name: str, kinds: Sequence
     runs = []
     for kind in kinds:
         if kind == "generator":
+            unknown = [entry.video_id for entry in entries if not entry.generator]
             generators = sorted({entry.generator for entry in entries if entry.generator})
+            if generators and unknown:
+                raise ExperimentError(
+                    f"--by generator: the generator of {len(unknown)} of {len(entries)} videos is not known (first: "
+                    f"{unknown[0]!r}); a column of the labels gives it, or dataset.generator_pattern finds it"
+                )
             if len(generators) < 2:
                 raise ExperimentError(
                     f"the labels name {len(generators)} generators, and leaving one out needs 2: labels need a "

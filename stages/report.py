@@ -13,9 +13,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from stages.errors import DatasetError, EvaluationError
+from stages.errors import EvaluationError
 from stages.io.files import write_text
 from stages.io.revisions import head
+from stages.options import check_out
 from stages.params import load_params
 from stages.reporting import content, figures
 from stages.reporting.pictures import CURVE_HEIGHT
@@ -50,10 +51,9 @@ def add_arguments(commands: Any) -> None:
 def report(out: Path, baseline: str | None, results: Path, data: Path, title: str | None) -> None:
     """Write the page; raise EvaluationError, TableError or RevisionError when what it shows is not there.
 
-    Raises DatasetError for another ending than .html.
+    Raises DatasetError for another ending than .html, and where no file can be written.
     """
-    if out.suffix not in (".html", ".htm"):
-        raise DatasetError(f"--out {out}: allowed endings are .html and .htm")
+    check_out(out, endings=(".html", ".htm"))
     sources = read_sources(results, data, baseline=baseline)
     if len(sources.test) < 3:
         raise EvaluationError(f"{results}: {len(sources.test)} scored test videos; a report needs at least 3")

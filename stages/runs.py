@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from models.errors import AigcVqaError
 from models.metrics import srocc
 from stages.errors import TableError
+from stages.io.results import number
 
 COLUMNS = ["video_id", "part", "mos", "score", "status"]
 
@@ -34,11 +35,6 @@ class Run:
 
     def value(self, key: str) -> float | None:
         return number(self.metrics.get(key))
-
-
-def number(value: object) -> float | None:
-    """A metric of a JSON file as a number; None for everything else, true and false among it."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def read_test_part(predictions: bytes) -> pd.DataFrame | None:

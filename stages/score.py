@@ -5,6 +5,7 @@ and a video of the data set gets the score that the pipeline gave it.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from models.cropping import CropScores
 from models.detectors import Detections, Detector
 from models.detectors.key_frames import key_frames
 from models.detectors.top_boxes import top_boxes
-from stages.datasets.folder import EXTENSIONS
+from stages.datasets.folder import EXTENSIONS, find_video_files
 from stages.engine import Item, in_processes, reason_of
 from stages.errors import DatasetError, WeightsError
 from stages.io.clips import ClipFrame, cut_clip, read_clip
@@ -33,6 +34,7 @@ from stages.io.provenance import detector_values
 from stages.io.quality import QualityModel, load_quality
 from stages.io.schemas import BOX_COLUMNS
 from stages.io.single import decode_file
+from stages.options import check_out, count
 from stages.progress import progress
 from stages.runtime import make_deterministic, pick_device
 from stages.sections import CropParams, available_cores
@@ -130,12 +132,20 @@ def find_videos(paths: Iterable[Path]) -> list[Path]:
     """Files as they are given, folders searched for video files, each once, sorted within a folder."""
     found: dict[Path, None] = {}
     for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
-            found |= dict.fromkeys(inside)
-        else:
-            found[path] = None
+        found |= dict.fromkeys(find_video_files(path) if _is_folder(path) else [path])
     return list(found)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long: its row says so
+        return False
+
+
+def shown_name(path: Path) -> str:
+    """The path as text for tables; bytes of a name that are not UTF-8 (zips from elsewhere have such) as `\\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def score_videos(
@@ -147,7 +157,9 @@ def score_videos(
     """
     decode = scorer.made_by["decode"]["params"]
     max_missing = scorer.made_by["prepare"]["params"]["max_missing_fraction"]
-    items = [Item(str(path), f"{number:08d}", (str(path), max_missing, decode)) for number, path in enumerate(paths)]
+    items = [
+        Item(shown_name(path), f"{number:08d}", (str(path), max_missing, decode)) for number, path in enumerate(paths)
+    ]
     with TemporaryDirectory(prefix="aigc-vqa-") as folder:
         cache = ItemCache("score", Path(folder))
         for item, reason in in_processes(decode_file, workers=workers)(items, cache):
@@ -178,6 +190,10 @@ COLUMNS = (
     "status",
     "reason",
 )
+
+
+# The same whether a video failed or not: a missing whole number would make a column of fractions.
+TYPES = {"worst_frame_index": "Int64", "n_frames": "Int64", "reason": "string"}
 
 
 def write_results(rows: pd.DataFrame, out: Path) -> None:
@@ -221,8 +237,9 @@ def score(
     paths: list[Path], out: Path | None, frames: bool, model: Path, device: str, workers: int, threads: int
 ) -> int:
     """Score files and folders; returns 0 when every video was scored, else 1. Raises for misuse before work starts."""
-    if out is not None and out.suffix not in (".parquet", ".csv", ".json"):
-        raise DatasetError(f"--out {out}: allowed endings are .parquet, .csv and .json")
+    if out is not None:
+        check_out(out, endings=(".parquet", ".csv", ".json"))
+        check_out(frames_path(out))
     videos = find_videos(paths)
     if not videos:
         places = ", ".join(map(str, paths))
@@ -242,7 +259,7 @@ def score(
                 parts.append(scores.assign(path=row["path"]))
     finally:
         # What was scored is kept when the run is interrupted.
-        rows = pd.DataFrame(results, columns=COLUMNS)
+        rows = pd.DataFrame(results, columns=COLUMNS).astype(TYPES)
         if out is not None and results:
             write_results(rows, out)
             if parts:
@@ -270,6 +287,6 @@ def add_arguments(commands: Any) -> None:
     parser.add_argument("--frames", action="store_true", help="every frame's score too (beside --out: NAME.frames.*)")
     parser.add_argument("--model", type=Path, default=Path("weights"), metavar="DIR", help="folder of weights")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where networks run (auto)")
-    parser.add_argument("--workers", type=int, default=0, help="decoding processes; 0: one a core (0)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of a network on a CPU; 0: one a core (1)")
+    parser.add_argument("--workers", type=count, default=0, help="decoding processes; 0: one a core (0)")
+    parser.add_argument("--threads", type=count, default=1, help="threads of a network on a CPU; 0: one a core (1)")
     parser.set_defaults(call=score)

@@ -13,6 +13,7 @@ from stages.io.files import replacing
 from stages.io.images import Frame
 from stages.io.plots import INK, save_figure
 from stages.io.single import decode_file
+from stages.options import check_out
 from stages.runtime import make_deterministic
 from stages.score import Analysis, Scorer, load_scorer
 
@@ -35,8 +36,7 @@ def add_arguments(commands: Any) -> None:
 
 def show(video: Path, out: Path, model: Path, device: str) -> None:
     """Write the picture or the film; raise VideoError when the video cannot be used."""
-    if out.suffix not in (".png", ".mp4"):
-        raise DatasetError(f"--out {out}: allowed endings are .png and .mp4")
+    check_out(out, endings=(".png", ".mp4"))
     make_deterministic(threads=1)
     scorer = load_scorer(model, device_name=device)
     analysis = analyse_file(scorer, video)

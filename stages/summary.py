@@ -1,12 +1,12 @@
 """`aigc-vqa metrics`: the results of the last run as a table for people; the JSON files beside are for programs."""
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from stages.errors import EvaluationError
+from stages.io.results import number, read_json
 
 # File, key, label, unit or format; rows whose file or key is not there are left out.
 ROWS = (
@@ -53,13 +53,18 @@ def _is_unfitted(key: str, values: Mapping[str, float]) -> bool:
 
 
 def metrics_table(results: Path) -> str:
-    if not (results / "metrics.json").is_file():
-        raise EvaluationError(f"{results / 'metrics.json'}: no metrics yet; `dvc repro` writes them")
+    """The lines for the screen; raise EvaluationError without metrics, and for files that hold none."""
+    files = {name: read_json(results / name) for name, *_ in ROWS}
+    path = results / "metrics.json"
+    if files[path.name] is None:
+        raise EvaluationError(f"{path}: no metrics yet; `dvc repro` writes them")
     lines = []
     for name, key, label, form in ROWS:
-        path = results / name
-        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        values = files[name] or {}
         if key in values:
             flag = "  the fit failed: the plain PLCC" if _is_unfitted(key, values) else ""
-            lines.append(f"{label:<28}{form.format(values[key]):>9}{flag}")
+            value = number(values[key])
+            lines.append(f"{label:<28}{'none' if value is None else form.format(value):>9}{flag}")
+    if not lines:
+        raise EvaluationError(f"{path}: holds no metrics; `dvc repro` writes them")
     return "\n".join(lines)

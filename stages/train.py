@@ -148,7 +148,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--curves", type=Path, required=True, help="folder for the training curves")
     arguments = parser.parse_args(argv)
     params = load_params()
-    start_processes(params.engine.processes, "stages.train", sys.argv[1:] if argv is None else argv)
+    start_processes(
+        params.engine.processes,
+        "stages.train",
+        sys.argv[1:] if argv is None else argv,
+        device_name=params.engine.device,
+    )
     train(params, **vars(arguments))
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from stages.errors import GateError
 from stages.intervals import Interval
-from stages.runs import number
+from stages.io.results import number
 
 Direction = Literal["higher", "lower"]
 

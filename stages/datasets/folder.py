@@ -1,5 +1,6 @@
 """A plain folder of videos without labels: they can be prepared, cropped and scored; nothing can be trained on them."""
 
+import os
 from pathlib import Path
 
 from stages.datasets.labels import Entry, LabelRules, found_in_name
@@ -14,6 +15,11 @@ def find_video_files(folder: Path) -> list[Path]:
     return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 
 
+def _text(path: Path) -> str:
+    """The path with /; bytes of a name that are not UTF-8 are written as `\\xff`."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+
+
 def read_folder(root: Path, rules: LabelRules) -> list[Entry]:
     """The videos below `root / rules.videos`, without a MOS; raise DatasetError when there is no such folder."""
     folder = root / rules.videos
@@ -21,13 +27,15 @@ def read_folder(root: Path, rules: LabelRules) -> list[Entry]:
         raise DatasetError(f"{folder}: no such folder of videos (dataset.root, dataset.videos)")
     entries = []
     for file in find_video_files(folder):
-        name = file.relative_to(folder).as_posix()
+        name, path = (_text(file.relative_to(base)) for base in (folder, root))
+        readable = name == file.relative_to(folder).as_posix()
         entries.append(
             Entry(
                 video_id=name,
-                path=file.relative_to(root).as_posix(),
+                path=path,
                 mos_raw=None,
                 place=name,
+                problem=None if readable else f"{name}: the file's name is not UTF-8; rename it",
                 generator=found_in_name(name, rules.generator_pattern, "generator"),
                 group=found_in_name(name, rules.group_pattern, "group") or name,
             )

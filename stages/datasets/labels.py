@@ -69,6 +69,24 @@ class LabelRules:
         )
 
 
+def read_text(labels: Path) -> str:
+    """The text of a label file, without a byte order mark; raise DatasetError, with the line, for other than UTF-8."""
+    try:
+        data = labels.read_bytes()
+    except FileNotFoundError:
+        raise DatasetError(f"{labels}: no such label file or folder (dataset.root, dataset.labels)") from None
+    except OSError as error:
+        raise DatasetError(f"{labels}: cannot be read ({error.strerror})") from None
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DatasetError(
+            f"{labels}: line {line} is not UTF-8 text ({error.reason}: {data[error.start : error.end]!r}); save the "
+            "file as UTF-8"
+        ) from None
+
+
 def parse_mos(text: str | float | None, *, place: str) -> tuple[float, str | None]:
     """A MOS and None, or NaN and the reason why the text is none."""
     if text is None or (isinstance(text, str) and not text.strip()):

@@ -5,6 +5,7 @@ header row and three columns, told by their place: video 1, video 2, rank (1: th
 """
 
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ def read_pairs(workbook: Path, *, ids: Collection[str]) -> list[RatedPair]:
         book = openpyxl.load_workbook(workbook, read_only=True, data_only=True)
     except FileNotFoundError:
         raise DatasetError(f"{workbook}: no such workbook of pairs (dataset.root, dataset.pairs)") from None
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError, SyntaxError) as error:
         raise DatasetError(f"{workbook}: not a readable workbook ({error})") from None
     known = frozenset(ids)
     pairs: dict[str, RatedPair] = {}
@@ -69,6 +70,9 @@ def read_pairs(workbook: Path, *, ids: Collection[str]) -> list[RatedPair]:
                         problems.append(f"{place}: {pair}")
                     else:
                         pairs[place] = pair
+    except (SyntaxError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        # Sheets are read as they are asked for; parsers of XML raise kinds of SyntaxError.
+        raise DatasetError(f"{workbook}: not a readable workbook ({error})") from None
     finally:
         book.close()
     refuse(workbook, "pairs that cannot be used", [*problems, *_repeated(pairs)])

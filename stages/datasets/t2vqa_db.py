@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from stages.datasets.labels import Entry, LabelRules, refuse
-from stages.errors import DatasetError
+from stages.datasets.labels import Entry, LabelRules, read_text, refuse
 
 
 def read_t2vqa_db(labels: Path, rules: LabelRules) -> list[Entry]:
@@ -12,15 +11,8 @@ def read_t2vqa_db(labels: Path, rules: LabelRules) -> list[Entry]:
     A prompt may hold the separator: the first field is the name, the last the MOS. Blank lines are skipped. Raises
     DatasetError for a file that is missing, is not UTF-8, or has lines with fewer than three fields (all are listed).
     """
-    try:
-        # Not splitlines(): it also breaks at characters such as U+2028, which prompts may hold.
-        lines = labels.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
-        raise DatasetError(f"{labels}: no such label file or folder (dataset.root, dataset.labels)") from None
-    except OSError as error:
-        raise DatasetError(f"{labels}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{labels}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    # Not splitlines(): it also breaks at characters such as U+2028, which prompts may hold.
+    lines = read_text(labels).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     entries, problems = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():

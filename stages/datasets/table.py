@@ -6,6 +6,7 @@ generated video: `Prompt,Overall_MOS,Traditional_MOS,Alignment_MOS,Aesthetic_MOS
 
 import csv
 import difflib
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.datasets.labels import PARTS, Entry, LabelRules, refuse
+from stages.datasets.labels import PARTS, Entry, LabelRules, read_text, refuse
 from stages.errors import DatasetError
 
 
@@ -84,10 +85,7 @@ def _rows(labels: Path, wanted: Columns) -> Iterator[tuple[str, dict[str, Any] |
     try:
         labels.stat()  # what is not there has no ending to complain of
         if is_csv:
-            with labels.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.DictReader(file, strict=True)
-                rows = [(f"{labels.name} line {reader.line_num}", row) for row in reader]
-                columns = list(reader.fieldnames or [])
+            rows, columns = _csv_rows(labels)
         elif labels.suffix.lower() in (".parquet", ".pq"):
             table = pq.read_table(labels)
             rows = [(f"{labels.name} row {number}", row) for number, row in enumerate(table.to_pylist(), start=1)]
@@ -96,7 +94,7 @@ def _rows(labels: Path, wanted: Columns) -> Iterator[tuple[str, dict[str, Any] |
             raise DatasetError(f"{labels}: a table of labels ends in .csv or .parquet")
     except FileNotFoundError:
         raise DatasetError(f"{labels}: no such label file or folder (dataset.root, dataset.labels)") from None
-    except (UnicodeDecodeError, csv.Error, pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise DatasetError(f"{labels}: cannot be read as a table ({error})") from None
     _check_columns(labels, columns, wanted)
     for place, row in rows:
@@ -108,6 +106,26 @@ def _rows(labels: Path, wanted: Columns) -> Iterator[tuple[str, dict[str, Any] |
             yield place, row
 
 
+def _csv_rows(labels: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
+    """(place, row) of every row, and the columns; raise DatasetError with the line that cannot be read."""
+    reader = csv.DictReader(io.StringIO(read_text(labels), newline=""), strict=True)
+    rows: list[tuple[str, dict[str, Any]]] = []
+    # A quote that is never closed is noticed at the end of the file: what helps is where its row begins.
+    begin = 1
+    try:
+        columns = list(reader.fieldnames or [])
+        begin = reader.line_num + 1
+        for row in reader:
+            rows.append((f"{labels.name} line {reader.line_num}", row))
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise DatasetError(
+            f"{labels}: cannot be read as a table from line {begin} on ({error}); a quote inside a quoted field is "
+            "written twice"
+        ) from None
+    return rows, columns
+
+
 def _check_columns(labels: Path, columns: Sequence[str], wanted: Columns) -> None:
     """Other columns are the user's own business, unless one looks like a misspelt one of ours."""
     known = [*wanted.required, *wanted.optional]
@@ -115,7 +133,8 @@ def _check_columns(labels: Path, columns: Sequence[str], wanted: Columns) -> Non
     problems += [f"column {name!r} is there {columns.count(name)} times" for name in known if columns.count(name) > 1]
     for name in columns:
         close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.75) if name not in known else []
-        if close and close[0] not in columns:
+        # prompt_id is no slip of the pen.
+        if close and close[0] not in columns and not str(name).startswith(f"{close[0]}_"):
             problems.append(f"column {name!r}: did you mean {close[0]!r}?")
     if problems:
         optional = f"; used when there: {', '.join(wanted.optional)}" if wanted.optional else ""

@@ -1,6 +1,6 @@
 """Training data: the cut crops of every video, from memory when they fit, else decoded by workers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
+from models.errors import AigcVqaError
+from stages.errors import TableError
 from stages.io.clips import (
     CLIP_COLUMNS,
     SELECTED_COLUMNS,
@@ -38,9 +40,15 @@ class ClipSource:
     _boxes: dict[str, dict[int, Box]] = field(default_factory=dict, init=False, repr=False)
 
     def read(self, video_id: str) -> NDArray[np.uint8]:
-        """(frames, 3, input_px, input_px) uint8 RGB; short videos repeat frames evenly."""
-        clip = read_clip(self.frames_table.read(video_id, CLIP_COLUMNS))
-        crops = cut_boxes(clip, self._selected(video_id), size_px=self.input_px)
+        """(frames, 3, input_px, input_px) uint8 RGB; short videos repeat frames evenly.
+
+        Raises TableError that names the video when its rows give no clip.
+        """
+        try:
+            clip = read_clip(self.frames_table.read(video_id, CLIP_COLUMNS))
+            crops = cut_boxes(clip, self._selected(video_id), size_px=self.input_px)
+        except AigcVqaError as error:
+            raise TableError(f"{video_id}: {error}") from None
         return crops if len(clip) == self.frames else crops[frame_slots(len(clip), self.frames)]
 
     def _selected(self, video_id: str) -> dict[int, Box]:
@@ -92,6 +100,19 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
         return torch.from_numpy(self.source.read(self.ids[index])), index
 
 
+class _OrError(Dataset[tuple[Tensor, int] | AigcVqaError]):
+    """The clips, or why there is none: an exception would leave a worker wrapped in its traceback."""
+
+    def __init__(self, clips: ClipDataset) -> None:
+        self.clips = clips
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int] | AigcVqaError:
+        try:
+            return self.clips[index]
+        except AigcVqaError as error:
+            return error
+
+
 class ClipLoader:
     """Batches of clips as they are asked for, epoch by epoch; workers, when decoding needs them, live on.
 
@@ -103,10 +124,11 @@ class ClipLoader:
         self.clips = clips
         self._batches: list[list[int]] = []
         self._loader = DataLoader(
-            clips,
+            _OrError(clips),
             batch_sampler=self._batches,
             num_workers=workers if decoding else 0,
             multiprocessing_context=WorkerContext() if decoding else None,
+            collate_fn=_batch,
             worker_init_fn=_one_thread if decoding else None,
             persistent_workers=decoding,
             pin_memory=pinned,
@@ -114,16 +136,37 @@ class ClipLoader:
             generator=torch.Generator(),
         )
 
-    def batches(self, batches: Sequence[Sequence[int]]) -> DataLoader[Any]:
+    def batches(self, batches: Sequence[Sequence[int]]) -> "Batches":
         """(crops (B, F, 3, S, S) uint8, indices (B,)) for every given list of indices, in the given order."""
         # The loader reads this very list when an epoch starts.
         self._batches[:] = [list(batch) for batch in batches]
-        return self._loader
+        return Batches(self._loader)
+
+
+class Batches:
+    """An epoch of a loader; raises what kept a worker from reading a clip."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in self._loader:
+            if isinstance(batch, AigcVqaError):
+                raise batch
+            yield batch
 
 
 def in_batches(order: Sequence[int], size: int) -> list[list[int]]:
     """The order in batches; the last one may be smaller."""
     return [list(order[start : start + size]) for start in range(0, len(order), size)]
+
+
+def _batch(items: list[tuple[Tensor, int] | AigcVqaError]) -> Any:
+    """The clips as one batch, or the first error among them."""
+    return next((item for item in items if isinstance(item, AigcVqaError)), None) or default_collate(items)
 
 
 def _one_thread(_worker: int) -> None:

@@ -16,11 +16,13 @@ import numpy as np
 from stages.errors import VideoError
 from stages.io.video import opened
 
-VERSION = 1  # raise it when a change here changes values; item keys contain it
+VERSION = 2  # raise it when a change here changes values; item keys contain it
 
-# A coarse clock (Matroska's has 1 ms) makes equal intervals differ by its own step: that is no variable rate.
+# A coarse clock makes equal intervals differ by its own step: that is no variable rate. Matroska's has 1 ms, GIF's has
+# 10 ms; what is allowed is more than one step and less than two.
 RATE_TOLERANCE = 0.1
 CLOCK_STEP_S = 0.002
+GIF_CLOCK_STEP_S = 0.015
 # Mean absolute difference of two frames, in levels of 0-255, below which nobody sees a change: a copy that was coded
 # again differs that little.
 NEAR_LEVELS = 0.5
@@ -119,6 +121,7 @@ def _container(path: str | Path) -> dict[str, Any]:
                 "colour_primaries": _name(PRIMARIES, context.color_primaries),
                 "colour_transfer": _name(TRANSFERS, context.color_trc),
             }
+            step_s = GIF_CLOCK_STEP_S if context.name == "gif" else CLOCK_STEP_S
             # A picture's size can change at a key frame only: the others need not be decoded to see it.
             context.skip_frame = "NONKEY"
             times, sizes, n_packets = [], [], 0
@@ -133,13 +136,16 @@ def _container(path: str | Path) -> dict[str, Any]:
             except av.FFmpegError:
                 pass  # cut off: what was read up to here counts
             n_size_changes = sum(earlier != later for earlier, later in pairwise(sizes))
-            return found | {"n_packets": n_packets, "n_size_changes": n_size_changes} | _clock(times)
+            return found | {"n_packets": n_packets, "n_size_changes": n_size_changes} | _clock(times, step_s)
     except (av.FFmpegError, OSError):
         return {}
 
 
-def _clock(times_s: list[Fraction]) -> dict[str, Any]:
-    """The intervals between frames in the order of showing; empty without two timestamps."""
+def _clock(times_s: list[Fraction], step_s: float) -> dict[str, Any]:
+    """The intervals between frames in the order of showing; empty without two timestamps.
+
+    step_s: by how much intervals of a constant rate may differ.
+    """
     times = sorted(times_s)
     intervals = [float(later - earlier) for earlier, later in pairwise(times)]
     if not intervals:
@@ -149,7 +155,7 @@ def _clock(times_s: list[Fraction]) -> dict[str, Any]:
         "duration_s": float(times[-1] - times[0]) + usual,
         "interval_min_s": min(intervals),
         "interval_max_s": max(intervals),
-        "variable_rate": max(intervals) - min(intervals) > max(RATE_TOLERANCE * usual, CLOCK_STEP_S),
+        "variable_rate": max(intervals) - min(intervals) > max(RATE_TOLERANCE * usual, step_s),
     }
 
 

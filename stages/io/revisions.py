@@ -25,13 +25,20 @@ def read_at(path: Path, revision: str) -> bytes:
     try:
         if not _is_commit(resolve_rev(Git("."), revision)):
             raise RevisionError(f"{revision}: a file or folder in Git; the revision alone is needed")
-        return DVCFileSystem(".", rev=revision).read_bytes(path.as_posix())
+        # At a revision DVC counts from the root of Git, in which the project may be a folder.
+        return DVCFileSystem(".", rev=revision, subrepos=True).read_bytes(_folder_in_git() + path.as_posix())
     except RevError:
         raise RevisionError(f"{revision}: no such Git revision here (a shallow clone lacks most of them)") from None
     except OSError:
         raise RevisionError(f"{revision}: has no {path} that Git, DVC's cache or its remote holds") from None
     except (DvcException, SCMError) as error:
         raise RevisionError(f"{revision}: {path} cannot be read ({error})") from None
+
+
+def _folder_in_git() -> str:
+    """`sub/folder/` of the working directory below the root of Git; empty in the root itself."""
+    command = ["git", "rev-parse", "--show-prefix"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _is_commit(name: str) -> bool:

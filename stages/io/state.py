@@ -1,5 +1,6 @@
 """The state of a training between epochs, so that a killed one goes on instead of starting over."""
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,11 @@ class TrainingState:
             return None
 
     def save(self, **state: Any) -> None:
+        # By way of memory: torch's own writer tells a full disk as a bug of its own.
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
         with replacing(self.path) as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(buffer.getbuffer())
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

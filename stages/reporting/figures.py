@@ -117,6 +117,8 @@ def _svg(figure: Any, name: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r'\1 aria-hidden="true" focusable="false"', svg, count=1)
+    # A link within the page opens in it.
+    svg = svg.replace(' target="_blank"', "")
     # Over a hundred points are no stops of the Tab key: the table below lists the same videos.
     svg = svg.replace("<a xlink:href=", '<a tabindex="-1" xlink:href=')
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from stages.errors import EvaluationError, RevisionError, TableError
+from stages.io.results import read_json
 from stages.io.revisions import other_version, read_at
 from stages.io.schemas import AUDIT, CROPS, FRAME_SCORES, FRAMES, MANIFEST, PAIRS, PREDICTIONS
 from stages.io.tables import Shards, read_frame, read_table, to_frame
@@ -60,7 +61,7 @@ def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:
     baseline: the Git revision to compare with; None: the last committed metrics that are not this run's.
     """
     path = results / "metrics.json"
-    metrics = _read_json(path)
+    metrics = read_json(path)
     if metrics is None:
         raise EvaluationError(f"{path}: no metrics yet; `dvc repro` writes them")
     table, metadata = read_table(results / "predictions.parquet", schema=PREDICTIONS)
@@ -73,15 +74,15 @@ def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:
         videos = videos.merge(audit, left_on="video_id", right_on="audit_video_id", how="left")
     return Sources(
         metrics=metrics,
-        baselines=_read_json(results / "baselines.json") or {},
+        baselines=read_json(results / "baselines.json") or {},
         previous=_previous(path, metrics, baseline, test=videos[videos["part"] == "test"], split=data / "split.csv"),
         videos=videos,
         pairs=read_frame(data / "pairs.parquet", schema=PAIRS) if (data / "pairs.parquet").is_file() else None,
         frame_scores=read_frame(results / "frame_scores.parquet", schema=FRAME_SCORES),
         frames=Shards(data / "frames", schema=FRAMES) if (data / "frames").is_dir() else None,
         crops=Shards(data / "crops", schema=CROPS) if (data / "crops").is_dir() else None,
-        audit=_read_json(results / "audit.json"),
-        ablation=_read_json(results / "ablation.json"),
+        audit=read_json(results / "audit.json"),
+        ablation=read_json(results / "ablation.json"),
         made_by=metadata["made_by"],
     )
 
@@ -122,15 +123,3 @@ def _bytes_then(path: Path, revision: str) -> bytes | None:
 
 def _normalised(data: bytes) -> str:
     return json.dumps(json.loads(data), sort_keys=True)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise EvaluationError(f"{path}: not JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise EvaluationError(f"{path}: a JSON object is needed, not {type(value).__name__}")
-    return value

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -19,10 +20,13 @@ from torch.nn.parallel import DistributedDataParallel
 from models.errors import AigcVqaError
 from models.parallel import share_sizes, synchronise_batch_norms
 from models.quality import QualityNet
+from stages.errors import ParamsError
 from stages.runtime import pick_device
 
 # How long the others let the first process tell an error that all of them have; who launched them ends them then.
 GRACE_S = 10.0
+# How often a process looks whether its launcher is still there.
+LOOK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,17 @@ class Processes:
         return values
 
 
-def start_processes(count: int, module: str, arguments: Sequence[str]) -> None:
+def start_processes(count: int, module: str, arguments: Sequence[str], *, device_name: str) -> None:
     """Go on as `count` processes of `python -m module`, 0: one for each GPU; return at once where that is one, or done.
 
+    device_name: engine.device. Raises ParamsError for more processes than GPUs, where they would run on those.
     This process becomes the launcher, so that who waits for it, or ends it, waits for the training or ends it.
     """
     count = count or max(1, torch.cuda.device_count())
     if count == 1 or "WORLD_SIZE" in os.environ:
         return
+    if pick_device(device_name).type == "cuda" and count > (gpus := torch.cuda.device_count()):
+        raise ParamsError(f"engine.processes is {count}, and there are {gpus} GPUs; allowed: 0 (one a GPU) to {gpus}")
     launch = ["-m", __name__, "--standalone", f"--nproc-per-node={count}", "-m", module]
     # torchrun sets it to 1 too, and warns where it was not set.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -112,6 +119,7 @@ def joined_processes(device_name: str) -> Iterator[tuple[Processes, torch.device
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         torch.cuda.set_device(device)
+    threading.Thread(target=_end_with_launcher, args=(os.getppid(),), daemon=True).start()
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         processes = Processes(distributed.get_rank(), distributed.get_world_size())
@@ -123,6 +131,13 @@ def joined_processes(device_name: str) -> Iterator[tuple[Processes, torch.device
         raise
     finally:
         distributed.destroy_process_group()
+
+
+def _end_with_launcher(launcher: int) -> None:
+    """A launcher that was killed ends nobody: its processes would train on, beside those of the next run."""
+    while os.getppid() == launcher:
+        time.sleep(LOOK_S)
+    os._exit(1)
 
 
 def parallel(network: QualityNet, processes: Processes) -> nn.Module:

@@ -1,7 +1,6 @@
 """Fitting the quality model: an epoch, a validation; the run over all epochs."""
 
 import contextlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,15 @@ from models.losses import frame_scores, video_terms
 from models.metrics import plcc, srocc
 from models.quality import video_score
 from models.training import warmup_cosine
+from stages.errors import DatasetError
 from stages.io.dataset import ClipLoader, in_batches
 from stages.io.state import TrainingState
 from stages.progress import progress
 from stages.sections import TrainParams
 from stages.training.step import ADVICE, Training, described, mirrored, train_step
 
+# What torch's and our batch normalisation say of a batch without any variance.
+ONE_VALUE = "Expected more than 1 value per channel"
 # Equal frames get scores this close, on 0-100, whatever batch they stand in: no spread that a correlation may rank.
 ROUNDING = 1e-4
 
@@ -88,6 +90,14 @@ def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
             loss, terms = train_step(training, crops, mos, data.sigma)
         except NonFiniteError as error:
             raise NonFiniteError(f"epoch {epoch + 1}, step {number + 1}: {error}; {named(data, group)}") from None
+        except ValueError as error:
+            if ONE_VALUE not in str(error):
+                raise
+            raise DatasetError(
+                f"epoch {epoch + 1}, step {number + 1}: a batch normalisation of {settings.backbone} has one value a "
+                f"channel and needs more: {len(group)} video of {crops.shape[1]} frame(s); another train.batch_videos, "
+                "more decode.frames, a larger train.input_px or a backbone without it helps"
+            ) from None
         if training.mean is not None:
             training.mean.update(training.network, step=step + 1)
         totals += torch.stack([loss * len(mos), terms.mae.sum(), terms.bce.sum()]).double().cpu()
@@ -135,7 +145,8 @@ def fit(training: Training, data: Data, *, state: TrainingState, curves: Path) -
     """
     settings, first = training.settings, training.processes.is_first
     history: list[dict[str, float]] = []
-    best: dict[str, Any] = {"val/selection": -math.inf}
+    # An epoch of constant predictions has -1, and is no best one.
+    best: dict[str, Any] = {"val/selection": -1.0}
     if (saved := state.load()) is not None:
         training.restore(saved)
         history, best = saved["history"], saved["best"]

@@ -96,6 +96,7 @@ def test_pixels_are_normalised_as_the_pretrained_weights_of_the_name_expect() ->
     # timm has no weights of this one, and no configuration.
     assert timm.get_pretrained_cfg("no_such_network", allow_unregistered=True) is None
     assert pixel_statistics("no_such_network").pixel_mean == (0.485, 0.456, 0.406)
+    assert pixel_statistics("convnext_tiny.no_such_tag").pixel_mean == (0.485, 0.456, 0.406)
     seen: list[Tensor] = []
     network = build_quality(config(pixel_mean=[0.2, 0.4, 0.6], pixel_std=[0.1, 0.2, 0.5]))
     network.eval().backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -182,6 +183,8 @@ def test_unknown_backbones_name_their_nearest() -> None:
         build_quality(config("convnext_tinny"))
     with pytest.raises(QualityError, match=r"no tag 'fb_in1kk'.*convnext_tiny\.fb_in1k"):
         build_quality(config("convnext_tiny.fb_in1kk"))
+    with pytest.raises(QualityError, match=r"no tag '' for 'resnet18'"):
+        build_quality(config("resnet18."))
     with pytest.raises(QualityError, match="no backbone 'hf-hub:timm/resnet18'"):
         build_quality(config("hf-hub:timm/resnet18"))
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from stages import audit, prepare
 from stages.errors import TableError
@@ -88,6 +90,22 @@ def test_a_variable_rate_is_told_from_the_steps_of_a_coarse_clock(tmp_path: Path
     # 24 frames a second in whole milliseconds: 42 and 41 by turns.
     times = [round(1000 * number / 24) for number in range(8)]
     assert not inspect_file(write_coded(tmp_path / "b.mkv", clip, times_ms=times))["variable_rate"]
+
+
+@pytest.mark.parametrize("rate", [12, 24, 30])
+def test_a_gif_of_constant_rate_is_told_from_one_that_halts(tmp_path: Path, rate: int) -> None:
+    """GIF counts hundredths of a second: 24 frames a second are shown for 4 and 5 of them by turns."""
+    pictures = [Image.fromarray(frame) for frame in noise_clip(0, n_frames=8)]
+
+    def rate_varies(name: str, times_cs: list[int]) -> bool:
+        durations = [10 * (later - earlier) for earlier, later in pairwise(times_cs)]
+        first, *others = pictures
+        first.save(tmp_path / name, save_all=True, append_images=others, duration=[*durations, durations[-1]])
+        return bool(inspect_file(tmp_path / name)["variable_rate"])
+
+    times = [round(100 * number / rate) for number in range(8)]
+    assert not rate_varies("even.gif", times)
+    assert rate_varies("halting.gif", [time + 2 * (number > 3) for number, time in enumerate(times)])
 
 
 def test_a_header_that_counts_wrong(tmp_path: Path) -> None:

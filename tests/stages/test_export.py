@@ -14,7 +14,7 @@ from torch import nn
 from models.losses import frame_scores
 from models.quality import QualityConfig, build_quality
 from stages import export
-from stages.errors import WeightsError
+from stages.errors import DatasetError, WeightsError
 from stages.export import ExportError, run_onnx, run_torchscript
 from stages.io.weights import save_weights
 from tests.stages.clip_tables import MADE_BY
@@ -110,3 +110,25 @@ def test_what_is_missing_or_foreign_is_named(here: Path, monkeypatch) -> None:
     with pytest.raises(ExportError, match=r"needs onnxruntime: pip install 'aigc-vqa\[export\]'"):
         export.export("onnx", here, None)
     assert not (here / "quality.onnx").exists()
+
+
+def test_a_backbone_that_torch_cannot_convert_is_said_in_a_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+
+    class Odd(nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            # A branch on values has no form in a graph.
+            return pixels.mean((2, 3)) if pixels.sum().item() > 0 else pixels.amax((2, 3))
+
+    write_model(here, "test_resnet")
+    monkeypatch.setattr(export, "Exported", lambda _: Odd())
+    with pytest.raises(ExportError, match=r"cannot write the backbone as ONNX \(.+\); --format torchscript may"):
+        export.export("onnx", here, here / "model.onnx")
+    assert not (here / "model.onnx").exists()
+
+
+def test_a_folder_is_no_file_to_write(here: Path) -> None:
+    write_model(here, "test_resnet")
+    (here / "out").mkdir()
+    with pytest.raises(DatasetError, match=r"out: a folder; the name of a file is needed"):
+        export.export("torchscript", here, here / "out")

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 
 from tests.stages.gate_run import N_TEST, add_prompts, gate, git, save_metrics, write_run
 
@@ -30,6 +31,28 @@ def test_a_regression_fails_and_an_improvement_passes(project, capsys) -> None:
     assert gate(baseline="old") == 0
     assert "| better" in capsys.readouterr().out
     assert gate(baseline="HEAD~1") == 0
+
+
+def test_a_project_may_lie_in_a_folder_of_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`dvc init --subdir`: metrics from Git and predictions from DVC's cache are those of the folder."""
+    folder = tmp_path / "mono" / "vqa"
+    shutil.copytree(project, folder, ignore=shutil.ignore_patterns(".git", "results", "data", "dvc.lock"))
+    monkeypatch.chdir(folder)
+    git("init", "-q", "-b", "main", "..")
+    git("config", "user.name", "tester")
+    git("config", "user.email", "tester@example.org")
+    write_run(noise=8.0)
+    with Repo() as repo:
+        repo.commit(force=True)
+    git("add", ".")
+    git("commit", "-q", "-m", "run")
+    write_run(noise=14.0, seed=2)
+    assert gate() == 1
+    text = capsys.readouterr().out
+    assert "**regression**" in text
+    assert "judged by" not in text
 
 
 def test_noise_passes_though_the_tolerance_alone_would_fail_it(project, capsys) -> None:

@@ -103,10 +103,12 @@ def test_a_label_file_that_is_missing_or_a_folder(tmp_path: Path, name: str) -> 
 
 
 def test_text_that_is_not_utf8(t2vqa, csv) -> None:
-    with pytest.raises(DatasetError, match=r"info.txt: not UTF-8 text \(.*at byte 8\)"):
-        t2vqa(b"a.mp4|B\xe4r|5\n"[0:7] + b"x\xe4r|5\n")
-    with pytest.raises(DatasetError, match=r"labels.csv: cannot be read as a table"):
-        csv(b"path,mos\nB\xe4r.mp4,5\n")
+    with pytest.raises(
+        DatasetError, match=r"info.txt: line 2 is not UTF-8 text \(.*b'\\xe4'\); save the file as UTF-8"
+    ):
+        t2vqa(b"a.mp4|bear|5\nb.mp4|B\xe4r|5\n")
+    with pytest.raises(DatasetError, match=r"labels.csv: line 3 is not UTF-8 text"):
+        csv(b"path,mos\na.mp4,5\nB\xe4r.mp4,5\n")
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,8 @@ def test_columns_come_before_patterns_and_prompts(csv) -> None:
             "  labels.csv line 4: the path is empty\n  labels.csv line 5: not the 2 fields of the header",
         ),
         ("path,mos\na.mp4,5\n  \n ,\n", "cannot be used\n  labels.csv line 4: the path is empty"),
-        ('path,mos\n"a.mp4"x,5\n', "cannot be read as a table"),
+        ('path,mos\nb.mp4,1\n"a.mp4"x,5\n', "cannot be read as a table from line 3 on (',' expected after '\"')"),
+        ('path,mos\nb.mp4,1\n"a.mp4,5\nc.mp4,1\n', "cannot be read as a table from line 3 on (unexpected end of data)"),
     ],
 )
 def test_tables_that_are_refused(csv, text: str, message: str) -> None:
@@ -257,6 +260,11 @@ def test_tables_that_are_refused(csv, text: str, message: str) -> None:
         csv(text)
     assert "labels.csv: " in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_an_own_column_that_begins_like_one_of_ours_is_no_misspelling(csv) -> None:
+    (entry,) = csv("path,mos,prompt_id,group_id\na.mp4,5,17,4\n")
+    assert (entry.prompt, entry.group) == (None, "a.mp4")
 
 
 def test_a_csv_mos_with_a_problem_is_that_videos_failure(csv) -> None:

@@ -1,5 +1,6 @@
 """KVQ's workbook of rated pairs: what is read, and what is refused with sheet and row."""
 
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,15 @@ def test_a_pair_that_stands_twice_is_named_with_both_rows(workbook) -> None:
     ]
 
 
+def with_part_cut(path: Path, part: str, out: Path) -> Path:
+    """A copy of a workbook that lacks the second half of one of its parts."""
+    with zipfile.ZipFile(path) as book, zipfile.ZipFile(out, "w") as copy:
+        for name in book.namelist():
+            data = book.read(name)
+            copy.writestr(name, data[: len(data) // 2] if name == part else data)
+    return out
+
+
 def test_a_workbook_that_is_none(workbook, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"no.xlsx: no such workbook of pairs \(dataset.root, dataset.pairs\)"):
         read_pairs(tmp_path / "no.xlsx", ids=IDS)
@@ -116,6 +126,11 @@ def test_a_workbook_that_is_none(workbook, tmp_path: Path) -> None:
         (tmp_path / name).write_text("video1,video2,rank\n")
         with pytest.raises(DatasetError, match=f"{name}: not a readable workbook"):
             read_pairs(tmp_path / name, ids=IDS)
+    path = workbook(source=[HEAD], nonsource=[HEAD])
+    for part in ("xl/workbook.xml", "xl/worksheets/sheet1.xml"):
+        cut = with_part_cut(path, part, tmp_path / "cut.xlsx")
+        with pytest.raises(DatasetError, match=r"cut.xlsx: not a readable workbook"):
+            read_pairs(cut, ids=IDS)
     path = workbook(Source=[HEAD], nonsource=[HEAD])
     with pytest.raises(DatasetError, match=r"no sheet source \(found: Source, nonsource; needed: source, nonsource\)"):
         read_pairs(path, ids=IDS)

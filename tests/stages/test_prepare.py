@@ -1,6 +1,7 @@
 """prepare: from a folder of videos and labels to the manifest; what fails, what is refused."""
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,6 +185,18 @@ def test_a_folder_without_scores_is_prepared(labels) -> None:
     assert manifest["video_id"].tolist() == ["a_1.avi", "deep/b_1.avi"]
     assert manifest["status"].tolist() == ["ok", "ok"]
     assert manifest[["mos", "mos_raw"]].isna().all(axis=None)
+
+
+def test_a_name_that_is_not_utf8_and_one_that_is_too_long_fail_alone(labels, workplace: Path) -> None:
+    clip("a_1.avi")
+    clip("b_1.avi", 1)
+    os.rename("raw/videos/b_1.avi", b"raw/videos/b_\xff.avi")
+    manifest = labels(format="folder")
+    assert manifest["video_id"].tolist() == ["a_1.avi", r"b_\xff.avi"]
+    assert manifest["status"].tolist() == ["ok", "failed"]
+    assert manifest["reason"][1].startswith(r"b_\xff.avi: the file's name is not UTF-8; rename it")
+    manifest = labels(f"a_1.avi|p|5\n{'x' * 300}.avi|p|5\n")
+    assert manifest["reason"].tolist() == [None, "info.txt line 2: cannot be read: File name too long"]
 
 
 def test_equal_files_share_one_probe_and_keep_their_names(labels, workplace: Path) -> None:

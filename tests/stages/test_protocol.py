@@ -145,6 +145,9 @@ def test_one_generator_cannot_be_left_out(project: Path) -> None:
     (project / "raw/labels.csv").write_text("path,mos,generator\na_1.mp4,5,a\n")
     with pytest.raises(ExperimentError, match="the labels name 1 generators, and leaving one out needs 2"):
         call("--by", "generator")
+    (project / "raw/labels.csv").write_text("path,mos,generator\na_1.mp4,5,a\nb_1.mp4,5,b\nnine.mp4,5,\n")
+    with pytest.raises(ExperimentError, match=r"the generator of 1 of 3 videos is not known \(first: 'nine.mp4'\)"):
+        call("--by", "generator")
 
 
 def test_one_value_has_no_deviation() -> None:

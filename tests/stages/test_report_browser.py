@@ -148,6 +148,14 @@ def test_a_link_to_a_hidden_row_shows_it(page: Page) -> None:
     assert target.locator(".name").text_content() == WORST
 
 
+def test_a_click_on_a_point_leads_to_its_row_in_this_page(page: Page) -> None:
+    point = page.locator("#scatter a").first
+    point.click()
+    row = page.locator(page.evaluate("location.hash"))
+    expect(row).to_be_in_viewport(ratio=0.9)
+    assert len(page.context.pages) == 1
+
+
 def test_the_table_scrolls_in_its_place_under_its_headings(page: Page) -> None:
     """The last row comes into sight below the column headings, which stay at the top of the table."""
     frame, heading = page.locator("#videos .scroll"), page.locator("#table thead th").first

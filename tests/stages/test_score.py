@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +124,37 @@ def test_misuse_is_refused_before_any_work(run: Callable[..., int], workplace: P
         run("empty")
     with pytest.raises(DatasetError, match=r"--out scores.txt: allowed endings are .parquet, .csv and .json"):
         run("empty", "--out", "scores.txt")
+    (workplace / "a.avi").touch()
+    (workplace / "folder.csv").mkdir()
+    with pytest.raises(DatasetError, match=r"--out folder.csv: a folder; the name of a file is needed"):
+        run("a.avi", "--out", "folder.csv")
+    with pytest.raises(DatasetError, match=r"--out a.avi/scores.csv: cannot be written \(.+\)"):
+        run("a.avi", "--out", "a.avi/scores.csv")
+
+
+@pytest.mark.parametrize("option", ["--workers", "--threads"])
+@pytest.mark.parametrize("value", ["-1", "many"])
+def test_counts_are_not_negative(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.parse(["score", "a.avi", f"{option}={value}"])
+    assert caught.value.code == 2
+    assert f"argument {option}: '{value}': needed is an integer from 0" in capsys.readouterr().err
+
+
+def test_names_that_no_table_can_hold_and_hidden_files(run: Callable[..., int], workplace: Path) -> None:
+    """A name that is not UTF-8 (shown escaped) or too long fails alone; Finder's `._x` are no videos."""
+    write_clip(workplace / "clips" / "good.avi", noise_clip(0))
+    (workplace / os.fsdecode(b"clips/b\xffd.avi")).write_bytes((workplace / "clips/good.avi").read_bytes())
+    (workplace / "clips/._good.avi").write_bytes(b"\x00\x05\x16\x07")
+    assert run("clips", f"{'x' * 300}.avi", "--out", "scores.csv", "--frames") == 1
+    rows = pd.read_csv("scores.csv", dtype=str)
+    assert rows["path"].tolist() == [r"clips/b\xffd.avi", "clips/good.avi", f"{'x' * 300}.avi"]
+    assert rows["status"].tolist() == ["failed", "ok", "failed"]
+    assert rows["reason"][0] == "the file's name is not UTF-8; rename it"
+    assert rows["reason"][2] == "file name too long"
+    # Whole numbers stay whole beside a video without any.
+    assert rows["n_frames"][1] == "8"
+    assert set(pd.read_csv("scores.frames.csv")["path"]) == {"clips/good.avi"}
 
 
 def test_no_model_names_the_files_and_the_command(workplace: Path) -> None:

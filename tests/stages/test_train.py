@@ -12,19 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
 from models.errors import NonFiniteError
+from models.quality import QualityError
 from stages import train
-from stages.errors import DatasetError, WeightsError
+from stages.errors import DatasetError, EvaluationError, TableError, WeightsError
 from stages.io.dataset import ClipDataset, ClipSource
 from stages.io.files import file_sha256
 from stages.io.schemas import CROPS, FRAMES
 from stages.io.state import TrainingState
-from stages.io.tables import Shards
+from stages.io.tables import Shards, write_shards
 from stages.io.weights import load_weights
 from stages.params import load_params
 from stages.training.processes import Processes
@@ -188,6 +190,35 @@ def test_pretrained_weights_are_what_training_starts_from(tiny: Callable[..., No
     own = train.build(load_params().train).backbone.state_dict()
     assert own
     assert all(torch.equal(value, state[name]) for name, value in own.items())
+
+
+def test_a_tag_that_timm_lacks_names_those_that_it_has(tiny: Callable[..., None]) -> None:
+    tiny(backbone="resnet18.a9_in1k")
+    with pytest.raises(QualityError, match=r"no tag 'a9_in1k' for 'resnet18'; it has: .*resnet18.a1_in1k"):
+        train.main(PATHS + OUTS)
+
+
+@pytest.mark.parametrize("cache_gib", [0.0, 1.0])
+def test_a_video_without_a_clip_is_named_whoever_reads_it(tiny: Callable[..., None], cache_gib: float) -> None:
+    tiny(cache_gib=cache_gib, workers=2)
+    crops = Shards("crops", schema=CROPS)
+    rows = {name: crops.read(name) for name in crops.ids}
+    (lost, *_) = [name for name in crops.ids if name not in ("clip_002.avi", "clip_003.avi")]
+    place = rows[lost].schema.get_field_index("selected")
+    rows[lost] = rows[lost].set_column(place, "selected", pa.array([False] * len(rows[lost])))
+    write_shards(
+        "crops", crops.keys, lambda _, name: rows[name], schema=CROPS, n_shards=2, made_by=crops.made_by, failed={}
+    )  # fmt: skip
+    with pytest.raises(TableError, match=rf"^{lost}: no selected crop for frames \[0, 1, 2\]; frames and crops"):
+        train.main(PATHS + OUTS)
+
+
+def test_predictions_that_stay_constant_are_no_model(tiny: Callable[..., None]) -> None:
+    """A step of 30 drives every bin to its end: nothing is ranked in any epoch."""
+    tiny(backbone="test_convnext", learning_rate=30.0, epochs=2, fgm={"epsilon": 0.0})
+    with pytest.raises(EvaluationError, match="no epoch gave predictions that a correlation with the MOS"):
+        train.main(PATHS + OUTS)
+    assert not Path("weights/quality.safetensors").exists()
 
 
 def test_missing_pretrained_weights_name_the_key_and_the_command(tiny: Callable[..., None]) -> None:

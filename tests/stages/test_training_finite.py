@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from models.errors import NonFiniteError
+from stages.errors import DatasetError
 from stages.io.state import TrainingState
 from stages.training import quality
 from stages.training.quality import Data, fit, train_epoch
@@ -90,3 +91,10 @@ def test_float16_that_overflows_in_every_step_of_a_short_training_keeps_no_epoch
     run = training(precision="fp16", batch_videos=1, epochs=1, fgm={"epsilon": 1e20})
     with pytest.raises(NonFiniteError, match=r"^float16 overflowed in every step of the training.*train\.precision"):
         fit(run, clips, state=TrainingState(tmp_path / "state.pt"), curves=tmp_path / "curves")
+
+
+def test_batch_normalisation_of_a_single_value_says_what_helps() -> None:
+    """12 videos in batches of 11 leave one alone, and its only frame is one position in test_resnet's last map."""
+    with pytest.raises(DatasetError, match=r"^epoch 1, step 2: a batch norm.* 1 video of 1 frame\(s\); .*batch_videos"):
+        train_epoch(training(batch_videos=11), data(frames=1), 0)
+    train_epoch(training("test_convnext", batch_videos=11), data(frames=1), 0)

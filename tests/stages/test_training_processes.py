@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from stages import train
+from stages.errors import ParamsError
 from stages.io.weights import load_weights
 from stages.params import load_params
 from stages.training import processes
@@ -45,15 +47,25 @@ def test_a_stage_starts_others_only_when_asked_and_not_twice(monkeypatch: pytest
     monkeypatch.setattr(os, "execv", lambda _, arguments: started.append(arguments))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    start_processes(1, "stages.train", ["--x"])
+    start_processes(1, "stages.train", ["--x"], device_name="cpu")
     assert started == []
-    start_processes(0, "stages.train", ["--x"])
+    start_processes(0, "stages.train", ["--x"], device_name="cpu")
     assert started[0][1:] == [
         "-m", "stages.training.processes", "--standalone", "--nproc-per-node=3", "-m", "stages.train", "--x",
     ]  # fmt: skip
     monkeypatch.setenv("WORLD_SIZE", "3")  # one of the started
-    start_processes(3, "stages.train", ["--x"])
+    start_processes(3, "stages.train", ["--x"], device_name="cpu")
     assert len(started) == 1
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "pick_device", lambda name: torch.device("cuda" if name == "auto" else "cpu"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(os, "execv", lambda *_: None)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(ParamsError, match=r"engine.processes is 2, and there are 1 GPUs; allowed: 0 .* to 1"):
+        start_processes(2, "stages.train", [], device_name="auto")
+    start_processes(2, "stages.train", [], device_name="cpu")
 
 
 @pytest.fixture
@@ -151,6 +163,30 @@ def test_a_process_that_a_signal_ended_is_named(workplace: Path) -> None:
     done = subprocess.run(launch, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 128 + 9
     assert done.stderr == "error: SIGKILL ended process 1 of the training (of 0, 1, ...)\n"
+
+
+def test_processes_end_with_a_launcher_that_was_killed(workplace: Path) -> None:
+    (workplace / "waiting.py").write_text(
+        "import os, pathlib, time\n"
+        "from stages.training.processes import joined_processes\n"
+        "with joined_processes('cpu') as (processes, _):\n"
+        "    pathlib.Path(f'{processes.rank}.pid').write_text(str(os.getpid()))\n"
+        "    time.sleep(100)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    launcher = subprocess.Popen([sys.executable, *LAUNCHED, "waiting.py"], env=environment)
+    pids = [workplace / "0.pid", workplace / "1.pid"]
+    wait_until(lambda: all(path.exists() and path.read_text() for path in pids))
+    launcher.kill()
+    launcher.wait()
+    wait_until(lambda: not any(Path("/proc", path.read_text()).exists() for path in pids))
+
+
+def wait_until(holds: Callable[[], bool], *, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_last_batch_smaller_than_the_processes_and_a_product_of_batch_means(write: Callable[..., None]) -> None:

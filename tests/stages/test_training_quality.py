@@ -1,6 +1,8 @@
 """What can be switched on in a training: each trains, and does what it says; the state holds all that goes on."""
 
+import resource
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,15 +29,17 @@ SHIPPED = load_params(ROOT / "params.yaml").train
 BACKBONES = ["test_resnet", "test_convnext"]
 
 
-def clip(video_id: str) -> np.ndarray:
+def clip(video_id: str, frames: int = FRAMES) -> np.ndarray:
     """(F, 3, S, S) noise whose contrast is the number in the id: what the networks can see."""
     number = int(video_id)
-    noise = np.random.default_rng(number).normal(0, 4 + 8 * number, (FRAMES, 3, PX, PX))
+    noise = np.random.default_rng(number).normal(0, 4 + 8 * number, (frames, 3, PX, PX))
     return np.clip(128 + noise, 0, 255).astype(np.uint8)
 
 
-def data() -> Data:
-    source = SimpleNamespace(read=clip, shape=(FRAMES, 3, PX, PX), bytes_a_video=FRAMES * 3 * PX * PX)
+def data(frames: int = FRAMES) -> Data:
+    source = SimpleNamespace(
+        read=partial(clip, frames=frames), shape=(frames, 3, PX, PX), bytes_a_video=frames * 3 * PX * PX
+    )
     loader = ClipLoader(
         ClipDataset(source, [str(number) for number in range(VIDEOS)], cache_gib=1),  # type: ignore[arg-type]
         workers=1,
@@ -252,3 +256,20 @@ def test_a_backbone_without_checkpointing_is_refused() -> None:
 def test_batches_hold_every_video_once() -> None:
     assert in_batches(range(7), 3) == [[0, 1, 2], [3, 4, 5], [6]]
     assert in_batches([], 3) == []
+
+
+def test_a_state_that_cannot_be_written_whole_leaves_the_one_before(tmp_path: Path) -> None:
+    """As on a full disk: an error of the machine, which commands tell in a line, and not one of torch's own."""
+    state = TrainingState(tmp_path / "state.pt")
+    state.save(history=[1], weights=torch.zeros(10))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            state.save(history=[1, 2], weights=torch.zeros(10_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    saved = state.load()
+    assert saved is not None
+    assert saved["history"] == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
