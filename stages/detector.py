@@ -20,7 +20,7 @@ from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
 from models.detectors.recall import count_covered
 from models.detectors.top_boxes import top_boxes
 from stages.command import run
-from stages.datasets.coco import ObjectSet, merge_classes, read_coco
+from stages.datasets.coco import ObjectImage, ObjectSet, merge_classes, read_coco, stop_on
 from stages.errors import DatasetError
 from stages.io.boxes import read_boxes
 from stages.io.detectors import (
@@ -64,7 +64,7 @@ class Data(NamedTuple):
 def read(source: Path, *, merge: bool) -> Data:
     """`train.json` and `val.json` with `images/`, as one class if wanted; raise DatasetError when categories differ."""
     data = Data(*(read_coco(source / f"{part}.json", source / "images") for part in Data._fields))
-    if data.train.classes != data.val.classes:
+    if not merge and data.train.classes != data.val.classes:
         raise DatasetError(
             f"{source}: the categories of train.json ({', '.join(data.train.classes)}) and of val.json "
             f"({', '.join(data.val.classes)}) differ"
@@ -104,7 +104,8 @@ def validate(detector: FasterRcnn, data: ObjectSet, params: DetectorParams, *, b
         covered += count_covered(best.boxes_xyxy_px, boxes, iou=RECALL_IOU)
         proposed += len(best.scores)
     labels = [torch.from_numpy(image.labels) for image in data.images]
-    return average_precision(everything, objects, labels, n_classes=len(data.classes)) | {
+    crowds = [(torch.from_numpy(image.crowds_xyxy_px), torch.from_numpy(image.crowd_labels)) for image in data.images]
+    return average_precision(everything, objects, labels, n_classes=len(data.classes), crowds=crowds) | {
         "recall_at_n": covered / data.n_boxes,
         "n": params.recall_boxes,
         "iou": RECALL_IOU,
@@ -123,6 +124,25 @@ def hash_images(data: ObjectSet, *, workers: int) -> list[str]:
         return list(threads.map(file_sha256, [image.path for image in data.images]))
 
 
+def check_images(data: Data, *, workers: int) -> None:
+    """Raise DatasetError with all images of both parts that are none, or of another size: before hours of training."""
+
+    def problem(image: ObjectImage) -> str | None:
+        try:
+            image.read()
+        except DatasetError as error:
+            return str(error)
+        return None
+
+    for part, objects in zip(Data._fields, data, strict=True):
+        with ThreadPoolExecutor(workers) as threads:
+            stop_on([text for text in threads.map(problem, objects.images) if text], Path(f"{part}.json"))
+        if objects.n_crowds:
+            print(f"detector: {objects.n_crowds} regions of crowds in {part}.json are no objects to learn or to find")
+        if objects.n_left_out:
+            print(f"detector: {objects.n_left_out} annotations in {part}.json have no box with an area: left out")
+
+
 def imported_from(origin: dict[str, Any], libraries: dict[str, str]) -> dict[str, Any]:
     """What the file of an import depends on beside its configuration, which stands in it: no param of a training."""
     return {"version": VERSION, "libraries": libraries, "source": origin}
@@ -138,6 +158,7 @@ def train(params: Params, *, source: Path, weights: Path, metrics: Path) -> None
         )
     data = read(source, merge=settings.merge_classes)
     detector = build(settings, n_classes=len(data.train.classes))
+    check_images(data, workers=params.engine.n_workers)
     libraries = libraries_of(*describe_config(detector)) | library_versions("opencv-python-headless")
     made = {"version": VERSION, "params": settings.model_dump(exclude=NOT_NOTED), "libraries": libraries}
     if settings.pretrained is not None:

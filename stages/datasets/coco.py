@@ -17,17 +17,23 @@ EDGE_TOLERANCE_PX = 1.0
 # Thinner boxes can lose their area when float32 rounds them in a mirrored or scaled image, which ends a training.
 LEAST_SIDE_PX = 1e-3
 MAX_PROBLEMS = 20
+LabelledBox = tuple[list[float], int]
 
 
 @dataclass(frozen=True)
 class ObjectImage:
-    """One image and its objects: boxes (N, 4) float32, inside the image, and labels (N,) int64 from 1."""
+    """One image and its objects: boxes (N, 4) float32, inside the image, and labels (N,) int64 from 1.
+
+    Regions of crowds, in the same form, are no objects to learn; what is found in them counts neither way.
+    """
 
     path: Path
     width: int
     height: int
     boxes_xyxy_px: NDArray[np.float32]
     labels: NDArray[np.int64]
+    crowds_xyxy_px: NDArray[np.float32]
+    crowd_labels: NDArray[np.int64]
 
     def read(self) -> Frame:
         """(H, W, 3) uint8 RGB; raise DatasetError naming the file when it is none, or of another size."""
@@ -36,28 +42,38 @@ class ObjectImage:
         except (OSError, TableError) as error:
             raise DatasetError(f"{self.path}: no readable image ({error})") from None
         if frame.shape[:2] != (self.height, self.width):
+            turned = frame.shape[1::-1] == (self.height, self.width)
+            hint = "; a tag (EXIF) in the file may turn it: annotate it as it is shown" if turned else ""
             raise DatasetError(
                 f"{self.path}: {frame.shape[1]}x{frame.shape[0]} px, the annotations say {self.width}x{self.height}"
+                f"{hint}"
             )
         return frame
 
 
 @dataclass(frozen=True)
 class ObjectSet:
-    """Images in the order of the file; label i is `classes[i - 1]`. `n_crowd`: annotations of crowds, left out."""
+    """Images in the order of the file; label i is `classes[i - 1]`. `n_left_out`: annotations without a box."""
 
     images: tuple[ObjectImage, ...]
     classes: tuple[str, ...]
-    n_crowd: int
+    n_left_out: int = 0
 
     @property
     def n_boxes(self) -> int:
         return sum(len(image.labels) for image in self.images)
 
+    @property
+    def n_crowds(self) -> int:
+        return sum(len(image.crowd_labels) for image in self.images)
+
 
 def merge_classes(objects: ObjectSet) -> ObjectSet:
     """The same boxes with one class, `object`."""
-    images = tuple(replace(image, labels=np.ones_like(image.labels)) for image in objects.images)
+    images = tuple(
+        replace(image, labels=np.ones_like(image.labels), crowd_labels=np.ones_like(image.crowd_labels))
+        for image in objects.images
+    )
     return replace(objects, images=images, classes=("object",))
 
 
@@ -65,7 +81,8 @@ def read_coco(path: Path, images: Path) -> ObjectSet:
     """Read an annotation file whose file names start from the folder `images`.
 
     Categories become labels 1, 2, ... by rising id. Raises DatasetError that names the file and every annotation or
-    image that cannot be used, also when there are no images or no boxes.
+    image that cannot be used, also when there are no images or no boxes. Boxes without an area, which COCO's own file
+    of 2017 has two of, and regions of crowds without a usable box are left out and counted.
     """
     content = _read_json(path)
     problems: list[str] = []
@@ -75,33 +92,39 @@ def read_coco(path: Path, images: Path) -> ObjectSet:
         problems += [f"image {image_id}: {problem}" for problem in _image_problems(entry, images)]
     if not entries:
         problems.append("there are no images")
-    _stop_on(problems, path)
+    stop_on(problems, path)
 
     label_of = {category_id: label for label, category_id in enumerate(sorted(categories), start=1)}
-    boxes: dict[Any, list[tuple[list[float], int]]] = {image_id: [] for image_id in entries}
-    n_crowd = 0
+    boxes: dict[int, list[LabelledBox]] = {image_id: [] for image_id in entries}
+    crowds: dict[int, list[LabelledBox]] = {image_id: [] for image_id in entries}
+    n_left_out = 0
     for annotation in content["annotations"]:
         if not isinstance(annotation, dict):
             problems.append(f"an annotation is {annotation!r}; a mapping is needed")
-        elif annotation.get("iscrowd"):
-            n_crowd += 1
-        elif problem := _annotation_problem(annotation, entries, label_of):
+            continue
+        annotation = _with_whole_numbers(annotation, "image_id", "category_id")
+        problem, is_crowd = _annotation_problem(annotation, entries, label_of), annotation.get("iscrowd")
+        if problem and not is_crowd:
             problems.append(f"annotation {annotation.get('id')}: {problem}")
+        elif problem or _is_flat(annotation["bbox"], entries[annotation["image_id"]]):
+            n_left_out += 1
         else:
-            boxes[annotation["image_id"]].append((annotation["bbox"], label_of[annotation["category_id"]]))
+            kind = crowds if is_crowd else boxes
+            kind[annotation["image_id"]].append((annotation["bbox"], label_of[annotation["category_id"]]))
     if not problems and not any(boxes.values()):
-        problems.append("there are no boxes" + (f" besides {n_crowd} of crowds" if n_crowd else ""))
-    _stop_on(problems, path)
+        n_crowds = sum(map(len, crowds.values()))
+        problems.append("there are no boxes" + (f" besides {n_crowds} of crowds" if n_crowds else ""))
+    stop_on(problems, path)
     return ObjectSet(
-        tuple(_object_image(entry, images, boxes[image_id]) for image_id, entry in entries.items()),
+        tuple(_object_image(entry, images, boxes[image_id], crowds[image_id]) for image_id, entry in entries.items()),
         tuple(str(categories[category_id].get("name", category_id)) for category_id in label_of),
-        n_crowd,
+        n_left_out,
     )
 
 
 def _read_json(path: Path) -> dict[str, list[Any]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -115,6 +138,8 @@ def _read_json(path: Path) -> dict[str, list[Any]]:
 def _by_id(entries: list[Any], kind: str, problems: list[str]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for entry in entries:
+        if isinstance(entry, dict):
+            entry = _with_whole_numbers(entry, "id", "width", "height")
         if not isinstance(entry, dict) or not _is_integer(entry.get("id")):
             problems.append(f"one {kind} has no integer id: {str(entry)[:80]}")
         elif entry["id"] in found:
@@ -150,18 +175,21 @@ def _annotation_problem(
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(value) for value in bbox):
         return f"bbox is {bbox}; four finite numbers are needed: x, y, width, height"
     x, y, width, height = bbox
-    if width <= 0 or height <= 0:
+    if width < 0 or height < 0:
         return f"bbox is {bbox}; width and height must be positive"
     image = images[annotation["image_id"]]
     right, bottom = image["width"], image["height"]
     inside = x < right and y < bottom and x + width > 0 and y + height > 0
     past = max(-x, -y, x + width - right, y + height - bottom)
-    if not inside or past > EDGE_TOLERANCE_PX:
+    if min(width, height) > 0 and (not inside or past > EDGE_TOLERANCE_PX):
         return f"bbox is {bbox}, outside of image {image['id']} ({right}x{bottom} px)"
-    sides = (_side(x, x + width, right), _side(y, y + height, bottom))
-    if min(sides) < LEAST_SIDE_PX:
-        return f"bbox is {bbox}; width and height inside of the image must be at least {LEAST_SIDE_PX} px"
     return None
+
+
+def _is_flat(bbox: list[float], image: dict[str, Any]) -> bool:
+    """Whether nothing is left of a box inside its image."""
+    x, y, width, height = bbox
+    return min(_side(x, x + width, image["width"]), _side(y, y + height, image["height"])) < LEAST_SIDE_PX
 
 
 def _side(low: float, high: float, end: float) -> float:
@@ -169,12 +197,26 @@ def _side(low: float, high: float, end: float) -> float:
     return float(np.float32(min(high, end)) - np.float32(max(low, 0)))
 
 
-def _object_image(entry: dict[str, Any], folder: Path, objects: list[tuple[list[float], int]]) -> ObjectImage:
+def _object_image(
+    entry: dict[str, Any], folder: Path, objects: list[LabelledBox], crowds: list[LabelledBox]
+) -> ObjectImage:
+    size = entry["width"], entry["height"]
+    return ObjectImage(folder / entry["file_name"], *size, *_corners(objects, size), *_corners(crowds, size))
+
+
+def _corners(objects: list[LabelledBox], size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Boxes (N, 4) xyxy inside an image of (width, height), and labels (N,)."""
     bboxes = np.array([bbox for bbox, _ in objects], dtype=np.float64).reshape(-1, 4)
-    corners = np.concatenate([bboxes[:, :2], bboxes[:, :2] + bboxes[:, 2:]], axis=1)
-    corners = corners.clip(0, [entry["width"], entry["height"]] * 2)
-    labels = np.array([label for _, label in objects], dtype=np.int64)
-    return ObjectImage(folder / entry["file_name"], entry["width"], entry["height"], corners.astype(np.float32), labels)
+    corners = np.concatenate([bboxes[:, :2], bboxes[:, :2] + bboxes[:, 2:]], axis=1).clip(0, [*size, *size])
+    return corners.astype(np.float32), np.array([label for _, label in objects], dtype=np.int64)
+
+
+def _with_whole_numbers(entry: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The entry with 1.0 as 1: tables turn ids to fractions as soon as one is missing."""
+    whole = {name: entry.get(name) for name in names}
+    return entry | {
+        name: int(value) for name, value in whole.items() if isinstance(value, float) and value.is_integer()
+    }
 
 
 def _is_integer(value: Any) -> bool:
@@ -182,10 +224,14 @@ def _is_integer(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
-def _stop_on(problems: list[str], path: Path) -> None:
+def stop_on(problems: list[str], path: Path) -> None:
+    """Raise DatasetError with the problems, the first of many; none are no error."""
     if problems:
         shown = problems[:MAX_PROBLEMS]
         if len(problems) > MAX_PROBLEMS:

@@ -1,5 +1,6 @@
 """Boxes brought along: a Parquet table, or a folder of text files as S2CNet's release has them."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -83,7 +84,10 @@ def show_box(values: Iterable[Any]) -> str:
 def _read_parquet(path: Path) -> _Rows:
     try:
         file = pq.ParquetFile(path)
-        missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
+        names = file.schema_arrow.names
+        if repeated := [name for name in (*COLUMNS, LABEL) if names.count(name) > 1]:
+            raise TableError(f"{path}: more than one column {', '.join(repeated)}")
+        missing = [name for name in COLUMNS if name not in names]
         if missing:
             raise TableError(
                 f"{path}: no columns {', '.join(missing)}; needed: {', '.join(COLUMNS)}, and {LABEL} for classes"
@@ -96,11 +100,12 @@ def _read_parquet(path: Path) -> _Rows:
             row = min(table[name].is_null().to_pylist().index(True) for name in empty) + 1
             raise TableError(f"{path}: row {row} has no value in {', '.join(empty)}")
         types = dict.fromkeys(COLUMNS, pa.float64()) | {"video_id": pa.string(), "frame_index": pa.int64()}
-        columns = {name: table[name].cast((types | {LABEL: pa.int64()})[name]) for name in table.column_names}
+        types |= {LABEL: pa.int64()}
+        columns = {name: _cast(table[name], types[name], name, path) for name in table.column_names}
     except FileNotFoundError:
         raise TableError(f"{path}: no such table of boxes") from None
     except (pa.ArrowException, OSError) as error:
-        raise TableError(f"{path}: not a readable table of boxes ({error})") from None
+        raise TableError(f"{path}: not a readable table of boxes ({error}); a Parquet file is needed") from None
     return _Rows(
         np.array(columns["video_id"].to_pylist(), dtype=object),
         columns["frame_index"].to_numpy(),
@@ -111,6 +116,23 @@ def _read_parquet(path: Path) -> _Rows:
     )
 
 
+def _cast(column: pa.ChunkedArray, wanted: pa.DataType, name: str, path: Path) -> pa.ChunkedArray:
+    """The column in the wanted type; raise TableError with the first row whose value has no such form."""
+    try:
+        return column.cast(wanted)
+    except pa.ArrowException:
+        needed = "text" if wanted == pa.string() else "a whole number" if wanted == pa.int64() else "a number"
+        hint = " from 1; leave the column out where classes do not matter" if name == LABEL else ""
+        for row in range(len(column)):
+            try:
+                column.slice(row, 1).cast(wanted)
+            except pa.ArrowException:
+                raise TableError(
+                    f"{path}: row {row + 1}: {name} is {column[row].as_py()!r}; needed: {needed}{hint}"
+                ) from None
+        raise
+
+
 def _read_texts(folder: Path) -> tuple[_Rows, tuple[tuple[int, str], ...]]:
     places: list[tuple[int, str]] = []
     names: dict[tuple[str, int], str] = {}
@@ -118,7 +140,7 @@ def _read_texts(folder: Path) -> tuple[_Rows, tuple[tuple[int, str], ...]]:
     first = 1
     for path in sorted(folder.rglob("*.txt")):
         name = path.relative_to(folder)
-        if len(name.parts) < 2 or not (path.stem.isascii() and path.stem.isdigit()):
+        if len(name.parts) < 2 or not re.fullmatch(r"[0-9]{1,9}", path.stem):
             raise TableError(f"{path}: a frame's boxes lie in VIDEO_ID/FRAME_INDEX.txt, such as clip.mp4/12.txt")
         places.append((first, name.as_posix()))
         frame = name.parent.as_posix(), int(path.stem)

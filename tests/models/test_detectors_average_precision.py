@@ -54,6 +54,17 @@ def test_a_class_without_objects_does_not_count() -> None:
     assert precision([found((BOX, 0.9, 1))], [truth((BOX, 1))])["ap"] == pytest.approx(1.0)
 
 
+def test_what_is_found_in_a_crowd_counts_neither_way() -> None:
+    """Two hits inside a crowd's region stand above the object; without the region they would be false alarms."""
+    inside = [60.0, 10.0, 70.0, 20.0], [70.0, 20.0, 80.0, 30.0]
+    detections = [found((inside[0], 0.9, 1), (inside[1], 0.8, 1), (BOX, 0.7, 1))]
+    boxes, labels = truth((BOX, 1))
+    alone = average_precision(detections, [boxes], [labels], n_classes=1)
+    among = average_precision(detections, [boxes], [labels], n_classes=1, crowds=[truth((FAR, 1))])
+    assert alone["ap"] == pytest.approx(1 / 3)
+    assert among["ap"] == pytest.approx(1.0)
+
+
 def test_what_nothing_can_be_said_of() -> None:
     with pytest.raises(ShapeError, match="1 images without an object"):
         precision([found()], [truth()])

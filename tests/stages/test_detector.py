@@ -156,10 +156,33 @@ def test_sources_that_cannot_be_used(params: Make, source: Path) -> None:
     with pytest.raises(
         DatasetError, match=r"train\.json \(dark, light\) and of val\.json \(dark, light, grey\) differ"
     ):
-        run_stage(params(), source)
+        run_stage(params(merge_classes=False), source)
     (source / "val.json").unlink()
     with pytest.raises(DatasetError, match=r"val\.json: no such file"):
         run_stage(params(), source)
+
+
+def test_bad_images_of_both_parts_are_told_before_any_training(params: Make, source: Path, capsys) -> None:
+    cv2.imwrite(str(source / "images/val1.png"), np.zeros((8, 8, 3), np.uint8))
+    (source / "images/val2.png").write_bytes(b"no image")
+    with pytest.raises(DatasetError) as caught:
+        run_stage(params(), source)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "val.json: the object boxes cannot be used"
+    assert "val1.png: 8x8 px, the annotations say 40x32" in lines[1]
+    assert "val2.png: no readable image" in lines[2]
+    assert "epoch" not in capsys.readouterr().out
+
+
+def test_what_is_left_out_of_the_annotations_is_said(params: Make, source: Path, capsys) -> None:
+    values = json.loads((source / "train.json").read_text(encoding="utf-8"))
+    values["annotations"][0]["iscrowd"] = 1
+    values["annotations"][1]["bbox"][2] = 0
+    (source / "train.json").write_text(json.dumps(values), encoding="utf-8")
+    run_stage(params(epochs=1), source)
+    out = capsys.readouterr().out
+    assert "detector: 1 regions of crowds in train.json are no objects to learn or to find" in out
+    assert "detector: 1 annotations in train.json have no box with an area: left out" in out
 
 
 def test_what_only_detecting_depends_on_trains_nothing_again(

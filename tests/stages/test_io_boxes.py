@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from models.detectors.box_table import BoxTable, BoxTableConfig
@@ -102,8 +104,9 @@ def test_text_files_as_in_the_release(tmp_path: Path) -> None:
         ({"label": [1, 0, 1]}, "row 2: a label below 1"),
         ({"x0": [1.0, None, 0.0]}, "row 2 has no value in x0"),
         ({"video_id": [None, "b", "c"]}, "row 1 has no value in video_id"),
-        ({"frame_index": [3, 2.5, 0]}, "not a readable table of boxes"),
-        ({"x0": ["1", "two", "3"]}, "not a readable table of boxes"),
+        ({"frame_index": [3, 2.5, 0]}, r"row 2: frame_index is 2\.5; needed: a whole number"),
+        ({"x0": ["1", "two", "3"]}, "row 2: x0 is 'two'; needed: a number"),
+        ({"label": ["cat", "dog", "cat"]}, "row 1: label is 'cat'; needed: a whole number from 1; leave the column"),
     ],
 )
 def test_wrong_rows_are_named(tmp_path: Path, changes: dict, message: str) -> None:
@@ -160,8 +163,12 @@ def test_files_that_are_no_boxes(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="no such table of boxes"):
         read_boxes(tmp_path / "none.parquet", KEEP_ALL)
     (tmp_path / "text.parquet").write_text("x0,y0")
-    with pytest.raises(TableError, match="not a readable table of boxes"):
+    with pytest.raises(TableError, match=r"not a readable table of boxes \(.+\); a Parquet file is needed"):
         read_boxes(tmp_path / "text.parquet", KEEP_ALL)
+    table = pa.Table.from_pandas(rows())
+    pq.write_table(table.append_column("x0", table["x0"]), tmp_path / "twice.parquet")
+    with pytest.raises(TableError, match="more than one column x0"):
+        read_boxes(tmp_path / "twice.parquet", KEEP_ALL)
     with pytest.raises(TableError, match="no columns score; needed: video_id, frame_index, x0"):
         read(rows().drop(columns="score"), tmp_path)
     (tmp_path / "empty").mkdir()
@@ -176,6 +183,7 @@ def test_files_that_are_no_boxes(tmp_path: Path) -> None:
         ({"b.mp4__1": "1 2 3 four\n"}, "is not four numbers"),
         ({"b.mp4__first": "1 2 3 4\n"}, "VIDEO_ID/FRAME_INDEX.txt"),
         ({"210333": "1 2 3 4\n"}, "VIDEO_ID/FRAME_INDEX.txt"),
+        ({"b.mp4__99999999999999999999": "1 2 3 4\n"}, "VIDEO_ID/FRAME_INDEX.txt"),
         ({"b.mp4__1": "1 2 3 4\n3 2 1 4\n"}, "b.mp4/1.txt, row 2: a box without area"),
         ({"b.mp4__1": "1 nan 3 4\n"}, "b.mp4/1.txt, row 1: coordinates that are not finite"),
         ({"b.mp4__7": "1 2 3 4\n", "b.mp4__007": ""}, r"b\.mp4/007\.txt and b\.mp4/7\.txt are of one frame"),

@@ -20,7 +20,7 @@ def images(tmp_path: Path) -> list[ObjectImage]:
         path = tmp_path / f"{number}.png"
         cv2.imwrite(str(path), np.full((height, width, 3), 10 * number, np.uint8))
         box = np.array([[0, 0, number + 1, 8]], np.float32)
-        found.append(ObjectImage(path, width, height, box, np.array([1])))
+        found.append(ObjectImage(path, width, height, box, np.array([1]), box[:0], np.array([], np.int64)))
     return found
 
 
