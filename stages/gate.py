@@ -6,7 +6,6 @@ with among others. The table is Markdown, for a terminal and for a comment on a 
 """
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from models.errors import AigcVqaError
 from stages.errors import EvaluationError, GateError, RevisionError, TableError
 from stages.intervals import KINDS, Intervals
 from stages.io.files import write_text
+from stages.io.results import parse_object
 from stages.io.revisions import describe_revision, read_at
 from stages.io.schemas import MANIFEST, PAIRS
 from stages.io.tables import read_frame
@@ -144,14 +144,8 @@ def read_this_run(*, metrics: Path, predictions: Path, split: Path, notes: list[
     return replace(run, mos=tested_videos(test, parts, source=str(split))), problems
 
 
-def _metrics(data: bytes, source: str, *, error_type: type[AigcVqaError] = GateError) -> dict[str, object]:
-    try:
-        values = json.loads(data)
-    except ValueError as error:
-        raise error_type(f"{source}: not JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise error_type(f"{source}: a JSON object of metrics is needed, not {type(values).__name__}")
-    return values
+def _metrics(data: bytes, source: str, *, error_type: type[AigcVqaError] = GateError) -> dict[str, Any]:
+    return parse_object(data, source, needed="a JSON object of metrics", error_type=error_type)
 
 
 def _questions(now: Run, manifest: Path, pairs: Path, notes: list[str]) -> tuple[pd.Series | None, pd.DataFrame | None]:

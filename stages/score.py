@@ -5,7 +5,6 @@ and a video of the data set gets the score that the pipeline gave it.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from models.cropping import CropScores
 from models.detectors import Detections, Detector
 from models.detectors.key_frames import key_frames
 from models.detectors.top_boxes import top_boxes
-from stages.datasets.folder import EXTENSIONS, find_video_files
+from stages.datasets.folder import EXTENSIONS, find_video_files, shown_name
 from stages.engine import Item, in_processes, reason_of
 from stages.errors import DatasetError, WeightsError
 from stages.io.clips import ClipFrame, cut_clip, read_clip
@@ -141,11 +140,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # a name that is too long: its row says so
         return False
-
-
-def shown_name(path: Path) -> str:
-    """The path as text for tables; bytes of a name that are not UTF-8 (zips from elsewhere have such) as `\\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def score_videos(

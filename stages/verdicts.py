@@ -113,6 +113,12 @@ def judge(
     return [_judge_one(key, now, baseline, rules.get(key), interval_of) for key in [*ruled, *others]]
 
 
+def wants_interval(key: str, rule: Rule, change: float) -> bool:
+    """Whether the interval of a change is worth its time: always, or only after a drop beyond the tolerance."""
+    gain = change if rule.better == "higher" else -change
+    return key not in ONLY_AFTER_A_DROP or gain < -rule.tolerance
+
+
 def _judge_one(
     key: str,
     now: Mapping[str, object],
@@ -146,7 +152,7 @@ def _judge_one(
         return verdict(False, f"the baseline is not a finite number: {baseline[key]}")
     gain = sign * (new - old)
     dropped = gain < -rule.tolerance
-    wanted = dropped or key not in ONLY_AFTER_A_DROP
+    wanted = wants_interval(key, rule, new - old)
     interval = interval_of(key) if wanted else None
     alone = wanted and interval is None
     if not dropped:

@@ -15,8 +15,8 @@ def find_video_files(folder: Path) -> list[Path]:
     return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 
 
-def _text(path: Path) -> str:
-    """The path with /; bytes of a name that are not UTF-8 are written as `\\xff`."""
+def shown_name(path: Path) -> str:
+    """The path with /, as text for tables; bytes of a name that are not UTF-8 (zips have such) as `\\xff`."""
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
@@ -27,7 +27,7 @@ def read_folder(root: Path, rules: LabelRules) -> list[Entry]:
         raise DatasetError(f"{folder}: no such folder of videos (dataset.root, dataset.videos)")
     entries = []
     for file in find_video_files(folder):
-        name, path = (_text(file.relative_to(base)) for base in (folder, root))
+        name, path = (shown_name(file.relative_to(base)) for base in (folder, root))
         readable = name == file.relative_to(folder).as_posix()
         entries.append(
             Entry(

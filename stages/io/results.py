@@ -4,19 +4,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+from models.errors import AigcVqaError
 from stages.errors import EvaluationError
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a file, None where there is no file; raise EvaluationError for anything else in it."""
-    if not path.is_file():
-        return None
+    return parse_object(path.read_bytes(), str(path)) if path.is_file() else None
+
+
+def parse_object(
+    data: bytes, source: str, *, needed: str = "a JSON object", error_type: type[AigcVqaError] = EvaluationError
+) -> dict[str, Any]:
+    """The object in a file's bytes; raise `error_type`, naming `source` and what is needed, for anything else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(data)
     except ValueError as error:
-        raise EvaluationError(f"{path}: not JSON ({error})") from None
+        raise error_type(f"{source}: not JSON ({error})") from None
     if not isinstance(value, dict):
-        raise EvaluationError(f"{path}: a JSON object is needed, not {type(value).__name__}")
+        raise error_type(f"{source}: {needed} is needed, not {type(value).__name__}")
     return value
 
 

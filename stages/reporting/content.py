@@ -14,7 +14,7 @@ from stages.reporting.pictures import StripFrame, curve_points, film_strip, thum
 from stages.reporting.sources import Sources
 from stages.runs import Run
 from stages.sections import EvaluateParams
-from stages.verdicts import ONLY_AFTER_A_DROP, RULES
+from stages.verdicts import RULES, wants_interval
 
 CARDS = 12
 THUMBNAILS_MAX = 1500
@@ -89,9 +89,7 @@ def metric_rows(sources: Sources, params: EvaluateParams) -> list[MetricRow]:
         low, high = interval(function, sources.test, params) if function else (None, None)
         before = previous.run.value(key) if previous else None
         value, change = sources.metrics[key], None
-        # As the gate does: thousands of fits take a minute.
-        skipped = key in ONLY_AFTER_A_DROP and before is not None and before - value <= RULES[key].tolerance
-        if changes and before is not None and not skipped:
+        if changes and before is not None and wants_interval(key, RULES[key], value - before):
             change = changes.of(key)
         failed = key == "plcc_logistic" and sources.metrics.get("logistic_converged") == 0
         flag = "the fit failed: this is the plain PLCC" if failed else ""
