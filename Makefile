@@ -44,7 +44,7 @@ test: $(STAMP) ## run the tests
 	OMP_NUM_THREADS=1 python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 weights: $(STAMP) ## fetch the weights that params.yaml names, or a preset: make weights PRESET=t2vqa_db
-	python -m stages.fetch_weights $(if $(PRESET),--preset $(PRESET))
+	python -m stages.commands.weights $(if $(PRESET),--preset $(PRESET))
 
 bench: $(STAMP) ## time the project against its bare parts; the tables go to benchmarks/results
 	python -m benchmarks
@@ -59,7 +59,7 @@ format: $(STAMP) ## let ruff mend what it can
 	ruff format .
 
 deps: $(STAMP) ## write into dvc.yaml the modules that each stage imports
-	python -m tests.dvc_deps
+	python -m tests.rules.dvc_deps
 
 clean-cache: ## delete .cache: finished work of single videos, and trainings
 	rm -rf .cache

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.compare import table
-from stages.command import run
+from stages.engine.command import run
 from stages.io.files import write_text
-from stages.sections import available_cores
+from stages.params.schema.engine import available_cores
 
 HERE = Path(__file__).parent
 # Each is a module `benchmarks.NAME` with a function `rows()` and a docstring that says what is held against what.

@@ -20,14 +20,14 @@ from benchmarks.compare import Row, throughput_rows, time_in_turn
 from benchmarks.s2cnet import BATCH, OBJECTS, SIDE_PX, inputs
 from benchmarks.stage_inputs import inside, video_ids, write_frames
 from models.folding import fold_batch_norms
-from models.s2cnet import GAICV2, build_s2cnet
-from models.s2cnet_release import RELEASE_MOS_MEAN, RELEASE_MOS_STD, RELEASE_SHORT_SIDE_PX
+from models.s2cnet.network import GAICV2, build_s2cnet
+from models.s2cnet.release import RELEASE_MOS_MEAN, RELEASE_MOS_STD, RELEASE_SHORT_SIDE_PX
 from stages.crop import crop
-from stages.io.cropper import save_cropper
 from stages.io.schemas import PROPOSALS
 from stages.io.tables import write_shards
-from stages.params import load_params
-from stages.sections import Params
+from stages.params.load import load_params
+from stages.params.schema import Params
+from stages.steps.crops import save_cropper
 
 VIDEOS, FRAMES_A_VIDEO = 16, 8
 KIB, MIB = 2**10, 2**20

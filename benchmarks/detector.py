@@ -21,13 +21,13 @@ from models.detectors import build_detector
 from models.detectors.class_wise import best_of_classes
 from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
 from stages.detector import build
-from stages.io.clips import read_clip
-from stages.io.detectors import save_detector
 from stages.io.schemas import FRAMES
 from stages.io.tables import Shards
-from stages.params import load_params
+from stages.params.load import load_params
+from stages.params.schema import Params
 from stages.propose import propose
-from stages.sections import Params
+from stages.steps.clips import read_clip
+from stages.steps.detectors import save_detector
 
 HEIGHT, WIDTH = 240, 320
 FRAMES_A_VIDEO, BATCH = 8, 16

@@ -24,16 +24,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.compare import Row, duration_row, ratio_row, time_in_turn
-from models.candidates import grid_anchors
-from models.crop_features import MAP_STRIDE
 from models.folding import fold_batch_norms
-from models.roi import region_features
-from models.s2cnet import GAICV2, S2CNet, build_s2cnet
+from models.s2cnet.candidates import grid_anchors
+from models.s2cnet.features import MAP_STRIDE
+from models.s2cnet.network import GAICV2, S2CNet, build_s2cnet
+from models.s2cnet.roi import region_features
 from stages.crop import Input, read_inputs
-from stages.io.cropper import load_cropper
 from stages.io.schemas import FRAMES, PROPOSALS
 from stages.io.tables import Shards
-from stages.params import load_params
+from stages.params.load import load_params
+from stages.steps.crops import load_cropper
 
 SIDE_PX, BATCH, OBJECTS = 256, 8, 5
 COMPARED_FRAMES = 400

@@ -22,21 +22,21 @@ import torch
 
 from benchmarks.compare import Row, duration_row, ratio_row, time_in_turn
 from benchmarks.stage_inputs import inside
-from models.losses import frame_consistency_loss
-from models.quality import QualityConfig, build_quality
-from models.training import parameter_groups
+from models.methods.frame_consistency.losses import frame_consistency_loss
+from models.methods.frame_consistency.network import QualityConfig, build_quality
+from models.optim import parameter_groups
 from stages import predict
-from stages.io.dataset import ClipDataset, ClipLoader, ClipSource, in_batches
+from stages.demo_data.clips import make_generators, render_clip
+from stages.demo_data.scenes import describe
+from stages.engine.device import make_deterministic
 from stages.io.images import encode_image
-from stages.io.quality import load_quality
 from stages.io.schemas import CROPS, FRAMES, MANIFEST
 from stages.io.tables import Shards, write_frame, write_shards
 from stages.io.weights import save_weights
-from stages.params import load_params
-from stages.rendering.clips import make_generators, render_clip
-from stages.rendering.scenes import describe
-from stages.runtime import make_deterministic
-from stages.sections import Params
+from stages.params.load import load_params
+from stages.params.schema import Params
+from stages.steps.scores import load_quality
+from stages.training.loaders.clips import ClipDataset, ClipLoader, ClipSource, in_batches
 from stages.training.processes import Processes
 from stages.training.step import Training, mirrored, set_up, train_step
 

@@ -1,1 +1,1 @@
-"""The pipeline: one module a DVC stage, and what the stages share."""
+"""The pipeline: one module per DVC stage, and the rooms that the stages share."""

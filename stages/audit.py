@@ -12,14 +12,16 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from stages.command import run
-from stages.engine import Item, closing_line, in_processes, run_items
-from stages.io import inspection, video
-from stages.io.files import write_json
-from stages.io.items import ItemCache, digest, library_versions
+from stages.engine.cache import ItemCache
+from stages.engine.command import run
+from stages.engine.run import Item, closing_line, in_processes, run_items
+from stages.evaluation import inspection
+from stages.io import video
+from stages.io.digests import digest, library_versions
+from stages.io.json import write_json
 from stages.io.schemas import AUDIT, MANIFEST
 from stages.io.tables import read_table, write_frame
-from stages.params import load_params
+from stages.params.load import load_params
 
 VERSION = 1
 COLOUR_TAGS = ("colour_range", "colour_matrix", "colour_primaries", "colour_transfer")

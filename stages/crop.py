@@ -9,19 +9,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stages.batches import Batched
-from stages.command import run
-from stages.engine import Item, run_stage
+from stages.engine.batches import Batched
+from stages.engine.command import run
+from stages.engine.device import LIBRARIES, make_deterministic, pick_device
+from stages.engine.run import Item, run_stage
 from stages.errors import TableError
-from stages.io.clips import ClipFrame, read_clip
-from stages.io.cropper import crops_table, load_cropper
-from stages.io.files import file_sha256
-from stages.io.items import digest, library_versions
+from stages.io.digests import digest, file_sha256, library_versions
 from stages.io.schemas import BOX_COLUMNS, CROPS, FRAMES, PROPOSALS
 from stages.io.tables import Shards
-from stages.params import load_params
-from stages.runtime import LIBRARIES, make_deterministic, pick_device
-from stages.sections import Params
+from stages.params.load import load_params
+from stages.params.schema import Params
+from stages.steps.clips import ClipFrame, read_clip
+from stages.steps.crops import crops_table, load_cropper
 
 VERSION = 2
 

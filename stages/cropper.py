@@ -14,30 +14,31 @@ from typing import Any, Literal
 
 import torch
 
-from models.crop_features import load_backbone_state
 from models.detectors.top_boxes import top_boxes
-from models.s2cnet import S2CNet, S2CNetConfig, build_s2cnet, from_release
-from models.s2cnet_release import RELEASE_MOS_MEAN, RELEASE_MOS_STD, RELEASE_SHORT_SIDE_PX
-from stages.command import run
-from stages.datasets.crop_examples import (
+from models.s2cnet.features import load_backbone_state
+from models.s2cnet.network import S2CNet, S2CNetConfig, build_s2cnet, from_release
+from models.s2cnet.release import RELEASE_MOS_MEAN, RELEASE_MOS_STD, RELEASE_SHORT_SIDE_PX
+from stages.datasets.gaic import read_gaic, read_objects, split_images
+from stages.engine.cache import cache_root
+from stages.engine.command import run
+from stages.engine.device import LIBRARIES, make_deterministic, pick_device
+from stages.engine.progress import progress
+from stages.errors import DatasetError, ParamsError
+from stages.io.digests import digest, file_sha256, library_versions
+from stages.io.json import write_json
+from stages.io.weights import is_own_weights, read_checkpoint
+from stages.params.load import load_params
+from stages.params.schema import Params
+from stages.steps.crops import load_cropper, save_cropper
+from stages.steps.detectors import load_detector
+from stages.steps.history import detector_values
+from stages.training.cropper import Data, evaluate, fit
+from stages.training.loaders.cropper import (
     FindObjects,
     content_digest,
     gather_examples,
 )
-from stages.datasets.gaic import read_gaic, read_objects, split_images
-from stages.errors import DatasetError, ParamsError
-from stages.io.cropper import load_cropper, save_cropper
-from stages.io.detectors import load_detector
-from stages.io.files import file_sha256, write_json
-from stages.io.items import cache_root, digest, library_versions
-from stages.io.provenance import detector_values
-from stages.io.state import TrainingState
-from stages.io.weights import is_own_weights, read_checkpoint
-from stages.params import load_params
-from stages.progress import progress
-from stages.runtime import LIBRARIES, make_deterministic, pick_device
-from stages.sections import Params
-from stages.training.crops import Data, evaluate, fit
+from stages.training.state import TrainingState
 
 VERSION = 1
 # The paper reads the score from the candidate's node, the release from all of them.

@@ -7,14 +7,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.command import run
-from stages.engine import Item, in_processes, run_stage
+from stages.engine.command import run
+from stages.engine.run import Item, in_processes, run_stage
 from stages.io import video
-from stages.io.items import digest, library_versions
+from stages.io.digests import digest, library_versions
 from stages.io.schemas import FRAMES, MANIFEST
 from stages.io.tables import read_table
-from stages.params import load_params
-from stages.sections import Params
+from stages.params.load import load_params
+from stages.params.schema import Params
 
 VERSION = 1
 

@@ -7,9 +7,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.command import run
-from stages.params import load_params
-from stages.rendering import render_dataset
+from stages.demo_data import render_dataset
+from stages.engine.command import run
+from stages.params.load import load_params
 
 
 def main(argv: Sequence[str] | None = None) -> None:

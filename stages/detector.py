@@ -15,15 +15,23 @@ import torch
 
 from models.detectors import Detections, build_detector
 from models.detectors.average_precision import average_precision
-from models.detectors.box_table import BoxTableConfig
 from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
 from models.detectors.recall import count_covered
 from models.detectors.top_boxes import top_boxes
-from stages.command import run
+from stages.datasets.box_table import BoxTableConfig
+from stages.datasets.boxes import read_boxes
 from stages.datasets.coco import ObjectImage, ObjectSet, merge_classes, read_coco, stop_on
+from stages.engine.cache import cache_root
+from stages.engine.command import run
+from stages.engine.device import make_deterministic, pick_device
+from stages.engine.progress import progress
 from stages.errors import DatasetError
-from stages.io.boxes import read_boxes
-from stages.io.detectors import (
+from stages.io.digests import digest, file_sha256, library_versions
+from stages.io.json import write_json
+from stages.io.weights import check_sha256
+from stages.params.load import load_params
+from stages.params.schema import DetectorParams, Params
+from stages.steps.detectors import (
     describe_config,
     import_detectron,
     import_torchvision,
@@ -34,15 +42,8 @@ from stages.io.detectors import (
     save_detector,
     trace_source,
 )
-from stages.io.files import file_sha256, write_json
-from stages.io.items import cache_root, digest, library_versions
-from stages.io.state import TrainingState
-from stages.io.weights import check_sha256
-from stages.params import load_params
-from stages.progress import progress
-from stages.runtime import make_deterministic, pick_device
-from stages.sections import DetectorParams, Params
-from stages.training.objects import fit
+from stages.training.detector import fit
+from stages.training.state import TrainingState
 
 VERSION = 2
 RECALL_IOU = 0.5

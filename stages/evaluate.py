@@ -25,14 +25,14 @@ from models.metrics import (
     rmse,
     srocc,
 )
-from stages.command import run
+from stages.engine.command import run
 from stages.errors import EvaluationError
-from stages.io.files import write_json
-from stages.io.plots import plot_curves, plot_frame_scores, plot_generators, plot_residuals, plot_scatter
+from stages.evaluation.plots import plot_curves, plot_frame_scores, plot_generators, plot_residuals, plot_scatter
+from stages.io.json import write_json
 from stages.io.schemas import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS
 from stages.io.tables import read_frame
-from stages.params import load_params
-from stages.sections import EvaluateParams
+from stages.params.load import load_params
+from stages.params.schema import EvaluateParams
 
 CORRELATIONS = {"srocc": srocc, "plcc": plcc, "krocc": krocc}
 

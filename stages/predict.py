@@ -16,19 +16,19 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stages.batches import Batched
-from stages.command import run
-from stages.engine import Item, check_failures, closing_line, run_items
-from stages.io.clips import CLIP_COLUMNS, SELECTED_COLUMNS, cut_clip, read_clip
-from stages.io.files import file_sha256
+from stages.engine.batches import Batched
+from stages.engine.cache import ItemCache
+from stages.engine.command import run
+from stages.engine.device import LIBRARIES, make_deterministic, pick_device
+from stages.engine.run import Item, check_failures, closing_line, run_items
+from stages.io.digests import digest, file_sha256, library_versions
 from stages.io.images import sharpness
-from stages.io.items import ItemCache, digest, library_versions
-from stages.io.quality import QualityModel, load_quality
 from stages.io.schemas import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS
 from stages.io.tables import Shards, read_labels, to_frame, write_frame, write_table
-from stages.params import load_params
-from stages.runtime import LIBRARIES, make_deterministic, pick_device
-from stages.sections import Params
+from stages.params.load import load_params
+from stages.params.schema import Params
+from stages.steps.clips import CLIP_COLUMNS, SELECTED_COLUMNS, cut_clip, read_clip
+from stages.steps.scores import QualityModel, load_quality
 
 VERSION = 1
 

@@ -13,19 +13,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.command import run
 from stages.datasets.adapters import read_entries
 from stages.datasets.labels import Entry
 from stages.datasets.pairs import RatedPair, read_pairs
-from stages.engine import Item, check_failures, closing_line, in_processes, run_items
+from stages.engine.cache import ItemCache
+from stages.engine.command import run
+from stages.engine.progress import progress
+from stages.engine.run import Item, check_failures, closing_line, in_processes, run_items
 from stages.io import video
-from stages.io.files import file_sha256
-from stages.io.items import ItemCache, digest, library_versions
+from stages.io.digests import digest, file_sha256, library_versions
 from stages.io.schemas import MANIFEST, PAIRS
 from stages.io.tables import write_table
-from stages.params import load_params
-from stages.progress import progress
-from stages.sections import DatasetParams, Params
+from stages.params.load import load_params
+from stages.params.schema import DatasetParams, Params
 
 VERSION = 1
 PROBE = pa.schema([MANIFEST.field(name) for name in ("n_frames_header", "n_frames", "fps", "width", "height")])

@@ -9,24 +9,24 @@ import numpy as np
 import pyarrow as pa
 
 from models.detectors import Detections, Detector
-from models.detectors.box_table import BoxTable
-from models.detectors.key_frames import key_frames
 from models.detectors.top_boxes import top_boxes
-from stages.batches import Batched
-from stages.command import run
-from stages.engine import Item, run_stage
-from stages.io.box_checks import Video, coverage, fit_to_videos
-from stages.io.boxes import boxes_digest
-from stages.io.clips import read_clip
-from stages.io.detectors import load_detector
+from stages.datasets.box_checks import Video, coverage, fit_to_videos
+from stages.datasets.box_table import BoxTable
+from stages.datasets.boxes import boxes_digest
+from stages.engine.batches import Batched
+from stages.engine.command import run
+from stages.engine.device import make_deterministic, pick_device
+from stages.engine.run import Item, run_stage
+from stages.io.digests import digest
 from stages.io.images import Frame
-from stages.io.items import digest
-from stages.io.provenance import detector_history, detector_values
 from stages.io.schemas import BOX_COLUMNS, FRAMES, MANIFEST, PROPOSALS
 from stages.io.tables import Shards, read_table
-from stages.params import load_params
-from stages.runtime import make_deterministic, pick_device
-from stages.sections import Params, ProposeParams
+from stages.params.load import load_params
+from stages.params.schema import Params, ProposeParams
+from stages.steps.clips import read_clip
+from stages.steps.detectors import load_detector
+from stages.steps.history import detector_history, detector_values
+from stages.steps.key_frames import key_frames
 
 VERSION = 3
 # What `plan_looks` needs of the frames when it does not decode them.

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.command import run
+from stages.engine.command import run
 from stages.errors import DatasetError
 from stages.io.files import write_text
 from stages.io.schemas import MANIFEST
 from stages.io.tables import read_frame
-from stages.params import load_params
-from stages.sections import SplitParams
+from stages.params.load import load_params
+from stages.params.schema import SplitParams
 
 PARTS = ("train", "val", "test")
 

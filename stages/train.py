@@ -14,22 +14,29 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from models.losses import SIGMA_MIN
-from models.quality import QualityConfig, QualityError, QualityNet, build_quality, load_backbone, pixel_statistics
-from stages.command import run
+from models.methods.frame_consistency.losses import SIGMA_MIN
+from models.methods.frame_consistency.network import (
+    QualityConfig,
+    QualityError,
+    QualityNet,
+    build_quality,
+    load_backbone,
+    pixel_statistics,
+)
+from stages.engine.cache import cache_root
+from stages.engine.command import run
+from stages.engine.device import LIBRARIES, make_deterministic
 from stages.errors import DatasetError, EvaluationError, WeightsError
-from stages.io.dataset import ClipDataset, ClipLoader, ClipSource
-from stages.io.files import file_sha256
-from stages.io.items import cache_root, digest, library_versions
+from stages.io.digests import digest, file_sha256, library_versions
 from stages.io.schemas import CROPS, FRAMES
-from stages.io.state import TrainingState
 from stages.io.tables import Shards, read_labels
 from stages.io.weights import read_checkpoint, save_weights
-from stages.params import load_params
-from stages.runtime import LIBRARIES, make_deterministic
-from stages.sections import Params, TrainParams
+from stages.params.load import load_params
+from stages.params.schema import Params, TrainParams
+from stages.training.loaders.clips import ClipDataset, ClipLoader, ClipSource
 from stages.training.processes import Processes, joined_processes, start_processes
 from stages.training.quality import Data, fit
+from stages.training.state import TrainingState
 from stages.training.step import set_up
 
 VERSION = 3

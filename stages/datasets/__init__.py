@@ -1,1 +1,1 @@
-"""Data sets as their authors publish them: one adapter a format."""
+"""Data sets as their authors publish them: one adapter per format."""

@@ -9,7 +9,7 @@ from stages.datasets.labels import PARTS, Entry, LabelRules, check_entries, refu
 from stages.datasets.t2vqa_db import read_t2vqa_db
 from stages.datasets.table import read_kvq, read_table_labels, read_vquala
 from stages.errors import DatasetError
-from stages.sections import DatasetParams
+from stages.params.schema import DatasetParams
 
 # Files of these endings in a folder of lists hold labels: one that names no part would be left out without a word.
 LIST_ENDINGS = frozenset({".csv", ".parquet", ".pq", ".tsv", ".txt"})

@@ -1,1 +1,1 @@
-"""Files: tables, videos, weights."""
+"""Bytes on disk: tables, images, videos, weights, JSON."""

@@ -10,9 +10,9 @@ from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import Any
 
+from stages.engine.progress import progress
 from stages.errors import WeightsError
-from stages.io.files import write_json
-from stages.progress import progress
+from stages.io.json import write_json
 
 CHUNK_BYTES = 2**20
 TIMEOUT_S = 60

@@ -1,14 +1,11 @@
 """Small files, written whole or not at all: a reader never sees half of one."""
 
-import hashlib
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 
 def _umask() -> int:
@@ -66,17 +63,3 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     write_bytes(path, text.encode())
-
-
-def write_json(path: str | Path, value: Mapping[str, Any], *, sort_keys: bool = True) -> None:
-    """Write indented JSON with a newline at the end; NaN and infinities are refused (ValueError).
-
-    sort_keys: False keeps the order of the keys, which `dvc exp show` gives its columns.
-    """
-    write_text(path, json.dumps(value, indent=2, sort_keys=sort_keys, allow_nan=False) + "\n")
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,11 +17,11 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.nn.parallel import DistributedDataParallel
 
+from models.distributed import share_sizes, synchronise_batch_norms
 from models.errors import AigcVqaError
-from models.parallel import share_sizes, synchronise_batch_norms
-from models.quality import QualityNet
+from models.methods.frame_consistency.network import QualityNet
+from stages.engine.device import pick_device
 from stages.errors import ParamsError
-from stages.runtime import pick_device
 
 # How long the others let the first process tell an error that all of them have; who launched them ends them then.
 GRACE_S = 10.0

@@ -11,15 +11,15 @@ from dvclive import Live
 from torch import Tensor
 
 from models.errors import NonFiniteError
-from models.losses import frame_scores, video_terms
+from models.methods.frame_consistency.losses import frame_scores, video_terms
+from models.methods.frame_consistency.network import video_score
 from models.metrics import plcc, srocc
-from models.quality import video_score
-from models.training import warmup_cosine
+from models.optim import warmup_cosine
+from stages.engine.progress import progress
 from stages.errors import DatasetError
-from stages.io.dataset import ClipLoader, in_batches
-from stages.io.state import TrainingState
-from stages.progress import progress
-from stages.sections import TrainParams
+from stages.params.schema import TrainParams
+from stages.training.loaders.clips import ClipLoader, in_batches
+from stages.training.state import TrainingState
 from stages.training.step import ADVICE, Training, described, mirrored, train_step
 
 # What torch's and our batch normalisation say of a batch without any variance.

@@ -9,14 +9,14 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from models.distributed import gather_rows, without_statistics
 from models.errors import NonFiniteError
 from models.fgm import fgm_backward
-from models.losses import VideoTerms, bce_loss, frame_consistency_loss, mae_loss, video_terms
-from models.parallel import gather_rows, without_statistics
-from models.quality import QualityNet, checkpoint_activations
-from models.training import layered_groups
-from stages.runtime import random_state, restore_random_state
-from stages.sections import TrainParams
+from models.methods.frame_consistency.losses import VideoTerms, bce_loss, frame_consistency_loss, mae_loss, video_terms
+from models.methods.frame_consistency.network import QualityNet, checkpoint_activations
+from models.optim import layered_groups
+from stages.engine.device import random_state, restore_random_state
+from stages.params.schema import TrainParams
 from stages.training.processes import Processes, parallel
 
 # Scales of the loss in float16 start at 65536 and halve with every skipped step: 20 steps in a row are below this.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.stages.gate_run import DVC_YAML, git, write_run
+from tests.stages.commands.gate_run import DVC_YAML, git, write_run
 
 
 @pytest.fixture(scope="session")

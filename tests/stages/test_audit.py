@@ -18,7 +18,7 @@ from PIL import Image
 
 from stages import audit, prepare
 from stages.errors import TableError
-from stages.io.inspection import inspect_file
+from stages.evaluation.inspection import inspect_file
 from stages.io.schemas import AUDIT
 from stages.io.tables import read_frame
 from tests.conftest import noise_clip, write_clip, write_dataset

@@ -8,15 +8,15 @@ import pyarrow as pa
 import pytest
 import torch
 
-from models.cropping import CropScores
-from models.s2cnet import S2CNetConfig, build_s2cnet
+from models.s2cnet.network import S2CNetConfig, build_s2cnet
+from models.s2cnet.scoring import CropScores
 from stages.crop import read_inputs
-from stages.io.clips import ClipFrame, cut_clip, selected_boxes
-from stages.io.cropper import Cropper, crops_table
 from stages.io.images import encode_image
 from stages.io.schemas import CROPS, FRAMES, PROPOSALS
-from stages.params import load_params
-from stages.sections import CropParams
+from stages.params.load import load_params
+from stages.params.schema import CropParams
+from stages.steps.clips import ClipFrame, cut_clip, selected_boxes
+from stages.steps.crops import Cropper, crops_table
 from tests.conftest import ROOT, noise_clip
 
 SHIPPED = load_params(ROOT / "params.yaml").crop

@@ -14,21 +14,21 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from models.candidates import CandidateConfig
-from models.cropping import score_frames
 from models.detectors import Detections, build_detector
 from models.detectors.faster_rcnn import FasterRcnnConfig
 from models.errors import NonFiniteError
-from models.s2cnet import GAICV2, from_release
-from models.s2cnet_release import CheckpointError
+from models.s2cnet.candidates import CandidateConfig
+from models.s2cnet.network import GAICV2, from_release
+from models.s2cnet.release import CheckpointError
+from models.s2cnet.scoring import score_frames
 from stages import cropper as stage
 from stages.errors import DatasetError, ParamsError, WeightsError
-from stages.io.cropper import load_cropper
-from stages.io.detectors import save_detector
-from stages.io.files import file_sha256
+from stages.io.digests import file_sha256
 from stages.io.weights import load_weights
-from stages.training import crops
-from tests.models.test_s2cnet_release import release_values
+from stages.steps.crops import load_cropper
+from stages.steps.detectors import save_detector
+from stages.training import cropper as crops
+from tests.models.s2cnet.test_release import release_values
 
 SIDE = 64
 SMALL = {

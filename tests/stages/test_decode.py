@@ -12,12 +12,13 @@ import pytest
 from stages import decode as module
 from stages import prepare
 from stages.decode import main
-from stages.engine import Compute, Item
+from stages.engine.cache import ItemCache
+from stages.engine.run import Compute, Item
 from stages.errors import VideoError
-from stages.io.clips import read_clip
-from stages.io.items import ItemCache, library_versions
+from stages.io.digests import library_versions
 from stages.io.schemas import FRAMES, MANIFEST
 from stages.io.tables import Shards, read_frame
+from stages.steps.clips import read_clip
 from tests.conftest import noise_clip, write_clip, write_dataset
 
 N = 6

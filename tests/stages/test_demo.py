@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from models.candidates import grid_anchors
+from models.s2cnet.candidates import grid_anchors
 from stages.datasets.coco import read_coco
 from stages.datasets.gaic import read_gaic
 from stages.datasets.labels import LabelRules
 from stages.datasets.t2vqa_db import read_t2vqa_db
-from stages.io.clips import read_clip
+from stages.demo_data import render_dataset
+from stages.demo_data.artefacts import ARTEFACTS, damage
+from stages.demo_data.clips import draw_severities, make_generators
+from stages.demo_data.ratings import crop_score, frame_quality, mean_opinion_scores, video_quality
 from stages.io.images import sharpness
 from stages.io.video import decode_video, probe
-from stages.params import load_params
-from stages.rendering import render_dataset
-from stages.rendering.artefacts import ARTEFACTS, damage
-from stages.rendering.clips import draw_severities, make_generators
-from stages.rendering.ratings import crop_score, frame_quality, mean_opinion_scores, video_quality
-from stages.sections import DemoParams
+from stages.params.load import load_params
+from stages.params.schema import DemoParams
+from stages.steps.clips import read_clip
 from tests.conftest import ROOT
 
 SHIPPED = load_params(ROOT / "params.yaml")

@@ -17,11 +17,11 @@ import torchvision
 from models.errors import NonFiniteError
 from stages.detector import detect, main
 from stages.errors import DatasetError, WeightsError
-from stages.io.files import file_sha256
-from stages.io.state import TrainingState
+from stages.io.digests import file_sha256
 from stages.io.weights import load_weights
-from stages.params import check_params
-from stages.sections import Params
+from stages.params.load import check_params
+from stages.params.schema import Params
+from stages.training.state import TrainingState
 
 SMALLEST = "fasterrcnn_mobilenet_v3_large_320_fpn"
 TINY = {
@@ -307,7 +307,7 @@ def test_boxes_are_taken_over(params: Make, workplace: Path, capsys: pytest.Capt
 
 def test_detectron2s_weights_are_imported(params: Make, workplace: Path) -> None:
     pytest.importorskip("detectron2")
-    from tests.stages.test_io_detectron import FPN, OPTIONS, arrays, build, write
+    from tests.stages.steps.test_detectron import FPN, OPTIONS, arrays, build, write
 
     write(Path("model_final.pkl"), arrays(build(FPN)))
     settings = params(backend="detectron2", config=FPN, options=OPTIONS[FPN], labels="best")

@@ -10,13 +10,13 @@ import pytest
 from scipy import stats
 
 from stages import evaluate
+from stages.commands.metrics import metrics_table
 from stages.errors import EvaluationError
 from stages.io.schemas import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS
 from stages.io.tables import write_frame
-from stages.params import load_params
-from stages.summary import metrics_table
+from stages.params.load import load_params
 from tests.conftest import ROOT
-from tests.stages.test_plots import write_curves
+from tests.stages.evaluation.test_plots import write_curves
 
 KEYS = {
     "srocc", "plcc", "krocc", "mean", "plcc_logistic", "logistic_converged", "rmse",

@@ -10,14 +10,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from models.quality import QualityConfig, build_quality
+from models.methods.frame_consistency.network import QualityConfig, build_quality
 from stages import predict
+from stages.engine.cache import ItemCache
 from stages.errors import TableError, WeightsError
-from stages.io.clips import cut_clip, read_clip
-from stages.io.items import ItemCache
 from stages.io.schemas import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS
 from stages.io.tables import Shards, read_frame
 from stages.io.weights import save_weights
+from stages.steps.clips import cut_clip, read_clip
 from tests.stages.clip_tables import MADE_BY, write_tables
 
 ARGUMENTS = [

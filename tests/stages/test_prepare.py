@@ -11,11 +11,10 @@ import pytest
 
 from stages.datasets.adapters import read_entries
 from stages.errors import DatasetError, EngineError
-from stages.io.files import file_sha256
-from stages.io.items import library_versions
+from stages.io.digests import file_sha256, library_versions
 from stages.io.schemas import MANIFEST, PAIRS
 from stages.io.tables import read_frame, read_table
-from stages.params import load_params
+from stages.params.load import load_params
 from stages.prepare import main, manifest_row, prepare
 from tests.conftest import noise_clip, write_clip, write_dataset
 

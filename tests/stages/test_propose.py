@@ -12,18 +12,18 @@ import pytest
 import torch
 
 from models.detectors import Detections, build_detector
-from models.detectors.box_table import BoxTableConfig
 from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
 from models.detectors.top_boxes import top_boxes
-from stages.engine import Item
+from stages.datasets.box_table import BoxTableConfig
+from stages.datasets.boxes import read_boxes
+from stages.engine.run import Item
 from stages.errors import TableError
-from stages.io.boxes import read_boxes
-from stages.io.detectors import save_boxes, save_detector
 from stages.io.images import encode_image
 from stages.io.schemas import FRAMES, MANIFEST, PROPOSALS
 from stages.io.tables import Shards, write_shards, write_table
-from stages.params import load_params
+from stages.params.load import load_params
 from stages.propose import Look, plan_looks, proposals_table, propose
+from stages.steps.detectors import save_boxes, save_detector
 
 TINY = FasterRcnnConfig(
     "timm_fpn", 2, 32, 48, min_score=0.0, backbone="test_resnet", fpn_channels=8, head_channels=8, rpn_boxes=10

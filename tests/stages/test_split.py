@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from stages.errors import DatasetError
 from stages.io.schemas import MANIFEST
 from stages.io.tables import write_frame
-from stages.sections import SplitParams
+from stages.params.schema import SplitParams
 from stages.split import PARTS, deal_groups, main, split
 
 

@@ -19,17 +19,17 @@ import torch
 from safetensors.torch import save_file
 
 from models.errors import NonFiniteError
-from models.quality import QualityError
+from models.methods.frame_consistency.network import QualityError
 from stages import train
 from stages.errors import DatasetError, EvaluationError, TableError, WeightsError
-from stages.io.dataset import ClipDataset, ClipSource
-from stages.io.files import file_sha256
+from stages.io.digests import file_sha256
 from stages.io.schemas import CROPS, FRAMES
-from stages.io.state import TrainingState
 from stages.io.tables import Shards, write_shards
 from stages.io.weights import load_weights
-from stages.params import load_params
+from stages.params.load import load_params
+from stages.training.loaders.clips import ClipDataset, ClipSource
 from stages.training.processes import Processes
+from stages.training.state import TrainingState
 from tests.conftest import ROOT
 from tests.stages.clip_tables import write_tables
 

@@ -1,0 +1,1 @@
+"""Methods that score videos, one folder each."""

@@ -1,0 +1,1 @@
+"""The paper's method: a backbone, 100 quality levels per frame, the Frame Consistency Loss."""

@@ -1,0 +1,333 @@
+"""The quality network: a backbone from timm, pooled features, and a linear head over quality levels.
+
+Source: "Advancing Video Quality Assessment for AIGC", arXiv 2409.14888, which uses ConvNeXt;
+`losses` gives the logits their meaning. Every frame is scored on its own; the video score is the mean over its frames.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from models.errors import AigcVqaError, ShapeError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+PIXEL_MAX = 255.0
+# Added to the variance: the square root has no finite slope at 0, which a map of one position always has.
+VARIANCE_EPSILON = 1e-6
+HEAD_WEIGHT_STD = 0.01
+KEYS_NAMED = 6
+
+
+class QualityError(AigcVqaError, ValueError):
+    """A quality network that cannot be built as configured, or weights that do not fit its backbone."""
+
+
+@dataclass(frozen=True)
+class QualityConfig:
+    """What `build_quality` needs; stored beside the weights.
+
+    backbone: name in timm, with or without a tag (`convnext_tiny`, `convnext_tiny.fb_in1k`).
+    pooling: "mean" of the features over positions, or "mean_std": mean and standard deviation, twice as many.
+    dropout: probability, 0 to less than 1, on the pooled features.
+    bins: quality levels of the head; the losses are defined for 100.
+    input_px: side of the square frames, in pixels.
+    pixel_mean, pixel_std: of R, G, B on 0..1, what pixels are normalised by; `pixel_statistics` says what pretrained
+        weights expect. Weights that were written without them had ImageNet's.
+    """
+
+    backbone: str
+    pooling: Literal["mean", "mean_std"]
+    dropout: float
+    input_px: int
+    bins: int = 100
+    pixel_mean: Sequence[float] = IMAGENET_MEAN
+    pixel_std: Sequence[float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.pooling not in ("mean", "mean_std"):
+            problems.append(f"pooling is {self.pooling!r}; allowed: 'mean', 'mean_std'")
+        if not 0 <= self.dropout < 1:
+            problems.append(f"dropout is {self.dropout}; allowed: 0 to less than 1")
+        problems += [
+            f"{name} is {value}; allowed: 1 or more"
+            for name, value in (("bins", self.bins), ("input_px", self.input_px))
+            if value < 1
+        ]
+        problems += [
+            f"{name} is {values}; allowed: three finite numbers{', above 0' if above > -math.inf else ''}"
+            for name, values, above in (("pixel_mean", self.pixel_mean, -math.inf), ("pixel_std", self.pixel_std, 0.0))
+            if len(values) != 3 or not all(above < value < math.inf for value in values)
+        ]
+        if problems:
+            raise QualityError("quality network: " + "; ".join(problems))
+
+
+class PixelStatistics(NamedTuple):
+    """Mean and standard deviation of R, G, B on 0..1 over the pixels that a backbone was pretrained on."""
+
+    pixel_mean: Sequence[float]
+    pixel_std: Sequence[float]
+
+
+class VideoScore(NamedTuple):
+    """score: (B,), 0-100. spread: (B,), standard deviation between the frames' scores, on the same scale."""
+
+    score: Tensor
+    spread: Tensor
+
+
+def video_score(frame_scores: Tensor) -> VideoScore:
+    """Score of every video from those of its frames: their mean and spread, times 100.
+
+    frame_scores: (B, F) float, 0..0.99, as `losses.frame_scores` gives them. Raises ShapeError.
+    The spread divides by F, not F - 1, so that a video of one frame has spread 0.
+    """
+    if frame_scores.ndim != 2 or 0 in frame_scores.shape:
+        raise ShapeError(f"frame_scores have shape {tuple(frame_scores.shape)}; needed: (B, F), both at least 1")
+    return VideoScore(score=100.0 * frame_scores.mean(dim=1), spread=100.0 * frame_scores.std(dim=1, correction=0))
+
+
+class FeaturePool(nn.Module):
+    """Features of a backbone, whatever their layout, to one vector a frame.
+
+    channels_last: whether 4-D features are (N, H, W, D), as Swin gives them, and not (N, D, H, W).
+    prefix_tokens: leading tokens of 3-D features (N, L, D) to leave out: class and registers, no positions.
+    """
+
+    def __init__(self, *, with_std: bool, channels_last: bool, prefix_tokens: int) -> None:
+        super().__init__()
+        self.with_std = with_std
+        self.channels_last = channels_last
+        self.prefix_tokens = prefix_tokens
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, D, H, W), (N, H, W, D) or (N, L, D) -> (N, D): the means; or (N, 2 D): and the deviations."""
+        if features.ndim == 4:
+            positions = features.flatten(1, 2) if self.channels_last else features.flatten(2).transpose(1, 2)
+        elif features.ndim == 3:
+            positions = features[:, self.prefix_tokens :]
+        else:
+            raise ShapeError(
+                f"backbone features have shape {tuple(features.shape)}; needed: (N, D, H, W), (N, H, W, D) or (N, L, D)"
+            )
+        mean = positions.mean(dim=1)
+        if not self.with_std:
+            return mean
+        variance = positions.var(dim=1, correction=0)
+        return torch.cat([mean, (variance + VARIANCE_EPSILON).sqrt()], dim=1)
+
+
+class QualityNet(nn.Module):
+    """Frames to logits over quality levels; normalises the pixels itself, so that nobody else has to.
+
+    backbone: (N, 3, S, S) float, normalised by pixel_mean and pixel_std -> features that `pool` takes.
+    pool: features -> (N, D). head: (N, D) -> (N, bins). input_px: S. pixel_mean, pixel_std: of R, G, B on 0..1.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        pool: nn.Module,
+        head: nn.Linear,
+        *,
+        dropout: float,
+        input_px: int,
+        pixel_mean: Sequence[float] = IMAGENET_MEAN,
+        pixel_std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pool = pool
+        self.dropout = nn.Dropout(dropout)
+        self.head = head
+        self.input_px = input_px
+        # Constants, not state: a weights file holds what was learnt.
+        self.register_buffer("pixel_mean", _channel_values(pixel_mean), persistent=False)
+        self.register_buffer("pixel_std", _channel_values(pixel_std), persistent=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Scores frames.
+
+        frames: (B, F, 3, S, S) uint8, RGB, 0..255.
+        Returns logits (B, F, bins), float32, also inside autocast: only the backbone runs in half precision.
+        Raises ShapeError.
+        """
+        shape = tuple(frames.shape)
+        needed = (3, self.input_px, self.input_px)
+        if frames.ndim != 5 or shape[2:] != needed or 0 in shape or frames.dtype != torch.uint8:
+            raise ShapeError(
+                f"frames have shape {shape} and dtype {frames.dtype}; needed: (B, F, 3, {self.input_px}, "
+                f"{self.input_px}) with B and F at least 1, torch.uint8"
+            )
+        pixels = frames.flatten(0, 1).to(self.pixel_mean.dtype)
+        features = self.backbone((pixels / PIXEL_MAX - self.pixel_mean) / self.pixel_std)
+        with torch.autocast(frames.device.type, enabled=False):
+            # The variance is a small difference of large squares: half precision would lose it.
+            logits = self.head(self.dropout(self.pool(features.to(self.head.weight.dtype))))
+        return logits.unflatten(0, shape[:2])
+
+
+def pixel_statistics(backbone: str) -> PixelStatistics:
+    """What timm's pretrained weights of this name were trained with.
+
+    ImageNet's where timm names none, also for a name that it does not know: `build_quality` refuses that one.
+    """
+    try:
+        known = timm.get_pretrained_cfg(backbone, allow_unregistered=True)
+    except RuntimeError:  # a tag that timm does not know for a name that it knows
+        known = None
+    mean, std = (known.mean, known.std) if known is not None else ((), ())
+    return PixelStatistics(tuple(mean) or IMAGENET_MEAN, tuple(std) or IMAGENET_STD)
+
+
+def build_quality(config: QualityConfig, *, seed: int = 0) -> QualityNet:
+    """Builds the network on the CPU, in training mode, with random weights that depend on `seed` alone.
+
+    Downloads nothing; the global random state stays as it was.
+    Raises QualityError for a name that timm lacks (with the nearest ones), for a backbone that cannot take frames of
+    `config.input_px` pixels, and for one whose features are no map or sequence that can be pooled here: heads that read
+    two tokens (distilled), pooling that cannot be taken off, features of several scales.
+    """
+    _check_name(config.backbone)
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: that would reseed the CUDA devices too, for good.
+        torch.default_generator.manual_seed(seed)
+        backbone, layout = _build_backbone(config.backbone, config.input_px)
+        with_std = config.pooling == "mean_std"
+        head = nn.Linear(2 * layout.width if with_std else layout.width, config.bins)
+        # Small weights and one bias for all: every frame starts near the middle of the scale, whatever its features.
+        nn.init.trunc_normal_(head.weight, std=HEAD_WEIGHT_STD)
+        # Our choice, the paper gives none: the bins' probabilities sum to 1, as the target density of the losses nearly
+        # does. From a bias of 0 they sum to 50, and the cross-entropy starts at twelve times what it settles at. FCL
+        # multiplies by it, and AdamW's second moments remember those first gradients for a thousand steps.
+        nn.init.constant_(head.bias, -math.log(config.bins))
+    pool = FeaturePool(with_std=with_std, channels_last=layout.channels_last, prefix_tokens=layout.prefix_tokens)
+    return QualityNet(
+        backbone,
+        pool,
+        head,
+        dropout=config.dropout,
+        input_px=config.input_px,
+        pixel_mean=config.pixel_mean,
+        pixel_std=config.pixel_std,
+    )
+
+
+def load_backbone(network: QualityNet, state_dict: Mapping[str, Tensor]) -> None:
+    """Puts pretrained weights of timm into the backbone; the head keeps its own.
+
+    state_dict: keys as timm names them for this model. Those of its classifier are left out; each of the
+    others must be in the backbone with the same shape, and each of the backbone's in the state. BatchNorm's
+    batch counters may be missing, as in files older than them; nothing that we compute reads them.
+    Raises QualityError that counts and names missing, unknown and misshapen keys; the network is then as it was.
+    """
+    backbone = network.backbone
+    classifiers = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
+    names = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
+    given = {
+        key: value
+        for key, value in state_dict.items()
+        if not any(key == name or key.startswith(f"{name}.") for name in names)
+    }
+    own = backbone.state_dict()
+    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
+    unknown = [key for key in given if key not in own]
+    misshapen = [
+        f"{key} {tuple(given[key].shape)} for {tuple(own[key].shape)}"
+        for key in own
+        if key in given and given[key].shape != own[key].shape
+    ]
+    problems = [
+        f"{len(keys)} {what}: {', '.join(keys[:KEYS_NAMED])}{', ...' if len(keys) > KEYS_NAMED else ''}"
+        for what, keys in (("missing", missing), ("unknown", unknown), ("of another shape", misshapen))
+        if keys
+    ]
+    if problems:
+        raise QualityError("the weights do not fit the backbone; " + "; ".join(problems))
+    backbone.load_state_dict({**own, **given})
+
+
+def checkpoint_activations(network: QualityNet) -> None:
+    """Let the backbone keep few activations and compute the others again in the backward pass; the values stay.
+
+    Raises QualityError for a backbone that cannot.
+    """
+    try:
+        network.backbone.set_grad_checkpointing(True)  # type: ignore[operator]
+    except (AttributeError, AssertionError, NotImplementedError) as error:
+        name = type(network.backbone).__name__
+        raise QualityError(f"the backbone ({name} of timm) has no gradient checkpointing") from error
+
+
+def _channel_values(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
+
+
+def _check_name(name: str) -> None:
+    architecture, _, tag = name.partition(".")
+    known = timm.list_models()
+    if architecture not in known:
+        nearest = difflib.get_close_matches(architecture, known, n=5, cutoff=0.4)
+        raise QualityError(f"timm has no backbone {name!r}; nearest: {', '.join(nearest) or 'none'}")
+    tagged = timm.list_pretrained(f"{architecture}.*") if "." in name else [name]
+    if name not in tagged:
+        raise QualityError(f"timm has no tag {tag!r} for {architecture!r}; it has: {', '.join(tagged) or 'none'}")
+
+
+class _Layout(NamedTuple):
+    """width: D of the features. channels_last, prefix_tokens: see FeaturePool."""
+
+    width: int
+    channels_last: bool
+    prefix_tokens: int
+
+
+def _build_backbone(name: str, input_px: int) -> tuple[nn.Module, _Layout]:
+    """The backbone without classifier and pooling, in training mode, and how its features lie."""
+    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    # Networks with position tables or windows are built for one size; the others refuse the argument.
+    size: dict[str, Any] = {"img_size": input_px} if settings is not None and settings.fixed_input_size else {}
+    try:
+        backbone = timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **size)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise QualityError(
+            f"backbone {name!r} cannot be built for {input_px} px and without timm's own pooling: {error}"
+        ) from error
+    try:
+        with torch.no_grad():
+            features = backbone.eval()(torch.zeros(1, 3, input_px, input_px))
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise QualityError(f"backbone {name!r} cannot take frames of {input_px} px: {error}") from error
+    if not isinstance(features, Tensor):
+        raise QualityError(
+            f"backbone {name!r} gives a {type(features).__name__} of {len(features)} features; needed: one map or "
+            "one sequence"
+        )
+    channels_last = getattr(backbone, "output_fmt", "NCHW") == "NHWC"
+    width = features.shape[1] if features.ndim == 4 and not channels_last else features.shape[-1]
+    # timm says how wide its features are: a layout that is not what it seems must not be pooled.
+    if features.ndim not in (3, 4) or width != backbone.head_hidden_size or 0 in features.shape:
+        raise QualityError(
+            f"backbone {name!r} gives features of shape {tuple(features.shape)} for {input_px} px; needed: a "
+            f"map or a sequence of vectors of {backbone.head_hidden_size}"
+        )
+    return backbone.train(), _Layout(width, channels_last, _prefix_tokens(backbone, features))
+
+
+def _prefix_tokens(backbone: nn.Module, features: Tensor) -> int:
+    """Leading tokens that are no positions. timm counts them, but not for VOLO, which puts a class token in front."""
+    if (counted := getattr(backbone, "num_prefix_tokens", None)) is not None:
+        return int(counted)
+    # PiT gives its class token alone, which is all that can be pooled.
+    return int(features.ndim == 3 and features.shape[1] > 1 and getattr(backbone, "cls_token", None) is not None)

@@ -1,0 +1,1 @@
+"""The commands of `aigc-vqa`, one module each, named as the command."""

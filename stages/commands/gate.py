@@ -1,0 +1,199 @@
+"""`aigc-vqa gate`: may this run be merged? Its metrics against those of a Git revision or of a file.
+
+Exit status 0: nothing got worse; 1: something did, or the two runs cannot be compared fairly (other test videos,
+missing or broken metrics, failed videos); 2: the gate was called wrongly, with a baseline that has nothing to compare
+with among others. The table is Markdown, for a terminal and for a comment on a pull request.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from models.errors import AigcVqaError
+from stages.commands.options import check_out
+from stages.errors import EvaluationError, GateError, RevisionError, TableError
+from stages.evaluation.intervals import KINDS, Intervals
+from stages.evaluation.runs import Run, belong_together, changed_videos, read_test_part, tested_videos
+from stages.evaluation.verdict_table import markdown
+from stages.evaluation.verdicts import Direction, comparable, judge, rules_with
+from stages.experiments.revisions import describe_revision, read_at
+from stages.io.files import write_text
+from stages.io.json import parse_object
+from stages.io.schemas import MANIFEST, PAIRS
+from stages.io.tables import read_frame
+from stages.params.load import load_params
+
+
+def add_arguments(commands: Any) -> None:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "gate", help="compare the metrics with a Git revision's; exit status 1 when they got worse", description=__doc__
+    )
+    parser.add_argument(
+        "--baseline", required=True, metavar="REV|FILE", help="Git revision, DVC experiment, or a metrics JSON"
+    )
+    for option, value, text in (
+        ("--tolerance", "VALUE", "change for the worse that passes; n_failed=N allows N failed videos"),
+        ("--floor", "VALUE", "worst value that passes, whatever the baseline says"),
+        ("--better", "higher|lower", "direction of a metric that the gate does not know"),
+    ):
+        parser.add_argument(option, action="append", default=[], metavar=f"KEY={value}", help=text)
+    results = Path("results")
+    parser.add_argument("--metrics", type=Path, default=results / "metrics.json", help="JSON of this run")
+    parser.add_argument("--predictions", type=Path, default=results / "predictions.parquet", help="table of this run")
+    data = Path("data")
+    parser.add_argument("--split", type=Path, default=data / "split.csv", help="parts of this run's videos")
+    parser.add_argument("--manifest", type=Path, default=data / "manifest.parquet", help="for this run's prompts")
+    parser.add_argument("--pairs", type=Path, default=data / "pairs.parquet", help="rated pairs of this run")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the Markdown here too")
+    parser.set_defaults(call=gate)
+
+
+def gate(
+    baseline: str,
+    tolerance: Sequence[str],
+    floor: Sequence[str],
+    better: Sequence[str],
+    metrics: Path,
+    predictions: Path,
+    split: Path,
+    manifest: Path,
+    pairs: Path,
+    out: Path | None,
+) -> int:
+    """Print the table; 0, 1 or 2 as the module says. Raises EvaluationError when this run has no metrics at all."""
+    notes: list[str] = []
+    if out is not None:
+        check_out(out)
+    try:
+        rules = rules_with(_numbers("--tolerance", tolerance), _numbers("--floor", floor), _directions(better))
+        old = read_baseline(baseline, metrics=metrics, predictions=predictions, split=split, notes=notes)
+        if not comparable(old.metrics, rules):
+            raise GateError(f"{old.name}: nothing to compare with; judged are: {', '.join(rules)}")
+        now, problems = read_this_run(metrics=metrics, predictions=predictions, split=split, notes=notes)
+    except (GateError, RevisionError, TableError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    problems += _test_set_problems(now, old, notes)
+    params = load_params().evaluate
+    if problems or now.test is None or old.test is None:
+        intervals = Intervals(replace(now, test=None), replace(old, test=None), params)
+    else:
+        groups, rated = _questions(now, manifest, pairs, notes)
+        intervals = Intervals(now, old, params, groups=groups, pairs=rated)
+    verdicts = judge(now.metrics, old.metrics, rules, intervals.of)
+    text = markdown(verdicts, old.name, confidence=params.confidence, problems=problems, notes=notes)
+    if out is not None:
+        write_text(out, f"{text}\n")
+    print(text)
+    return 1 if problems or not all(verdict.passes for verdict in verdicts) else 0
+
+
+def read_baseline(name: str, *, metrics: Path, predictions: Path, split: Path, notes: list[str]) -> Run:
+    """The other side: a JSON file (with the predictions beside it), else a Git revision. Appends to `notes` what it
+    lacks; raises GateError or RevisionError when it has no metrics, TableError for a split that is none."""
+    if Path(name).is_file():
+        if metrics.is_file() and Path(name).samefile(metrics):
+            raise GateError(f"--baseline {name}: the run itself; a Git revision or a kept copy is needed")
+        values = _metrics(Path(name).read_bytes(), name)
+        beside = Path(name).with_name(predictions.name)
+        test = read_test_part(beside.read_bytes()) if beside.is_file() else None
+        if test is None:
+            notes.append(f"The baseline has no readable {predictions.name} beside it: judged by the metrics alone.")
+        run, parts = Run(name, values, test, None), None
+    else:
+        values = _metrics(read_at(metrics, name), f"{metrics} of {name}")
+        try:
+            test = read_test_part(read_at(predictions, name))
+            if test is None:
+                notes.append(
+                    f"The baseline's {predictions} is not a table of predictions: judged by the metrics alone."
+                )
+        except RevisionError as error:
+            test = None
+            notes.append(f"No predictions of the baseline ({error}): judged by the metrics alone.")
+        try:
+            parts = read_at(split, name)
+        except RevisionError:
+            parts = None
+        run = Run(describe_revision(name), values, test, None)
+    if test is not None and not belong_together(run):
+        notes.append("The baseline's predictions do not give its metrics: judged by the metrics alone.")
+        run = replace(run, test=None)
+    return replace(run, mos=tested_videos(run.test, parts, source=f"{split} of {name}"))
+
+
+def read_this_run(*, metrics: Path, predictions: Path, split: Path, notes: list[str]) -> tuple[Run, list[str]]:
+    """This run, and what is wrong with it; raises EvaluationError when there are no metrics to judge."""
+    if not metrics.is_file():
+        raise EvaluationError(f"{metrics}: no metrics to judge; `dvc repro` writes them")
+    test = read_test_part(predictions.read_bytes()) if predictions.is_file() else None
+    if test is None:
+        notes.append(f"This run has no readable {predictions}: judged by the metrics alone.")
+    values = _metrics(metrics.read_bytes(), str(metrics), error_type=EvaluationError)
+    run = Run("this run", values, test, None)
+    problems = []
+    if test is not None and not belong_together(run):
+        problems.append(f"{predictions} does not give the SROCC of {metrics}: `dvc repro` makes them agree")
+    parts = split.read_bytes() if split.is_file() else None
+    return replace(run, mos=tested_videos(test, parts, source=str(split))), problems
+
+
+def _metrics(data: bytes, source: str, *, error_type: type[AigcVqaError] = GateError) -> dict[str, Any]:
+    return parse_object(data, source, needed="a JSON object of metrics", error_type=error_type)
+
+
+def _questions(now: Run, manifest: Path, pairs: Path, notes: list[str]) -> tuple[pd.Series | None, pd.DataFrame | None]:
+    """Prompts and rated pairs where this run has metrics of them; appends to `notes` why they cannot be read."""
+    groups = rated = None
+    try:
+        if "within_prompt_accuracy" in now.metrics:
+            groups = read_frame(manifest, schema=MANIFEST).set_index("video_id")["group"]
+        if not now.metrics.keys().isdisjoint(KINDS):
+            rated = read_frame(pairs, schema=PAIRS)
+    except TableError as error:
+        notes.append(f"Prompts or rated pairs are not there ({error}): the tolerance alone decides on theirs.")
+    return groups, rated
+
+
+def _test_set_problems(now: Run, old: Run, notes: list[str]) -> list[str]:
+    if now.mos is None or old.mos is None:
+        notes.append("The test videos of one side are not known: only their number was compared.")
+        return []
+    return [f"The runs were tested on different videos: {text}" for text in changed_videos(now.mos, old.mos)]
+
+
+def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise GateError(f"{option} {text}: KEY=VALUE is needed")
+        pairs[key] = value
+    return pairs
+
+
+def _numbers(option: str, texts: Sequence[str]) -> dict[str, float]:
+    numbers = {}
+    for key, text in _pairs(option, texts).items():
+        try:
+            numbers[key] = float(text)
+        except ValueError:
+            numbers[key] = math.nan
+        if not math.isfinite(numbers[key]):
+            raise GateError(f"{option} {key}={text}: a finite number is needed")
+    return numbers
+
+
+def _directions(texts: Sequence[str]) -> dict[str, Direction]:
+    directions: dict[str, Direction] = {}
+    for key, text in _pairs("--better", texts).items():
+        if text not in ("higher", "lower"):
+            raise GateError(f"--better {key}={text}: allowed: higher, lower")
+        directions[key] = "higher" if text == "higher" else "lower"
+    return directions

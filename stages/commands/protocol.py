@@ -1,0 +1,191 @@
+"""`aigc-vqa protocol`: the same experiment over many splits, each a DVC experiment, and what they have in common.
+
+One split is one draw: its SROCC says little about the next one's. Published numbers are means or medians over splits,
+and they depend on how videos are dealt (by group, by video, by the data set's own lists, a generator left out), so both
+stand in the report.
+"""
+
+import argparse
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from stages.datasets.adapters import read_entries
+from stages.datasets.labels import Entry
+from stages.errors import ExperimentError
+from stages.experiments.dvc import metrics_of, present_commit, run_now
+from stages.io.files import write_text
+from stages.io.json import write_json
+from stages.params.load import load_params, merge
+from stages.params.presets import change_arguments, read_preset
+from stages.params.schema import Params
+
+KINDS = ("group", "video", "dataset", "generator")
+METRICS = (
+    "srocc",
+    "plcc",
+    "krocc",
+    "mean",
+    "plcc_logistic",
+    "rmse",
+    "within_prompt_accuracy",
+    "rank1",
+    "rank2",
+    "ntire_score",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One split: what it is called, how its videos are dealt, and the changes of params that make it."""
+
+    name: str
+    by: str
+    label: str
+    changes: dict[str, Any]
+
+
+def plan(params: Params, entries: Sequence[Entry], *, name: str, kinds: Sequence[str], splits: int) -> list[Run]:
+    """The runs of every kind: `splits` seeds from `split.seed` on, or one for each generator that is left out.
+
+    The data set's own lists give one run where they have a val part, else `splits` draws of it from train.
+    Raises ExperimentError when there are no lists, or fewer than two generators.
+    """
+    runs = []
+    for kind in kinds:
+        if kind == "generator":
+            unknown = [entry.video_id for entry in entries if not entry.generator]
+            generators = sorted({entry.generator for entry in entries if entry.generator})
+            if generators and unknown:
+                raise ExperimentError(
+                    f"--by generator: the generator of {len(unknown)} of {len(entries)} videos is not known (first: "
+                    f"{unknown[0]!r}); a column of the labels gives it, or dataset.generator_pattern finds it"
+                )
+            if len(generators) < 2:
+                raise ExperimentError(
+                    f"the labels name {len(generators)} generators, and leaving one out needs 2: labels need a "
+                    "column for it, or dataset.generator_pattern has to find it in file names"
+                )
+            labels = [(one, {"seed": params.split.seed, "held_out": one}) for one in generators]
+        else:
+            parts = {entry.part for entry in entries}
+            if kind == "dataset" and None in parts:
+                raise ExperimentError(
+                    "--by dataset: the labels have no parts for all videos (a column split, or lists)"
+                )
+            count = 1 if kind == "dataset" and "val" in parts else splits
+            labels = [(f"seed {seed}", {"seed": seed}) for seed in range(params.split.seed, params.split.seed + count)]
+        for number, (label, changes) in enumerate(labels):
+            runs.append(Run(f"protocol-{name}-{kind}-{number}", kind, label, {"split": {"by": kind, **changes}}))
+    return runs
+
+
+def execute(run: Run, preset: Mapping[str, Any], *, commit: str, metrics: str) -> dict[str, Any]:
+    """Run one experiment over a preset's changes in a folder of its own; its metrics, or under `failed` why not.
+
+    An experiment of that name from before is replaced; what DVC has in its run cache is not computed again.
+    """
+    if status := run_now(run.name, change_arguments(merge(preset, run.changes))):
+        return {"failed": f"dvc exp run ended with status {status}"}
+    found = metrics_of(run.name, metrics, commit=commit)
+    return {"failed": f"the experiment has no {metrics}"} if found is None else found
+
+
+def summarise(values: Sequence[float]) -> dict[str, float | int | None]:
+    """Mean, standard deviation (n - 1; None for one value), median and range of one metric over the runs."""
+    return {
+        "mean": statistics.fmean(values),
+        "deviation": statistics.stdev(values) if len(values) > 1 else None,
+        "median": statistics.median(values),
+        "low": min(values),
+        "high": max(values),
+        "n": len(values),
+    }
+
+
+def summaries(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, float | int | None]]]:
+    """Kind of split -> metric -> `summarise` over the runs that have it."""
+    result: dict[str, dict[str, dict[str, float | int | None]]] = {}
+    for kind in dict.fromkeys(row["by"] for row in rows):
+        metrics = {name: [row[name] for row in rows if row["by"] == kind and name in row] for name in METRICS}
+        result[kind] = {name: summarise(values) for name, values in metrics.items() if values}
+    return result
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The report for people: every run, then each metric's mean, deviation and median, then how the kinds differ."""
+    lines = [f"# {report['title']}", ""]
+    for kind, metrics in report["summary"].items():
+        rows = [row for row in report["runs"] if row["by"] == kind]
+        done = sum("failed" not in row for row in rows)
+        head = ["split", "test videos", "failed videos", *metrics]
+        counts = [[row["label"], row.get("n_scored", ""), row.get("n_failed", "")] for row in rows]
+        cells = [[*count, *(_number(row, key) for key in metrics)] for count, row in zip(counts, rows, strict=True)]
+        lines += [f"## Split by {kind}: {done} of {len(rows)} runs", "", _table(head, cells), ""]
+        lines += [f"- {row['label']}: {row['failed']}" for row in rows if "failed" in row]
+        columns = ("mean", "deviation", "median", "low", "high")
+        cells = [[name, *(_number(values, key) for key in columns)] for name, values in metrics.items()]
+        lines += [_table(["metric", *columns], cells), ""] if cells else [""]
+    first, *others = report["summary"]
+    if others:
+        means = {kind: {name: one["mean"] for name, one in found.items()} for kind, found in report["summary"].items()}
+        names = [name for name in METRICS if all(name in one for one in means.values())]
+        cells = [[kind, *(f"{means[kind][name] - means[first][name]:+.4f}" for name in names)] for kind in others]
+        lines += [f"## Difference of the means to the split by {first}", "", _table(["split", *names], cells), ""]
+    lines.append("Splits share videos: the deviation tells how much a draw matters, and is no error of the mean.")
+    return "\n".join(lines) + "\n"
+
+
+def _number(values: Mapping[str, Any], key: str) -> str:
+    return "" if values.get(key) is None else f"{values[key]:.4f}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    return tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)
+
+
+def protocol(preset: str | None, by: list[str], splits: int, results: Path) -> int:
+    """Run, and write RESULTS/protocol-NAME-KINDS.json and .md anew after every run; returns 1 when a run failed.
+
+    Raises ExperimentError, ParamsError or DatasetError before any work when the runs cannot be planned.
+    """
+    if splits < 1:
+        raise ExperimentError(f"--splits is {splits}; needed: at least 1")
+    name = (preset or "params").replace("/", "-")
+    params, changes = read_preset(preset) if preset else (load_params(), {})
+    commit = present_commit()
+    entries = read_entries(params.dataset, Path(params.dataset.root))
+    kinds = list(dict.fromkeys(by))
+    runs = plan(params, entries, name=name, kinds=kinds, splits=splits)
+    out = results / "-".join(["protocol", name, *kinds])
+    title = f"Protocol of {f'the preset {preset}' if preset else 'params.yaml'}"
+    rows: list[dict[str, Any]] = []
+    for number, one in enumerate(runs, start=1):
+        print(f"protocol: run {number} of {len(runs)}: by {one.by}, {one.label} ({one.name})", flush=True)
+        found = execute(one, changes, commit=commit, metrics=f"{results.as_posix()}/metrics.json")
+        rows.append({"experiment": one.name, "by": one.by, "label": one.label, **found})
+        report = {"title": title, "preset": preset, "runs": rows, "summary": summaries(rows)}
+        write_json(out.with_name(f"{out.name}.json"), report)
+        write_text(out.with_name(f"{out.name}.md"), markdown(report))
+    failed = sum("failed" in row for row in rows)
+    print(markdown(report), end="")
+    print(f"protocol: {len(rows) - failed} of {len(rows)} runs done, written to {out}.md and .json")
+    return 1 if failed else 0
+
+
+def add_arguments(commands: Any) -> None:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "protocol",
+        help="repeat the experiment over splits: mean, deviation, median",
+        description="Run the pipeline on many splits, each as a DVC experiment in a temporary folder (data and weights "
+        "have to be tracked by DVC or Git), and report the metrics. Exit status 1 when a run failed.",
+    )
+    parser.add_argument("--preset", metavar="NAME", help="presets/NAME.yaml over params.yaml (params.yaml alone)")
+    parser.add_argument("--by", nargs="+", choices=KINDS, default=["group"], help="how videos are dealt (group)")
+    parser.add_argument("--splits", type=int, default=10, metavar="K", help="seeds, from split.seed on (10)")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of metrics.json and the report")
+    parser.set_defaults(call=protocol)

@@ -1,0 +1,123 @@
+"""`aigc-vqa report`: the last run as one HTML file that needs no network, and no other file, to be read.
+
+Everything that people wrote (names, prompts, reasons) is escaped, and the page's own policy lets no other script run.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from stages.commands.options import check_out
+from stages.errors import EvaluationError
+from stages.experiments.revisions import head
+from stages.io.files import write_text
+from stages.params.load import load_params
+from stages.params.schema import EvaluateParams
+from stages.report import content, figures
+from stages.report.pictures import CURVE_HEIGHT
+from stages.report.sources import Sources, read_sources
+
+COLUMNS = (
+    ("frame", "picture"),
+    ("video", "text"),
+    ("part", "text"),
+    ("generator", "text"),
+    ("MOS", "number"),
+    ("score", "number"),
+    ("error", "number"),
+    ("spread", "number"),
+    ("findings", "text"),
+)
+
+
+def add_arguments(commands: Any) -> None:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "report", help="write the last run as one HTML page", description=__doc__
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="page to write (.html)")
+    parser.add_argument("--baseline", metavar="REV", help="revision or experiment to compare with (the last other run)")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the run's results")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the run's tables")
+    parser.add_argument("--title", help="heading of the page (the data set's folder)")
+    parser.set_defaults(call=report)
+
+
+def report(out: Path, baseline: str | None, results: Path, data: Path, title: str | None) -> None:
+    """Write the page; raise EvaluationError, TableError or RevisionError when what it shows is not there.
+
+    Raises DatasetError for another ending than .html, and where no file can be written.
+    """
+    check_out(out, endings=(".html", ".htm"))
+    sources = read_sources(results, data, baseline=baseline)
+    if len(sources.test) < 3:
+        raise EvaluationError(f"{results}: {len(sources.test)} scored test videos; a report needs at least 3")
+    params = load_params()
+    text = page(sources, params.evaluate, title=title or params.dataset.root, revision=head())
+    write_text(out, text)
+    print(f"{out}: {len(sources.videos)} videos, {len(text.encode()) / 2**20:.1f} MiB")
+
+
+def page(sources: Sources, params: EvaluateParams, *, title: str, revision: str | None) -> str:
+    """The whole page as text."""
+    environment = Environment(
+        loader=PackageLoader("stages", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script, style = (_own_file(environment, name) for name in ("page.js", "page.css"))
+    row_of = {video_id: number for number, video_id in enumerate(sources.videos["video_id"])}
+    test, audit = sources.test, sources.audit
+    metric_rows = content.metric_rows(sources, params)
+    errors = content.worst_errors(test)
+    generators = content.generator_rows(test, params)
+    videos = content.table_rows(sources)
+    ablation = content.ablation_rows(sources.ablation) if sources.ablation else []
+    return environment.get_template("page.html").render(
+        title=title,
+        revision=revision,
+        script=script,
+        style=style,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        backbone=sources.made_by.get("train", {}).get("params", {}).get("backbone", "unknown"),
+        metrics=sources.metrics,
+        metric_rows=metric_rows,
+        noise_known=any(row.change_interval for row in metric_rows),
+        confidence=params.confidence,
+        sharpness=sources.baselines.get("sharpness_srocc"),
+        previous=sources.previous,
+        previous_name=sources.previous.run.name if sources.previous else None,
+        scatter=Markup(figures.scatter_figure(test, list(errors["video_id"]), row_of)),
+        histogram=Markup(figures.error_figure(test)),
+        error_summary=content.summary_of_errors(test),
+        compared=content.compared_srocc(sources),
+        generators=generators,
+        generator_figure=Markup(figures.generator_figure(generators, sources.metrics["srocc"])) if generators else "",
+        ablation=sources.ablation,
+        ablation_rows=ablation,
+        ablation_figure=Markup(figures.ablation_figure(ablation)) if ablation else "",
+        findings=content.audit_findings(audit) if audit else [],
+        kinds=content.audit_kinds(audit) if audit else [],
+        faulty=[video | {"number": row_of[video["video_id"]]} for video in videos if video["notes"]],
+        listed=content.LISTED_FAULTS,
+        n_videos=len(videos),
+        errors=content.cards(sources, errors, row_of),
+        inconsistent=content.cards(sources, content.most_inconsistent(test), row_of),
+        curve_height=CURVE_HEIGHT,
+        columns=COLUMNS,
+        videos=videos,
+        parts=sorted(set(sources.videos["part"])),
+        made_by={stage: json.dumps(made, indent=2) for stage, made in sources.made_by.items()},
+    )
+
+
+def _own_file(environment: Environment, name: str) -> Markup:
+    assert environment.loader is not None
+    return Markup(environment.loader.get_source(environment, name)[0])

@@ -1,0 +1,169 @@
+"""`make weights`: fetches the weights that params.yaml, or a preset, names, ahead of the stages, which never fetch.
+
+Where a file comes from follows from what it is for: torchvision, timm and detectron2 know where they publish weights.
+torchvision's and Hugging Face's own caches are looked into first. Files that are there already stay as they are.
+"""
+
+import argparse
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import timm
+import torch
+import torchvision
+from huggingface_hub import hf_hub_url, try_to_load_from_cache
+
+from models.detectors.detectron_config import INSTALL, VISUAL_GENOME
+from models.detectors.faster_rcnn import PUBLISHED
+from stages.engine.command import run
+from stages.errors import WeightsError
+from stages.io.digests import file_sha256
+from stages.io.download import fetch
+from stages.io.files import replacing
+from stages.params.load import load_params
+from stages.params.presets import read_preset
+from stages.params.schema import Params
+
+# timm's weights on Hugging Face.
+TIMM_FILE = "model.safetensors"
+
+
+class Origin(NamedTuple):
+    """Where a file comes from. url: empty when nobody serves it, and `note` says who has it. sha256: its first digits,
+    as far as they are known. cached: a copy that another library keeps, if it is there."""
+
+    url: str = ""
+    sha256: str = ""
+    note: str = ""
+    cached: Path | None = None
+
+
+class Wanted(NamedTuple):
+    """A file that a key of the params names."""
+
+    key: str
+    path: Path
+    origin: Origin
+
+
+def wanted_files(params: Params) -> Iterator[Wanted]:
+    """The weights files that the params name; folders to train on are no such files."""
+    detector, cropper, train = params.detector, params.cropper, params.train
+    if Path(detector.source).suffix and not Path(detector.source).is_dir():
+        origin = detector_origin(params)
+        yield Wanted("detector.source", Path(detector.source), origin._replace(sha256=detector.sha256 or origin.sha256))
+    if detector.pretrained:
+        yield Wanted("detector.pretrained", Path(detector.pretrained), torchvision_origin(detector.architecture))
+    if Path(cropper.source).suffix and not Path(cropper.source).is_dir():
+        note = "S2CNet's authors share their checkpoints by hand: see the README of github.com/suyukun666/S2CNet"
+        yield Wanted("cropper.source", Path(cropper.source), Origin(note=note))
+    if cropper.pretrained:
+        yield Wanted("cropper.pretrained", Path(cropper.pretrained), backbone_origin(cropper.backbone))
+    if train.pretrained:
+        yield Wanted("train.pretrained", Path(train.pretrained), timm_origin(train.backbone))
+
+
+def detector_origin(params: Params) -> Origin:
+    settings = params.detector
+    if settings.backend == "table":
+        return Origin(note="boxes that you bring along: nobody else has them")
+    if settings.backend == "torchvision":
+        return torchvision_origin(settings.architecture)
+    if settings.config == VISUAL_GENOME:
+        return Origin(note="the host of faster_rcnn_from_caffe*.pkl answers no more: bring a copy that you have")
+    try:
+        from detectron2 import model_zoo
+    except ImportError as error:
+        return Origin(note=f"detectron2 knows where its weights are, and cannot be asked ({error}): {INSTALL}")
+    try:
+        return Origin(model_zoo.get_checkpoint_url(settings.config))
+    except RuntimeError:
+        return Origin(note=f"detectron2 publishes no weights for {settings.config}: bring your own")
+
+
+def torchvision_origin(name: str) -> Origin:
+    """torchvision's best weights of a network; the name of its file ends in the first digits of the hash."""
+    if name not in (*PUBLISHED, "mobilenet_v2", "vgg16"):
+        return Origin(note=f"nobody publishes weights of {name}: bring your own")
+    url = torchvision.models.get_model_weights(name).DEFAULT.url
+    digits = re.search(r"-([0-9a-f]{8,})\.", url)
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    return Origin(url, digits[1] if digits else "", cached=cached)
+
+
+def timm_origin(name: str) -> Origin:
+    try:
+        known = timm.models.get_pretrained_cfg(name)
+    except RuntimeError:  # a tag that the architecture does not have
+        known = None
+    if known is None or not known.hf_hub_id:
+        return Origin(note=f"timm publishes no weights of {name}: bring your own")
+    cached = try_to_load_from_cache(known.hf_hub_id, TIMM_FILE)
+    return Origin(hf_hub_url(known.hf_hub_id, TIMM_FILE), cached=Path(cached) if isinstance(cached, str) else None)
+
+
+def backbone_origin(name: str) -> Origin:
+    return torchvision_origin(name) if name in ("mobilenet_v2", "vgg16") else timm_origin(name)
+
+
+def _is_wanted(sha256: str, origin: Origin) -> bool:
+    return sha256.startswith(origin.sha256.lower())
+
+
+def provide(wanted: Wanted) -> str:
+    """Make sure that a file is there; returns a line that says what was done. Raises WeightsError.
+
+    A copy in a cache that is not the wanted file stays there and is named; the file is fetched then.
+    """
+    key, path, origin = wanted
+    if path.exists():
+        if not path.is_file():
+            raise WeightsError(f"{path} ({key}) is a folder; allowed: a file of weights")
+        found = file_sha256(path)
+        if not _is_wanted(found, origin):
+            raise WeightsError(f"{path} ({key}): its SHA-256 is {found}, wanted is {origin.sha256}")
+        return f"{path}: is there, SHA-256 {found}"
+    passed_over = ""
+    if origin.cached is not None and origin.cached.is_file():
+        found = file_sha256(origin.cached)
+        if _is_wanted(found, origin):
+            with replacing(path) as temporary:
+                shutil.copyfile(origin.cached, temporary)
+            return f"{path}: copied from {origin.cached}, SHA-256 {found}"
+        passed_over = f"; {origin.cached} is damaged or another file: its SHA-256 is {found}, wanted is {origin.sha256}"
+    if not origin.url:
+        raise WeightsError(f"{path} ({key}) is missing and cannot be fetched: {origin.note}{passed_over}")
+    try:
+        found = fetch(origin.url, path, sha256=origin.sha256)
+    except WeightsError as error:
+        raise WeightsError(f"{path} ({key}): {error}{passed_over}") from None
+    return f"{path}: fetched from {origin.url}, SHA-256 {found}{passed_over}"
+
+
+def fetch_weights(preset: str | None) -> int:
+    """Provide all files; what cannot be had is named at the end. Returns the exit status: 1 when one is missing."""
+    source = "params.yaml" if preset is None else f"params.yaml with the preset {preset}"
+    params = load_params() if preset is None else read_preset(preset)[0]
+    problems, count = [], 0
+    for wanted in wanted_files(params):
+        count += 1
+        try:
+            print(provide(wanted), flush=True)
+        except WeightsError as error:
+            problems.append(str(error))
+    print(f"weights: {count - len(problems)} of {count} files that {source} names are there")
+    print("".join(f"  {problem}\n" for problem in problems), end="")
+    return 1 if problems else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m stages.commands.weights", description=__doc__)
+    parser.add_argument("--preset", metavar="NAME", help="the files of presets/NAME.yaml over params.yaml")
+    return fetch_weights(parser.parse_args(argv).preset)
+
+
+if __name__ == "__main__":
+    run(main)

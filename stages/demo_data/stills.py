@@ -1,0 +1,41 @@
+"""Still images with object boxes (for the detector) and with scored crops (for the cropper)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.s2cnet.candidates import CandidateConfig, make_candidates
+from stages.demo_data.clips import draw_severities, make_generators, scaled_size
+from stages.demo_data.ratings import CROP_NOISE, crop_score
+from stages.demo_data.scenes import Still, describe, draw, stage_scene
+
+GRID = CandidateConfig()
+INVALID_SCORE = -2.0
+INVALID_SHARE = 0.02
+
+
+def render_still(rng: np.random.Generator, *, scale: float) -> Still:
+    """A frame such as a video could hold, damaged as one would be, that is in no video."""
+    width, height = scaled_size(rng, scale)
+    generator = make_generators(1, rng)[0]
+    severities = draw_severities(generator, 1, rng, restlessness=1.0)[0]
+    scene = stage_scene(describe(rng), rng, width=width, height=height)
+    return draw(scene, float(rng.random()), severities, rng)
+
+
+@dataclass(frozen=True)
+class ScoredCrops:
+    still: Still
+    candidates_xyxy_px: np.ndarray
+    scores: np.ndarray
+
+
+def render_scored_crops(rng: np.random.Generator, *, scale: float) -> ScoredCrops:
+    """A still and its candidates (K, 4) in whole pixels, with scores (K,) of 1 to 5; a few are invalid (-2)."""
+    still = render_still(rng, scale=scale)
+    height, width = still.rgb.shape[:2]
+    candidates = make_candidates((height, width), GRID, network_size=(height, width)).frame_xyxy_px.round()
+    scores = crop_score(candidates, still.boxes_xyxy_px) + CROP_NOISE * rng.standard_normal(len(candidates))
+    scores = scores.clip(1, 5).round(3)
+    scores[rng.random(len(scores)) < INVALID_SHARE] = INVALID_SCORE
+    return ScoredCrops(still, candidates, scores)

@@ -1,0 +1,1 @@
+"""How work runs: items, batches, worker processes, the cache, devices and the closing line of a command."""

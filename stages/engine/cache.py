@@ -1,0 +1,50 @@
+"""The item cache: one small Parquet file a video and key, written before any shard; no work is done twice."""
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.io.files import replacing
+
+
+def cache_root() -> Path:
+    """`.cache` of the repository: of the original one inside `dvc exp run --temp` and `--queue`, which set DVC_ROOT.
+
+    Items are named by all that made them, so experiments that run side by side can share the folder.
+    """
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".cache"
+
+
+class ItemCache:
+    """The items of one stage, `ROOT/STAGE/KE/KEY.parquet`."""
+
+    def __init__(self, stage: str, root: Path | None = None) -> None:
+        self.folder = (cache_root() if root is None else root) / stage
+
+    def path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.parquet"
+
+    def has(self, key: str) -> bool:
+        """Whether the item is there and whole: Parquet ends with its magic, which a file cut by a crash lacks."""
+        try:
+            with open(self.path(key), "rb") as file:
+                file.seek(-4, os.SEEK_END)
+                return file.read() == b"PAR1"
+        except OSError:
+            return False
+
+    def write(self, key: str, table: pa.Table) -> None:
+        with replacing(self.path(key)) as temporary:
+            # The shards compress; items are read once, soon, so they do not.
+            pq.write_table(table, temporary, compression="none", use_dictionary=False)
+
+    def read(self, key: str) -> pa.Table:
+        return pq.read_table(self.path(key), partitioning=None)
+
+    def read_as(self, key: str, video_id: str) -> pa.Table:
+        """An item with its first column set to `video_id`: equal files under two names share one item."""
+        rows = self.read(key)
+        ids = pa.array([video_id] * rows.num_rows, pa.string())
+        return rows.set_column(0, "video_id", ids)

@@ -1,0 +1,1 @@
+"""Numbers that judge a model: metrics, intervals, verdicts, plots, and what the files are like."""

@@ -1,0 +1,178 @@
+"""Intervals of the change between two runs on the same test videos: both are measured on every resample.
+
+What is drawn with replacement: the test videos for correlations and errors; whole prompts, whose videos belong
+together, for the pairs within a prompt; the rated pairs for Rank1 and Rank2; videos and pairs, each on their own, for
+the NTIRE score (what the two share is left out, and the ranks weigh a tenth).
+"""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from models.errors import AigcVqaError
+from models.metrics import (
+    N_MIN,
+    UndefinedMetricError,
+    group_pair_accuracy,
+    krocc,
+    ntire_score,
+    paired_bootstrap,
+    paper_mean,
+    plcc,
+    plcc_logistic,
+    rmse,
+    srocc,
+)
+from stages.evaluation.runs import Run
+from stages.params.schema import EvaluateParams
+
+FloatArray = NDArray[np.float64]
+Interval = tuple[float, float]
+
+KINDS = {"rank1": "nonsource", "rank2": "source"}
+
+
+def mean_of_three(scores: ArrayLike, mos: ArrayLike) -> float:
+    """The paper's mean of SROCC, PLCC and KROCC, of one set of videos."""
+    return paper_mean(srocc(scores, mos), plcc(scores, mos), krocc(scores, mos))
+
+
+FUNCTIONS: dict[str, Callable[..., float]] = {
+    "srocc": srocc,
+    "plcc": plcc,
+    "krocc": krocc,
+    "mean": mean_of_three,
+    "plcc_logistic": plcc_logistic,
+    "rmse": rmse,
+}
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is drawn as one (prompts, or rated pairs), U of them: (U,) right answers of each run, (U,) questions."""
+
+    now: FloatArray
+    baseline: FloatArray
+    asked: FloatArray
+
+    def differences(self, generator: np.random.Generator, samples: int) -> FloatArray:
+        """(samples,) change of the share of right answers, on units drawn again with replacement."""
+        drawn = generator.integers(0, len(self.asked), (samples, len(self.asked)))
+        return (self.now - self.baseline)[drawn].sum(axis=1) / self.asked[drawn].sum(axis=1)
+
+    def give(self, now: float | None, baseline: float | None) -> bool:
+        """Whether they are enough to draw from, and give the two values: else prompts, pairs or videos are others."""
+        if len(self.asked) < N_MIN or now is None or baseline is None:
+            return False
+        total = self.asked.sum()
+        return abs(self.now.sum() / total - now) < 1e-6 and abs(self.baseline.sum() / total - baseline) < 1e-6
+
+
+def prompt_units(both: pd.DataFrame, groups: pd.Series) -> Units:
+    """A unit a prompt with a pair to compare; `groups` maps video ids, and a video that it lacks is alone."""
+    rows: list[tuple[float, float, int]] = []
+    names: pd.Series = both["video_id"].map(groups).fillna(both["video_id"])
+    for _, own in both.groupby(names.to_numpy(), sort=True):
+        one_prompt: list[Hashable] = [0] * len(own)
+        try:
+            now = group_pair_accuracy(own["score"], own["mos"], one_prompt)
+            baseline = group_pair_accuracy(own["score_baseline"], own["mos"], one_prompt)
+        except UndefinedMetricError:
+            continue
+        rows.append((now.accuracy * now.n_pairs, baseline.accuracy * baseline.n_pairs, now.n_pairs))
+    return Units(*np.array(rows, dtype=np.float64).reshape(-1, 3).T)
+
+
+def rank_units(both: pd.DataFrame, pairs: pd.DataFrame) -> Units:
+    """A unit a rated pair of which both runs scored both videos; equal scores count as the first being better."""
+    scores = both.set_index("video_id")
+    pairs = pairs[pairs["first"].isin(scores.index) & pairs["second"].isin(scores.index)]
+    first, second = scores.loc[pairs["first"]], scores.loc[pairs["second"]]
+    better = pairs["first_is_better"].to_numpy(dtype=bool)
+    right = [
+        ((first[column].to_numpy() >= second[column].to_numpy()) == better).astype(np.float64)
+        for column in ("score", "score_baseline")
+    ]
+    return Units(right[0], right[1], np.ones(len(pairs)))
+
+
+class Intervals:
+    """The intervals of the change from one run to another, each computed when it is asked for.
+
+    groups: video id -> prompt; pairs: rows of the PAIRS schema; None: not known. They are this run's, and count only
+    where they give the recorded metrics of both runs.
+    """
+
+    def __init__(
+        self,
+        now: Run,
+        baseline: Run,
+        params: EvaluateParams,
+        *,
+        groups: pd.Series | None = None,
+        pairs: pd.DataFrame | None = None,
+    ) -> None:
+        old = baseline.scored[["video_id", "score"]]
+        self.both = now.scored.merge(old, on="video_id", suffixes=("", "_baseline"))
+        self.now, self.baseline, self.params = now, baseline, params
+        self.groups, self.pairs = groups, pairs
+
+    def of(self, key: str) -> Interval | None:
+        """The interval of a metric's change; None where nothing can be drawn for it."""
+        if key in FUNCTIONS:
+            return self._of_videos(FUNCTIONS[key])
+        differences = self._score_differences() if key == "ntire_score" else self._share_differences(key)
+        if differences is None or 2 * np.isnan(differences).sum() > differences.size:
+            return None
+        tail = 50.0 * (1.0 - self.params.confidence)
+        low, high = np.nanpercentile(differences, [tail, 100.0 - tail])
+        return float(low), float(high)
+
+    def _of_videos(self, metric: Callable[..., float]) -> Interval | None:
+        try:
+            found = paired_bootstrap(
+                self.both["mos"],
+                self.both["score"],
+                self.both["score_baseline"],
+                metric=metric,
+                n_resamples=self.params.bootstrap_samples,
+                confidence=self.params.confidence,
+                seed=self.params.seed,
+            )
+        except AigcVqaError:
+            return None
+        return found.low, found.high
+
+    def _share_differences(self, key: str, stream: int = 0) -> FloatArray | None:
+        if key == "within_prompt_accuracy" and self.groups is not None:
+            units = prompt_units(self.both, self.groups)
+        elif key in KINDS and self.pairs is not None:
+            units = rank_units(self.both, self.pairs[self.pairs["kind"] == KINDS[key]])
+        else:
+            return None
+        if not units.give(self.now.value(key), self.baseline.value(key)):
+            return None
+        return units.differences(np.random.default_rng([self.params.seed, stream]), self.params.bootstrap_samples)
+
+    def _score_differences(self) -> FloatArray | None:
+        # Streams of their own: draws of equal seed would tie the first pair to the first video.
+        rank1, rank2 = self._share_differences("rank1", 1), self._share_differences("rank2", 2)
+        if rank1 is None or rank2 is None:
+            return None
+        generator = np.random.default_rng([self.params.seed, 3])
+        mos, now, baseline = (self.both[name].to_numpy(np.float64) for name in ("mos", "score", "score_baseline"))
+        changes = np.full(len(rank1), np.nan)
+        for index, (first, second) in enumerate(zip(rank1, rank2, strict=True)):
+            drawn = generator.integers(0, len(mos), len(mos))
+            try:
+                by_rank, by_line = (
+                    metric(now[drawn], mos[drawn]) - metric(baseline[drawn], mos[drawn]) for metric in (srocc, plcc)
+                )
+            except UndefinedMetricError:
+                continue
+            # The score is linear: that of the changes is the change of the score.
+            changes[index] = ntire_score(srocc=by_rank, plcc=by_line, rank1=first, rank2=second)
+        return changes

@@ -1,0 +1,74 @@
+"""The gate's verdicts as Markdown, for a terminal and for a comment on a pull request."""
+
+import math
+import re
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from stages.evaluation.verdicts import ONLY_AFTER_A_DROP, Verdict
+
+LABELS = {
+    "srocc": "SROCC",
+    "plcc": "PLCC",
+    "krocc": "KROCC",
+    "mean": "mean of the three",
+    "plcc_logistic": "PLCC, logistic fit",
+    "logistic_converged": "logistic fit converged",
+    "rmse": "RMSE",
+    "within_prompt_accuracy": "right pairs within a prompt",
+    "rank1": "Rank1",
+    "rank2": "Rank2",
+    "ntire_score": "NTIRE final score",
+    "n_expected": "test videos",
+    "n_scored": "scored videos",
+    "n_failed": "failed videos",
+    "n_within_prompt_pairs": "pairs within a prompt",
+}
+
+
+def markdown(
+    verdicts: Sequence[Verdict], baseline: str, *, confidence: float, problems: Sequence[str], notes: Sequence[str]
+) -> str:
+    """The headline, what is wrong, the table, and what could not be done."""
+    failed = [LABELS.get(verdict.key, verdict.key) for verdict in verdicts if not verdict.passes]
+    good = not problems and not failed
+    reasons = [*problems, *([f"Failed: {'; '.join(failed)}"] if failed else [])]
+    rows = [
+        {
+            "metric": _cell(LABELS.get(one.key, one.key)),
+            "baseline": _value(one.key, one.baseline),
+            "this run": _value(one.key, one.now),
+            "change": _value(one.key, one.change, sign=True),
+            f"{confidence:.0%} interval of the change": _interval(one),
+            "allowed": one.allowed,
+            "verdict": _cell(one.text) if one.passes else f"**{_cell(one.text)}**",
+        }
+        for one in verdicts
+        # Ends of intervals are nobody's target, and would double the table.
+        if not one.key.endswith(("_ci_low", "_ci_high")) or not one.passes
+    ]
+    align = ("left", "right", "right", "right", "right", "left", "left")
+    table = tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=align)
+    head = f"### Quality gate: {'passed' if good else 'FAILED'}, against {_cell(baseline)}"
+    blocks = [head, "\n".join(f"- {_cell(reason)}" for reason in reasons), table, *map(_cell, notes)]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _interval(verdict: Verdict) -> str:
+    if verdict.interval is None:
+        unasked = verdict.change is not None and verdict.key in ONLY_AFTER_A_DROP
+        return "tolerance alone" if verdict.alone else "only after a drop" if unasked else ""
+    return f"{verdict.interval[0]:+.4f} to {verdict.interval[1]:+.4f}"
+
+
+def _cell(text: str) -> str:
+    """Text for a Markdown cell: names of files and keys may hold its signs, or HTML."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+
+
+def _value(key: str, value: float | None, *, sign: bool = False) -> str:
+    if value is None:
+        return ""
+    form = ".0f" if key.startswith("n_") and math.isfinite(value) else ".4f"
+    return f"{value:{'+' if sign else ''}{form}}"

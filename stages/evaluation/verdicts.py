@@ -1,0 +1,174 @@
+"""What the gate makes of two sets of metrics: one verdict a metric, and what else makes a run fail.
+
+A metric fails when it got worse by more than its tolerance and, where an interval of the change can be computed, that
+tells the drop from chance; else the tolerance alone decides. Floors hold whatever the baseline says.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from stages.errors import GateError
+from stages.evaluation.intervals import Interval
+from stages.io.json import number
+
+Direction = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a metric is judged.
+
+    better: the direction of improvement. tolerance: the change for the worse that still passes, in the metric's unit.
+    floor: the worst value that passes (for `lower`: the highest); None: any.
+    """
+
+    better: Direction
+    tolerance: float
+    floor: float | None = None
+
+
+RULES: dict[str, Rule] = {
+    "srocc": Rule("higher", 0.01),
+    "plcc": Rule("higher", 0.01),
+    "krocc": Rule("higher", 0.01),
+    "mean": Rule("higher", 0.01),
+    "plcc_logistic": Rule("higher", 0.01),
+    "logistic_converged": Rule("higher", 0.0),
+    "rmse": Rule("lower", 0.5),
+    "within_prompt_accuracy": Rule("higher", 0.01),
+    "rank1": Rule("higher", 0.01),
+    "rank2": Rule("higher", 0.01),
+    "ntire_score": Rule("higher", 0.01),
+    "n_failed": Rule("lower", 0.0, floor=0.0),
+}
+# Judged by their floor, whatever the baseline has.
+WITHOUT_BASELINE = {"n_failed"}
+# A logistic fit for each of thousands of resamples is worth its seconds only where it decides.
+ONLY_AFTER_A_DROP = {"plcc_logistic"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row of the gate's table.
+
+    interval: of the change, from resampling; None: not computed. alone: it cannot be, so the tolerance alone decided.
+    """
+
+    key: str
+    baseline: float | None
+    now: float | None
+    allowed: str
+    interval: Interval | None
+    passes: bool
+    text: str
+    alone: bool = False
+
+    @property
+    def change(self) -> float | None:
+        return None if self.baseline is None or self.now is None else self.now - self.baseline
+
+
+def rules_with(
+    tolerances: Mapping[str, float], floors: Mapping[str, float], better: Mapping[str, Direction]
+) -> dict[str, Rule]:
+    """The shipped rules with the caller's changes; raise GateError for what cannot be judged."""
+    rules = dict(RULES)
+    for key, direction in better.items():
+        rules[key] = replace(rules[key], better=direction) if key in rules else Rule(direction, 0.0)
+    for option, values in (("--tolerance", tolerances), ("--floor", floors)):
+        for key, value in values.items():
+            if key not in rules:
+                known = ", ".join(sorted(rules))
+                raise GateError(f"{option} {key}: say --better {key}=higher or lower too; known by themselves: {known}")
+            if option == "--floor":
+                rules[key] = replace(rules[key], floor=value)
+            elif value < 0:
+                raise GateError(f"{option} {key}={value:g}: a tolerance is 0 or more")
+            else:
+                rules[key] = replace(rules[key], tolerance=value)
+    # Failed videos are never a matter of the baseline: the tolerance is how many there may be.
+    rules["n_failed"] = replace(rules["n_failed"], floor=max(rules["n_failed"].tolerance, rules["n_failed"].floor or 0))
+    return rules
+
+
+def comparable(baseline: Mapping[str, object], rules: Mapping[str, Rule]) -> bool:
+    """Whether a baseline has any metric that a run is judged against."""
+    return any(key in baseline for key in rules if key not in WITHOUT_BASELINE)
+
+
+def judge(
+    now: Mapping[str, object],
+    baseline: Mapping[str, object],
+    rules: Mapping[str, Rule],
+    interval_of: Callable[[str], Interval | None],
+) -> list[Verdict]:
+    """A verdict for every metric of either run and every rule with a floor, judged ones first.
+
+    interval_of(key): the interval of the change, or None when it cannot be computed.
+    """
+    ruled = [key for key, rule in rules.items() if key in now or key in baseline or rule.floor is not None]
+    others = sorted((set(now) | set(baseline)) - set(ruled))
+    return [_judge_one(key, now, baseline, rules.get(key), interval_of) for key in [*ruled, *others]]
+
+
+def wants_interval(key: str, rule: Rule, change: float) -> bool:
+    """Whether the interval of a change is worth its time: always, or only after a drop beyond the tolerance."""
+    gain = change if rule.better == "higher" else -change
+    return key not in ONLY_AFTER_A_DROP or gain < -rule.tolerance
+
+
+def _judge_one(
+    key: str,
+    now: Mapping[str, object],
+    baseline: Mapping[str, object],
+    rule: Rule | None,
+    interval_of: Callable[[str], Interval | None],
+) -> Verdict:
+    old, new = number(baseline.get(key)), number(now.get(key))
+    allowed = _allowed(key, rule)
+
+    def verdict(passes: bool, text: str, interval: Interval | None = None, alone: bool = False) -> Verdict:
+        return Verdict(key, old, new, allowed, interval, passes, text, alone)
+
+    if key not in now:
+        return verdict(False, "missing")
+    if new is None or not math.isfinite(new):
+        return verdict(False, f"not a finite number: {now[key]}")
+    if key == "n_expected":
+        same = old is None or old == new
+        return verdict(same, "same" if same else "another number of test videos")
+    if rule is None:
+        return verdict(True, "not judged")
+    sign = 1.0 if rule.better == "higher" else -1.0
+    if rule.floor is not None and sign * (new - rule.floor) < 0:
+        return verdict(False, f"{'below' if sign > 0 else 'above'} {rule.floor:g}")
+    if key in WITHOUT_BASELINE:
+        return verdict(True, "none" if new == 0 else "allowed")
+    if key not in baseline:
+        return verdict(True, "new")
+    if old is None or not math.isfinite(old):
+        return verdict(False, f"the baseline is not a finite number: {baseline[key]}")
+    gain = sign * (new - old)
+    dropped = gain < -rule.tolerance
+    wanted = wants_interval(key, rule, new - old)
+    interval = interval_of(key) if wanted else None
+    alone = wanted and interval is None
+    if not dropped:
+        text = "better" if gain > 0 else "same" if gain == 0 else "worse, within tolerance"
+        return verdict(True, text, interval, alone)
+    if interval is not None and max(sign * interval[0], sign * interval[1]) >= 0:
+        return verdict(True, "worse, within noise", interval)
+    return verdict(False, "regression", interval, alone)
+
+
+def _allowed(key: str, rule: Rule | None) -> str:
+    if key == "n_expected":
+        return "the same"
+    if rule is None:
+        return ""
+    sign, bound = ("-", "at least") if rule.better == "higher" else ("+", "at most")
+    floor = "" if rule.floor is None else f"{bound} {rule.floor:g}"
+    change = f"{sign}{rule.tolerance:g}" if rule.tolerance else "no worse"
+    return floor if key == "n_failed" else f"{change}{', ' if floor else ''}{floor}"

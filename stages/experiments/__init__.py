@@ -1,0 +1,1 @@
+"""Series of DVC experiments, and the results of other Git revisions."""

@@ -1,0 +1,1 @@
+"""params.yaml: its schema, its presets, and the wording of its problems."""

@@ -1,0 +1,33 @@
+"""The sections of params.yaml: one frozen, closed model each, the unit of every value in its description.
+
+`stages.params.load` reads a file into them and words the errors.
+"""
+
+from models.config import Section
+from stages.params.schema.crop import CropParams
+from stages.params.schema.cropper import CropperParams
+from stages.params.schema.dataset import DatasetParams
+from stages.params.schema.decode import DecodeParams
+from stages.params.schema.demo import DemoParams
+from stages.params.schema.detector import DetectorParams
+from stages.params.schema.engine import EngineParams
+from stages.params.schema.evaluate import EvaluateParams
+from stages.params.schema.propose import ProposeParams
+from stages.params.schema.split import SplitParams
+from stages.params.schema.train import TrainParams
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    demo: DemoParams
+    dataset: DatasetParams
+    split: SplitParams
+    decode: DecodeParams
+    detector: DetectorParams
+    propose: ProposeParams
+    cropper: CropperParams
+    crop: CropParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    engine: EngineParams

@@ -1,0 +1,38 @@
+"""Parameters of the stage split."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from models.config import Section
+
+
+class SplitParams(Section):
+    """Which videos train, select and test the model."""
+
+    by: Literal["group", "video", "dataset", "generator"] = Field(
+        description="what stays in one part: group (prompt), video, dataset (its own lists), or generator: all videos "
+        "of split.held_out are the test part, the rest is dealt by group"
+    )
+    held_out: str = Field(description="the generator that split.by generator tests on; the others ignore it")
+    seed: int = Field(ge=0, description="seed of the split")
+    val_fraction: float = Field(
+        gt=0, lt=1, description="share of the videos that selects the epoch; of those not in a fixed test part"
+    )
+    test_fraction: float = Field(
+        gt=0,
+        lt=1,
+        description="share of the videos that is touched once, at the end; dataset and generator fix the test part",
+    )
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> "SplitParams":
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError("val_fraction + test_fraction must be below 1, so that videos are left to train on")
+        return self
+
+    @model_validator(mode="after")
+    def _names_a_generator(self) -> "SplitParams":
+        if self.by == "generator" and not self.held_out:
+            raise ValueError("held_out is empty; with by = generator it names the generator to test on")
+        return self

@@ -1,0 +1,54 @@
+"""Parameters of the stage train."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from models.config import Section
+
+
+class FclParams(Section):
+    """Frame Consistency Loss."""
+
+    reduction: Literal["video", "batch"] = Field(description="product of MAE and BCE per video, or of batch means")
+
+
+class FgmParams(Section):
+    """Adversarial weight perturbation."""
+
+    epsilon: float = Field(
+        ge=0,
+        description="norm of the perturbation, in weight units: some thousandths of the norm of all weights; 0: no FGM",
+    )
+
+
+class TrainParams(Section):
+    """The quality model and its training."""
+
+    backbone: str = Field(min_length=1, description="name of a timm model")
+    pretrained: str | None = Field(description="file of timm weights for the backbone; null: from scratch")
+    pooling: Literal["mean", "mean_std"] = Field(description="how the feature map becomes a vector")
+    input_px: int = Field(ge=16, le=2048, description="side of the square crops that the network sees, pixels")
+    dropout: float = Field(ge=0, lt=1, description="dropout before the last layer, probability")
+    loss: Literal["fcl", "mae", "bce"] = Field(description="training loss")
+    fcl: FclParams
+    fgm: FgmParams
+    epochs: int = Field(ge=1, description="passes over the training part")
+    batch_videos: int = Field(ge=1, description="videos a step")
+    learning_rate: float = Field(gt=0, description="peak learning rate of AdamW, per step")
+    weight_decay: float = Field(ge=0, description="weight decay of AdamW, per unit of learning rate")
+    warmup_fraction: float = Field(ge=0, lt=1, description="share of the steps with a rising learning rate")
+    layer_decay: float = Field(
+        gt=0,
+        le=1,
+        description="factor of the learning rate from one layer of the backbone down to the next; 1: all alike",
+    )
+    ema_decay: float = Field(
+        ge=0, lt=1, description="share that the running mean of the weights keeps each step, once warm; 0: no mean"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(description="numbers of the backbone in training (autocast)")
+    channels_last: bool = Field(description="keep images channels last in memory; faster for convolutions on a GPU")
+    checkpointing: bool = Field(description="compute activations twice to keep fewer of them; less memory, more time")
+    compile: bool = Field(description="compile the backbone (torch.compile): minutes at the start, faster steps")
+    flip: bool = Field(description="mirror videos at random, left to right")
+    seed: int = Field(ge=0, description="seed of weights, order and augmentation")

@@ -1,5 +1,0 @@
-"""Renders the demo's data set: clips that fail as generated video fails, with scores, boxes and crops."""
-
-from stages.rendering.dataset import render_dataset
-
-__all__ = ["render_dataset"]

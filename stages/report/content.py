@@ -1,0 +1,290 @@
+"""What the page says: rows, cards and sentences, all plain values; the template escapes and places them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from models.errors import AigcVqaError
+from models.metrics import bootstrap_interval, krocc, plcc, rmse, srocc
+from stages.evaluation.intervals import Interval, Intervals, mean_of_three
+from stages.evaluation.runs import Run
+from stages.evaluation.verdicts import RULES, wants_interval
+from stages.params.schema import EvaluateParams
+from stages.report.pictures import StripFrame, curve_points, film_strip, thumbnail
+from stages.report.sources import Sources
+
+CARDS = 12
+THUMBNAILS_MAX = 1500
+LISTED_FAULTS = 30
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """A line of the metrics: value, interval of it, the value before, and whether a change is for the better.
+
+    comparable: whether the value before is of the same test videos; else there is no change to speak of.
+    change_interval: of the change, from resampling; None where it cannot be had. flag: what is wrong with the value.
+    """
+
+    label: str
+    meaning: str
+    value: float
+    low: float | None
+    high: float | None
+    before: float | None
+    higher_is_better: bool
+    digits: int
+    comparable: bool = True
+    change_interval: Interval | None = None
+    flag: str = ""
+
+    @property
+    def change(self) -> float | None:
+        return self.value - self.before if self.comparable and self.before is not None else None
+
+    @property
+    def verdict(self) -> str:
+        """`same` at the digits that are shown, `within noise`, `better` or `worse`; empty without a value before."""
+        if self.change is None:
+            return ""
+        if abs(self.change) < 0.5 * 10**-self.digits:
+            return "same"
+        if self.change_interval is not None and self.change_interval[0] <= 0 <= self.change_interval[1]:
+            return "within noise"
+        return "better" if (self.change > 0) == self.higher_is_better else "worse"
+
+    @property
+    def tone(self) -> str:
+        """The verdict where the change is told from chance, else `same`: nothing to be glad or alarmed of."""
+        return self.verdict if self.change_interval is not None and self.verdict != "within noise" else "same"
+
+
+# Key, label, meaning, function of (scores, mos) where there is one, higher is better, digits.
+METRICS: tuple[tuple[str, str, str, Callable[..., float] | None, bool, int], ...] = (
+    ("srocc", "SROCC", "Spearman: is the order right?", srocc, True, 3),
+    ("plcc", "PLCC", "Pearson: is it a straight line?", plcc, True, 3),
+    ("krocc", "KROCC", "Kendall: share of pairs in order, as -1 to 1", krocc, True, 3),
+    ("mean", "mean", "of the three: the paper's summary", mean_of_three, True, 3),
+    ("plcc_logistic", "PLCC, fitted", "Pearson after a logistic fit", None, True, 3),
+    ("rmse", "RMSE", "typical error, points of 0-100", rmse, False, 2),
+    ("within_prompt_accuracy", "within a prompt", "share of pairs of one prompt in the right order", None, True, 3),
+    ("rank1", "Rank1", "share of rated pairs of two sources in the right order", None, True, 3),
+    ("rank2", "Rank2", "share of rated pairs of one source in the right order", None, True, 3),
+    ("ntire_score", "NTIRE 2024", "final score of the challenge, from rated pairs", None, True, 3),
+)
+
+
+def metric_rows(sources: Sources, params: EvaluateParams) -> list[MetricRow]:
+    """The known metrics that this run has."""
+    previous = sources.previous
+    comparable = previous is None or not previous.differences
+    changes = change_intervals(sources, params)
+    rows = []
+    for key, label, meaning, function, higher, digits in METRICS:
+        if key not in sources.metrics:
+            continue
+        low, high = interval(function, sources.test, params) if function else (None, None)
+        before = previous.run.value(key) if previous else None
+        value, change = sources.metrics[key], None
+        if changes and before is not None and wants_interval(key, RULES[key], value - before):
+            change = changes.of(key)
+        failed = key == "plcc_logistic" and sources.metrics.get("logistic_converged") == 0
+        flag = "the fit failed: this is the plain PLCC" if failed else ""
+        rows.append(MetricRow(label, meaning, value, low, high, before, higher, digits, comparable, change, flag))
+    return rows
+
+
+def change_intervals(sources: Sources, params: EvaluateParams) -> Intervals | None:
+    """Of the changes since the previous run; None where that was tested on other videos or left no predictions."""
+    previous = sources.previous
+    if previous is None or previous.differences or previous.run.test is None:
+        return None
+    now = Run("this run", dict(sources.metrics), sources.test, None)
+    groups = sources.videos.set_index("video_id")["group"]
+    return Intervals(now, previous.run, params, groups=groups, pairs=sources.pairs)
+
+
+def interval(
+    function: Callable[..., float], rows: pd.DataFrame, params: EvaluateParams
+) -> tuple[float, float] | tuple[None, None]:
+    """The bootstrap interval of a metric over some videos; (None, None) where too few of them differ."""
+    try:
+        return bootstrap_interval(
+            function,
+            rows["score"],
+            rows["mos"],
+            samples=params.bootstrap_samples,
+            confidence=params.confidence,
+            seed=params.seed,
+        )
+    except AigcVqaError:
+        return None, None
+
+
+def generator_rows(test: pd.DataFrame, params: EvaluateParams) -> list[dict[str, Any]]:
+    """A row a generator: n, mean MOS, mean error, SROCC with its interval (None where it does not exist)."""
+    rows = []
+    for name, group in test.groupby("generator", sort=True):
+        try:
+            value: float | None = srocc(group["score"], group["mos"])
+            low, high = interval(srocc, group, params)
+        except AigcVqaError:
+            value = low = high = None
+        rows.append(
+            {
+                "generator": str(name),
+                "n": len(group),
+                "mos": float(group["mos"].mean()),
+                "error": float(group["error"].mean()),
+                "srocc": value,
+                "low": low,
+                "high": high,
+            }
+        )
+    return rows
+
+
+def ablation_rows(ablation: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of ablation.json with a label that names the components in use; None for numbers that are not there."""
+    names = (("fcl", "FCL"), ("s2cnet", "S²CNet"), ("fgm", "FGM"))
+    numbers = dict.fromkeys(
+        ("srocc_mean", "srocc_std", "plcc_mean", "krocc_mean", "mean_mean", "mean_std", "paper_mean")
+    )
+    return [
+        numbers | row | {"label": " + ".join(label for key, label in names if row.get(key)) or "none"}
+        for row in ablation["rows"]
+    ]
+
+
+def cards(sources: Sources, rows: pd.DataFrame, row_of: dict[str, int]) -> list[dict[str, Any]]:
+    """A card a video, in order, with film strip and curve where the frames are there."""
+    by_video = dict(iter(sources.frame_scores.groupby("video_id", sort=False)))
+    made = []
+    for row in rows.to_dict("records"):
+        scores = by_video.get(row["video_id"])
+        strip: Sequence[StripFrame] = []
+        if sources.frames is not None and scores is not None:
+            strip = film_strip(row["video_id"], scores, sources.frames, sources.crops)
+        made.append(
+            row
+            | {
+                "number": row_of[row["video_id"]],
+                "strip": strip,
+                "points": curve_points(strip),
+                "n_frames_scored": 0 if scores is None else len(scores),
+            }
+        )
+    return made
+
+
+def worst_errors(test: pd.DataFrame) -> pd.DataFrame:
+    """The 12 largest errors of either sign, largest first."""
+    return test.loc[test["error"].abs().sort_values(ascending=False, kind="stable").index[:CARDS]]
+
+
+def most_inconsistent(test: pd.DataFrame) -> pd.DataFrame:
+    """The 12 videos whose frame scores are spread most, most first."""
+    return test.sort_values("spread", ascending=False, kind="stable").head(CARDS)
+
+
+def table_rows(sources: Sources) -> list[dict[str, Any]]:
+    """A row for every video of all parts, with a thumbnail of its worst frame while there are not too many."""
+    with_pictures = sources.frames is not None and len(sources.videos) <= THUMBNAILS_MAX
+    rows = []
+    for row in sources.videos.to_dict("records"):
+        picture = None
+        if with_pictures and sources.frames is not None:
+            worst = row["worst_frame_index"]
+            picture = thumbnail(row["video_id"], sources.frames, None if pd.isna(worst) else int(worst))
+        rows.append(row | {"picture": picture, "notes": file_notes(row)})
+    return rows
+
+
+def file_notes(row: dict[str, Any]) -> list[str]:
+    """What the audit found in one file, a few words each."""
+    notes = [] if row["status"] == "ok" else [row["reason"] or "failed"]
+    if "audit_status" not in row:
+        return notes
+    if row["status"] == "ok" and row["audit_status"] == "failed":
+        notes.append(row["audit_reason"] or "damaged")
+    header, decoded = row["audit_n_frames_header"], row["audit_n_frames"]
+    # A header without a count (live-muxed WebM) is not wrong.
+    if not pd.isna(decoded) and header not in (0, decoded):
+        notes.append(f"header says {header:.0f} frames, {decoded:.0f} decode")
+    if row["audit_variable_rate"] is True:
+        notes.append("variable frame rate")
+    for key, text in (
+        ("audit_rotation_deg", "rotated by {:.0f}°"),
+        ("audit_n_size_changes", "{:.0f} changes of size"),
+        ("audit_n_identical", "{:.0f} repeated frames"),
+    ):
+        if not pd.isna(row[key]) and row[key] > 0:
+            notes.append(text.format(row[key]))
+    # A video without a row in the audit has NaN here, which counts as true.
+    if isinstance(row["audit_same_file_as"], str):
+        notes.append(f"same file as {row['audit_same_file_as']}")
+    return notes
+
+
+# Key of audit.json, what it counts: videos.
+AUDIT_COUNTS = (
+    ("n_damaged", "damaged or missing files"),
+    ("n_unusable_labels", "labels without a usable MOS"),
+    ("n_header_differs", "header and decoded frame count differ"),
+    ("n_packets_differ", "coded frames that do not decode"),
+    ("n_variable_rate", "variable frame rate"),
+    ("n_rotated", "rotated by the header"),
+    ("n_size_changes", "size changes inside the file"),
+    ("n_with_identical_neighbours", "repeated frames"),
+    ("n_same_file", "byte for byte the same as another"),
+)
+
+
+def audit_findings(audit: dict[str, Any]) -> list[tuple[str, str, bool]]:
+    """(what was looked at, what was found, whether it is a fault) in the order of the page; counts that an audit of
+    an earlier version does not have are left out."""
+    total = audit["n_videos"]
+    found = [(text, f"{audit[key]} of {total} videos", audit[key] > 0) for key, text in AUDIT_COUNTS if key in audit]
+    shares = f"{audit['identical_share']:.1%} of neighbours; {audit['nearly_identical_share']:.1%} with near copies"
+    return [*found, ("share of identical neighbours", shares, audit["identical_share"] > 0)]
+
+
+def audit_kinds(audit: dict[str, Any]) -> list[tuple[str, list[tuple[str, int]]]]:
+    """(kind, [(value, videos)], most frequent first): kinds with more than one value are a mixed data set."""
+    kinds = (
+        ("by_size", "size, pixels"),
+        ("by_rate_fps", "frames a second"),
+        ("by_codec", "codec, pixel format"),
+        ("by_colour_tags", "colour tags: range, matrix, primaries, transfer"),
+        ("by_rotation_deg", "rotation, degrees"),
+    )
+    untagged = " ".join(["unspecified"] * 4)
+    found = []
+    for key, label in kinds:
+        counts = sorted(audit[key].items(), key=lambda pair: (-pair[1], pair[0]))
+        found.append((label, [("none" if value == untagged else value, count) for value, count in counts]))
+    return [(label, counts) for label, counts in found if counts]
+
+
+def compared_srocc(sources: Sources) -> list[tuple[str, float]]:
+    """(name, SROCC) of this run and of what it has to beat; a run on other test videos is no bar to clear."""
+    found = [("this run", sources.metrics["srocc"])]
+    previous = sources.previous
+    if previous and not previous.differences and (before := previous.run.value("srocc")) is not None:
+        found.append((previous.run.name, before))
+    if "sharpness_srocc" in sources.baselines:
+        found.append(("plain sharpness", sources.baselines["sharpness_srocc"]))
+    return found
+
+
+def summary_of_errors(test: pd.DataFrame) -> dict[str, float]:
+    """bias: mean error; bias_noise: two standard errors of it; within_10: share of videos within 10 points, 0-1."""
+    errors = test["error"].to_numpy()
+    return {
+        "bias": float(errors.mean()),
+        "bias_noise": float(2 * errors.std(ddof=1) / np.sqrt(len(errors))),
+        "within_10": float(np.mean(np.abs(errors) <= 10)),
+    }

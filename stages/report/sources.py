@@ -1,0 +1,125 @@
+"""What the report shows, read and joined; all of it but the results themselves may be missing."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.errors import EvaluationError, RevisionError, TableError
+from stages.evaluation.runs import Run, belong_together, changed_videos, read_test_part, tested_videos
+from stages.experiments.revisions import other_version, read_at
+from stages.io.json import read_json
+from stages.io.schemas import AUDIT, CROPS, FRAME_SCORES, FRAMES, MANIFEST, PAIRS, PREDICTIONS
+from stages.io.tables import Shards, read_frame, read_table, to_frame
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The run to compare with; its predictions only where they are there and give its metrics.
+
+    differences: sentences on how its test videos differ from this run's, empty where they are the same; known: whether
+    they could be compared at all, one by one.
+    """
+
+    run: Run
+    differences: list[str]
+    known: bool
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What `read_sources` found.
+
+    videos: a row a video: the columns of PREDICTIONS, the manifest's `prompt` and `group`, the audit's (prefix
+    `audit_`) where there is one, and `error` (score - MOS, points of 0-100). pairs: rated pairs, None without a table.
+    """
+
+    metrics: dict[str, float]
+    baselines: dict[str, float]
+    previous: Previous | None
+    videos: pd.DataFrame
+    pairs: pd.DataFrame | None
+    frame_scores: pd.DataFrame
+    frames: Shards | None
+    crops: Shards | None
+    audit: dict[str, Any] | None
+    ablation: dict[str, Any] | None
+    made_by: dict[str, Any]
+
+    @property
+    def test(self) -> pd.DataFrame:
+        """The scored videos of the test part."""
+        return self.videos[(self.videos["part"] == "test") & (self.videos["status"] == "ok")]
+
+
+def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:
+    """Everything from the two folders that stages write; raise EvaluationError or TableError without results.
+
+    baseline: the Git revision to compare with; None: the last committed metrics that are not this run's.
+    """
+    path = results / "metrics.json"
+    metrics = read_json(path)
+    if metrics is None:
+        raise EvaluationError(f"{path}: no metrics yet; `dvc repro` writes them")
+    table, metadata = read_table(results / "predictions.parquet", schema=PREDICTIONS)
+    videos = to_frame(table)
+    videos["error"] = videos["score"] - videos["mos"]
+    prompts = read_frame(data / "manifest.parquet", schema=MANIFEST)[["video_id", "prompt", "group"]]
+    videos = videos.merge(prompts, on="video_id", how="left")
+    if (results / "audit.parquet").is_file():
+        audit = read_frame(results / "audit.parquet", schema=AUDIT).add_prefix("audit_")
+        videos = videos.merge(audit, left_on="video_id", right_on="audit_video_id", how="left")
+    return Sources(
+        metrics=metrics,
+        baselines=read_json(results / "baselines.json") or {},
+        previous=_previous(path, metrics, baseline, test=videos[videos["part"] == "test"], split=data / "split.csv"),
+        videos=videos,
+        pairs=read_frame(data / "pairs.parquet", schema=PAIRS) if (data / "pairs.parquet").is_file() else None,
+        frame_scores=read_frame(results / "frame_scores.parquet", schema=FRAME_SCORES),
+        frames=Shards(data / "frames", schema=FRAMES) if (data / "frames").is_dir() else None,
+        crops=Shards(data / "crops", schema=CROPS) if (data / "crops").is_dir() else None,
+        audit=read_json(results / "audit.json"),
+        ablation=read_json(results / "ablation.json"),
+        made_by=metadata["made_by"],
+    )
+
+
+def _previous(
+    path: Path, metrics: Mapping[str, float], revision: str | None, *, test: pd.DataFrame, split: Path
+) -> Previous | None:
+    found = other_version(path, json.dumps(metrics, sort_keys=True), revision=revision, normalise=_normalised)
+    if found is None:
+        return None
+    name, before = found[0], json.loads(found[1])
+    then = _run_then(Run(name, before, None, None), path.with_name("predictions.parquet"), split, revision or name)
+    if then.mos is not None:
+        return Previous(then, changed_videos(tested_videos(test, None, source="") or {}, then.mos), known=True)
+    counts = metrics.get("n_expected"), before.get("n_expected")
+    differences = [] if counts[0] == counts[1] else [f"{counts[0]} test videos here, {counts[1]} there"]
+    return Previous(then, differences, known=False)
+
+
+def _run_then(run: Run, predictions: Path, split: Path, revision: str) -> Run:
+    """A run with its test videos by the revision's predictions, else by its split; as it is where it has neither."""
+    found = [_bytes_then(path, revision) for path in (predictions, split)]
+    test = None if found[0] is None else read_test_part(found[0])
+    try:
+        mos = tested_videos(test, found[1], source=str(split))
+    except TableError:
+        return run  # that revision's own trouble: the page says that its test videos are not known
+    known = replace(run, test=test, mos=mos)
+    return known if belong_together(known) else replace(known, test=None)
+
+
+def _bytes_then(path: Path, revision: str) -> bytes | None:
+    try:
+        return read_at(path, revision)
+    except RevisionError:
+        return None
+
+
+def _normalised(data: bytes) -> str:
+    return json.dumps(json.loads(data), sort_keys=True)

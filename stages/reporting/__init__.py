@@ -1,1 +1,0 @@
-"""The parts of the report: what is read, how it is drawn, and the page that holds it."""

@@ -1,0 +1,162 @@
+"""The trained cropper as stages and the score command use it: its weights file, and crops as table rows."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from models.folding import fold_batch_norms
+from models.s2cnet.candidates import CandidateConfig, full_frame, make_candidates
+from models.s2cnet.features import BackboneError
+from models.s2cnet.network import S2CNet, S2CNetConfig, S2CNetConfigError, build_s2cnet
+from models.s2cnet.scoring import (
+    CropScores,
+    best_index,
+    best_index_of_video,
+    center_index,
+    input_size,
+    random_index,
+    score_frames,
+)
+from stages.errors import WeightsError
+from stages.io.images import Frame
+from stages.io.schemas import BOX_COLUMNS, CROPS
+from stages.io.weights import load_state, load_weights, save_weights
+from stages.params.schema import CropParams
+from stages.steps.clips import ClipFrame
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Cropper:
+    """S²CNet in evaluation mode, on `device`, and the scale that it was trained on.
+
+    short_side_px: short side of its input. A score s stands for the MOS mos_mean + mos_std * s of its training data.
+    """
+
+    network: S2CNet
+    device: torch.device
+    short_side_px: int
+    mos_mean: float
+    mos_std: float
+
+    @cached_property
+    def _folded(self) -> S2CNet:
+        return fold_batch_norms(self.network)
+
+    def score(
+        self, frames: Sequence[Frame], objects_xyxy_px: Sequence[NDArray[np.float32]], params: CropParams
+    ) -> list[CropScores]:
+        """The candidates of every frame, scored if `params.method` is s2cnet; else their scores are NaN.
+
+        objects_xyxy_px: for each frame (N, 4) float32, best first. The result of one frame depends on that frame alone.
+        """
+        config = CandidateConfig(params.candidates, params.min_area_fraction, params.full_frame)
+        if params.method != "s2cnet":
+            return [self._unscored(frame, config, params) for frame in frames]
+        return score_frames(
+            self._folded,
+            frames,
+            objects_xyxy_px,
+            short_side_px=self.short_side_px,
+            candidates=config,
+            batch_frames=max(1, len(frames)),
+            device=self.device,
+            precision=PRECISIONS[params.precision],
+        )
+
+    def _unscored(self, frame: Frame, config: CandidateConfig, params: CropParams) -> CropScores:
+        size = (frame.shape[0], frame.shape[1])
+        if params.method == "full":
+            return CropScores(full_frame(*size), np.full(1, np.nan, dtype=np.float32))
+        found = make_candidates(size, config, network_size=input_size(*size, self.short_side_px))
+        scores = np.full(len(found.frame_xyxy_px), np.nan, dtype=np.float32)
+        return CropScores(found.frame_xyxy_px, scores, found.fallback)
+
+
+def select(video_id: str, clip: Sequence[ClipFrame], scored: Sequence[CropScores], params: CropParams) -> list[int]:
+    """The chosen candidate of every frame of one video, by `params.method` and `params.scope`."""
+    if params.method == "full":
+        return [0] * len(clip)
+    if params.method == "center":
+        return [
+            center_index(one.candidates_xyxy_px, *entry.frame.shape[:2])
+            for entry, one in zip(clip, scored, strict=True)
+        ]
+    whole_video = params.scope == "video"
+    if params.method == "random":
+        return [
+            random_index(
+                len(one.scores),
+                video_id=video_id,
+                frame_index=None if whole_video else entry.frame_index,
+                seed=params.seed,
+            )
+            for entry, one in zip(clip, scored, strict=True)
+        ]
+    if not whole_video:
+        return [best_index(one.scores) for one in scored]
+    # Frames of another size have other candidates: each size gets its own crop.
+    by_size: dict[tuple[int, ...], list[NDArray[np.float32]]] = defaultdict(list)
+    for entry, one in zip(clip, scored, strict=True):
+        by_size[entry.frame.shape[:2]].append(one.scores)
+    best = {size: best_index_of_video(scores) for size, scores in by_size.items()}
+    return [best[entry.frame.shape[:2]] for entry in clip]
+
+
+def crops_table(video_id: str, clip: Sequence[ClipFrame], scored: Sequence[CropScores], params: CropParams) -> pa.Table:
+    """One video's rows of the CROPS schema: frames in order, candidates in order, one of each frame selected.
+
+    Scores of crops that no network chose are null.
+    """
+    counts = [len(one.scores) for one in scored]
+    boxes = np.concatenate([one.candidates_xyxy_px for one in scored])
+    scores = np.concatenate([one.scores for one in scored])
+    candidate = np.concatenate([np.arange(count) for count in counts])
+    columns = {
+        "video_id": [video_id] * len(scores),
+        "frame_index": np.repeat([entry.frame_index for entry in clip], counts),
+        "candidate": candidate,
+        **{name: boxes[:, column] for column, name in enumerate(BOX_COLUMNS)},
+        "score": scores,
+        "selected": candidate == np.repeat(select(video_id, clip, scored, params), counts),
+        "fallback": np.repeat([one.fallback for one in scored], counts),
+    }
+    arrays = {
+        name: pa.array(columns[name], CROPS.field(name).type, from_pandas=name == "score") for name in CROPS.names
+    }
+    return pa.Table.from_pydict(arrays)
+
+
+def save_cropper(
+    path: str | Path,
+    network: S2CNet,
+    *,
+    short_side_px: int,
+    mos_mean: float,
+    mos_std: float,
+    config: Mapping[str, Any],
+) -> None:
+    """Write the weights with all that `load_cropper` needs; `config` adds what else is worth knowing of them."""
+    scale = {"short_side_px": short_side_px, "mos_mean": mos_mean, "mos_std": mos_std}
+    save_weights(path, network.state_dict(), {**config, **scale, "network": asdict(network.config)})
+
+
+def load_cropper(path: str | Path, device: torch.device) -> Cropper:
+    """What `save_cropper` wrote. Raises WeightsError naming the file for anything else."""
+    state, config = load_weights(path)
+    try:
+        network = build_s2cnet(S2CNetConfig(**config["network"]))
+        scale = {name: config[name] for name in ("short_side_px", "mos_mean", "mos_std")}
+    except (KeyError, TypeError, S2CNetConfigError, BackboneError) as error:
+        raise WeightsError(f"{path}: not the weights of a cropper ({error})") from None
+    load_state(network, state, path)
+    return Cropper(network.eval().to(device), device, **scale)

@@ -1,0 +1,85 @@
+"""The training loop of the detector stage: batches of images with boxes, warm-up, a state after every epoch."""
+
+import math
+
+import torch
+from torch import nn
+
+from models.detectors.faster_rcnn import FasterRcnn
+from models.errors import NonFiniteError
+from models.optim import warmup_cosine
+from stages.datasets.coco import ObjectSet
+from stages.engine.progress import progress
+from stages.params.schema import DetectorParams
+from stages.training.loaders.detector import ObjectBatches
+from stages.training.state import TrainingState
+
+MAX_GRADIENT_NORM = 10.0
+
+
+def fit(detector: FasterRcnn, data: ObjectSet, params: DetectorParams, *, state: TrainingState) -> float:
+    """Train to the last epoch, from where `state` left off; returns the mean loss of the last epoch."""
+    batches = ObjectBatches(
+        data.images, params.batch_images, params.flip, params.color_jitter, params.seed, zoom=params.zoom
+    )
+    optimizer = torch.optim.AdamW(
+        detector.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay, foreach=True
+    )
+    losses: list[float] = []
+    if (saved := state.load()) is not None:
+        detector.network.load_state_dict(saved["network"])
+        losses = saved["losses"]
+        if len(losses) == params.epochs:
+            print("detector: trained already; what changed since then concerns detecting alone")
+            return losses[-1]
+        optimizer.load_state_dict(saved["optimizer"])
+        print(f"detector: goes on after epoch {len(losses)} of {params.epochs}")
+    for epoch in range(len(losses), params.epochs):
+        with torch.random.fork_rng():
+            # torchvision draws the boxes of the loss from the global generators.
+            torch.manual_seed(params.seed * 1_000_003 + epoch)
+            losses.append(train_epoch(detector, optimizer, batches, params, epoch=epoch))
+        print(f"epoch {epoch + 1:>{len(str(params.epochs))}}/{params.epochs}  loss {losses[-1]:.4f}", flush=True)
+        # A finished training needs no optimizer any more.
+        rest = {"optimizer": optimizer.state_dict()} if len(losses) < params.epochs else {}
+        state.save(network=detector.network.state_dict(), losses=losses, **rest)
+    return losses[-1]
+
+
+def train_epoch(
+    detector: FasterRcnn,
+    optimizer: torch.optim.Optimizer,
+    batches: ObjectBatches,
+    params: DetectorParams,
+    *,
+    epoch: int,
+) -> float:
+    """One pass over the training images; returns the mean loss of its steps. Raises NonFiniteError."""
+    total, steps = 0.0, len(batches)
+    title = f"detector epoch {epoch + 1}/{params.epochs}"
+    bar = progress(batches.epoch(epoch), desc=title, unit="step", total=steps, leave=False)
+    for step, batch in enumerate(bar):
+        rate = warmup_cosine(
+            epoch * steps + step,
+            steps=params.epochs * steps,
+            peak=params.learning_rate,
+            warmup_fraction=params.warmup_fraction,
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        terms = detector.losses(batch.frames, batch.boxes_xyxy_px, batch.labels)
+        loss = torch.stack([*terms.values()]).sum()
+        value = loss.item()
+        if not math.isfinite(value):
+            shown = ", ".join(f"{name} {term.item():g}" for name, term in terms.items())
+            raise NonFiniteError(
+                f"the loss is {value} in epoch {epoch + 1}, step {step + 1}: {shown}; images: "
+                f"{', '.join(batch.names)}; a lower detector.learning_rate may help"
+            )
+        loss.backward()
+        nn.utils.clip_grad_norm_(detector.parameters(), MAX_GRADIENT_NORM)
+        optimizer.step()
+        total += value
+        bar.set_postfix(loss=f"{value:.3f}")
+    return total / steps

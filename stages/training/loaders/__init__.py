@@ -1,0 +1,1 @@
+"""What feeds the three trainings: batches of images with boxes, crops with scores, clips."""

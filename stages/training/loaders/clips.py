@@ -1,0 +1,175 @@
+"""Training data: the cut crops of every video, from memory when they fit, else decoded by workers."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from models.errors import AigcVqaError
+from stages.engine.progress import progress
+from stages.engine.workers import WorkerContext
+from stages.errors import TableError
+from stages.io.tables import Shards
+from stages.steps.clips import (
+    CLIP_COLUMNS,
+    SELECTED_COLUMNS,
+    Box,
+    cut_boxes,
+    frame_slots,
+    read_clip,
+    selected_boxes,
+)
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """Where the crops of a video come from. `frames` places a clip, crops of (input_px, input_px)."""
+
+    frames_table: Shards
+    crops_table: Shards
+    input_px: int
+    frames: int
+    _boxes: dict[str, dict[int, Box]] = field(default_factory=dict, init=False, repr=False)
+
+    def read(self, video_id: str) -> NDArray[np.uint8]:
+        """(frames, 3, input_px, input_px) uint8 RGB; short videos repeat frames evenly.
+
+        Raises TableError that names the video when its rows give no clip.
+        """
+        try:
+            clip = read_clip(self.frames_table.read(video_id, CLIP_COLUMNS))
+            crops = cut_boxes(clip, self._selected(video_id), size_px=self.input_px)
+        except AigcVqaError as error:
+            raise TableError(f"{video_id}: {error}") from None
+        return crops if len(clip) == self.frames else crops[frame_slots(len(clip), self.frames)]
+
+    def _selected(self, video_id: str) -> dict[int, Box]:
+        # A few numbers a video, picked out of some hundred candidates: later epochs find them here.
+        if video_id not in self._boxes:
+            self._boxes[video_id] = selected_boxes(self.crops_table.read(video_id, SELECTED_COLUMNS))
+        return self._boxes[video_id]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return self.frames, 3, self.input_px, self.input_px
+
+    @property
+    def bytes_a_video(self) -> int:
+        return self.frames * 3 * self.input_px**2
+
+
+class ClipDataset(Dataset[tuple[Tensor, int]]):
+    """Item i: the crops of `ids[i]`, (F, 3, S, S) uint8 RGB, and i. The same values from memory and from the tables.
+
+    cache_gib: the crops of all ids are kept when they fit. threads: that fill the memory.
+    """
+
+    def __init__(self, source: ClipSource, ids: Sequence[str], *, cache_gib: float, threads: int = 1) -> None:
+        self.source = source
+        self.ids = list(ids)
+        self.memory: Tensor | None = None
+        if self.gib <= cache_gib:
+            memory = np.empty((len(self.ids), *source.shape), np.uint8)
+            with ThreadPoolExecutor(threads) as pool:
+                clips = progress(
+                    pool.map(source.read, self.ids), total=len(self.ids), desc="crops", unit="video", leave=False
+                )
+                for row, clip in zip(memory, clips, strict=True):
+                    row[:] = clip
+            self.memory = torch.from_numpy(memory)
+
+    @property
+    def gib(self) -> float:
+        """What the crops of all ids take."""
+        return len(self.ids) * self.source.bytes_a_video / GIB
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if self.memory is not None:
+            return self.memory[index], index
+        return torch.from_numpy(self.source.read(self.ids[index])), index
+
+
+class _OrError(Dataset[tuple[Tensor, int] | AigcVqaError]):
+    """The clips, or why there is none: an exception would leave a worker wrapped in its traceback."""
+
+    def __init__(self, clips: ClipDataset) -> None:
+        self.clips = clips
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int] | AigcVqaError:
+        try:
+            return self.clips[index]
+        except AigcVqaError as error:
+            return error
+
+
+class ClipLoader:
+    """Batches of clips as they are asked for, epoch by epoch; workers, when decoding needs them, live on.
+
+    pinned: batches lie in memory that a GPU copies from while it computes.
+    """
+
+    def __init__(self, clips: ClipDataset, *, workers: int, pinned: bool = False) -> None:
+        decoding = clips.memory is None and workers > 0
+        self.clips = clips
+        self._batches: list[list[int]] = []
+        self._loader = DataLoader(
+            _OrError(clips),
+            batch_sampler=self._batches,
+            num_workers=workers if decoding else 0,
+            multiprocessing_context=WorkerContext() if decoding else None,
+            collate_fn=_batch,
+            worker_init_fn=_one_thread if decoding else None,
+            persistent_workers=decoding,
+            pin_memory=pinned,
+            # An iterator draws a seed for its workers, and workers that live on draw none: not from dropout's numbers.
+            generator=torch.Generator(),
+        )
+
+    def batches(self, batches: Sequence[Sequence[int]]) -> "Batches":
+        """(crops (B, F, 3, S, S) uint8, indices (B,)) for every given list of indices, in the given order."""
+        # The loader reads this very list when an epoch starts.
+        self._batches[:] = [list(batch) for batch in batches]
+        return Batches(self._loader)
+
+
+class Batches:
+    """An epoch of a loader; raises what kept a worker from reading a clip."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in self._loader:
+            if isinstance(batch, AigcVqaError):
+                raise batch
+            yield batch
+
+
+def in_batches(order: Sequence[int], size: int) -> list[list[int]]:
+    """The order in batches; the last one may be smaller."""
+    return [list(order[start : start + size]) for start in range(0, len(order), size)]
+
+
+def _batch(items: list[tuple[Tensor, int] | AigcVqaError]) -> Any:
+    """The clips as one batch, or the first error among them."""
+    return next((item for item in items if isinstance(item, AigcVqaError)), None) or default_collate(items)
+
+
+def _one_thread(_worker: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)

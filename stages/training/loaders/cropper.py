@@ -1,0 +1,133 @@
+"""Scored images as S²CNet trains on them: at the network's size, with objects from a detector, in batches."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.s2cnet.scoring import PIXEL_SCALE, resize_frame, scale_boxes
+from stages.datasets.gaic import ScoredImage, read_image
+
+# Full-size images in memory at once while objects are looked for.
+IMAGES_AT_ONCE = 16
+GREY = (0.299, 0.587, 0.114)
+
+# The objects of every image, (N, 4) float32 each, best first, pixels of the image as it lies on disk.
+FindObjects = Callable[[Sequence[ScoredImage], Sequence[NDArray[np.uint8]]], Sequence[NDArray[np.float32]]]
+
+
+class Example(NamedTuple):
+    """One image as the network sees it; boxes are in pixels of that size.
+
+    pixels: (H, W, 3) uint8 RGB. candidates, objects: (K, 4), (N, 4) float32, objects best first. mos: (K,)
+    float32, on the data's own scale. name: the file, for messages.
+    """
+
+    pixels: Tensor
+    candidates: Tensor
+    objects: Tensor
+    mos: Tensor
+    name: str
+
+
+class Batch(NamedTuple):
+    """Examples of one size: pixels (B, H, W, 3) float32, 0..255; the rest as in `Example`, one an image."""
+
+    pixels: Tensor
+    candidates: list[Tensor]
+    objects: list[Tensor]
+    mos: list[Tensor]
+    names: list[str]
+
+
+def gather_examples(
+    images: Sequence[ScoredImage], find_objects: FindObjects, *, short_side_px: int
+) -> Iterator[Example]:
+    """Read the images, find their objects at full size, bring both to the network's size. Raises DatasetError."""
+    for start in range(0, len(images), IMAGES_AT_ONCE):
+        part = images[start : start + IMAGES_AT_ONCE]
+        frames = [read_image(image) for image in part]
+        for image, frame, found in zip(part, frames, find_objects(part, frames), strict=True):
+            pixels = resize_frame(frame, short_side_px)
+            old_size, new_size = (frame.shape[0], frame.shape[1]), (pixels.shape[0], pixels.shape[1])
+            boxes = (image.candidates_xyxy_px, found)
+            candidates, objects = (scale_boxes(each, old_size=old_size, new_size=new_size) for each in boxes)
+            yield Example(
+                torch.from_numpy(pixels),
+                torch.from_numpy(candidates),
+                torch.from_numpy(objects),
+                torch.from_numpy(image.mos.astype(np.float32)),
+                image.path.name,
+            )
+
+
+def content_digest(examples: Sequence[Example]) -> str:
+    """A hash of all that the network sees of the examples."""
+    found = hashlib.sha256()
+    for each in examples:
+        for tensor in (each.pixels, each.candidates, each.objects, each.mos):
+            found.update(repr(tuple(tensor.shape)).encode())
+            found.update(tensor.contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def make_batches(examples: Sequence[Example], *, batch_images: int, random: torch.Generator | None) -> list[list[int]]:
+    """Indices of the examples in batches of one image size; shuffled by `random`, in order without one."""
+    by_size: dict[tuple[int, int], list[int]] = {}
+    order = range(len(examples)) if random is None else torch.randperm(len(examples), generator=random).tolist()
+    for index in order:
+        height, width = examples[index].pixels.shape[:2]
+        by_size.setdefault((height, width), []).append(index)
+    batches = [
+        indices[start : start + batch_images]
+        for indices in by_size.values()
+        for start in range(0, len(indices), batch_images)
+    ]
+    if random is None:
+        return batches
+    # One size after the other would end every epoch on the rarest one.
+    return [batches[i] for i in torch.randperm(len(batches), generator=random).tolist()]
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    return Batch(
+        torch.stack([each.pixels for each in examples]).float(),
+        [each.candidates for each in examples],
+        [each.objects for each in examples],
+        [each.mos for each in examples],
+        [each.name for each in examples],
+    )
+
+
+def augment(batch: Batch, *, flip: bool, jitter: float, random: torch.Generator) -> Batch:
+    """Mirror images and their boxes left to right, each with probability 1/2, and shift the colours.
+
+    jitter: brightness, contrast and saturation are multiplied by factors of 1 - jitter to 1 + jitter, one an
+    image. Neither changes what a box holds. Up and down are not mirrored: crops are judged upright.
+    """
+    pixels, candidates, objects = batch.pixels, list(batch.candidates), list(batch.objects)
+    if flip:
+        mirrored = torch.rand(len(pixels), generator=random) < 0.5
+        pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(2), pixels)
+        for index in mirrored.nonzero().flatten().tolist():
+            width = pixels.shape[2]
+            candidates[index] = mirror_boxes(candidates[index], width)
+            objects[index] = mirror_boxes(objects[index], width)
+    if jitter:
+        brightness, contrast, saturation = 1 + jitter * (2 * torch.rand(3, len(pixels), 1, 1, 1, generator=random) - 1)
+        pixels = pixels * brightness
+        mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
+        pixels = mean + contrast * (pixels - mean)
+        grey = (pixels * torch.tensor(GREY)).sum(dim=3, keepdim=True)
+        pixels = (grey + saturation * (pixels - grey)).clamp(0, PIXEL_SCALE - 1)
+    return batch._replace(pixels=pixels, candidates=candidates, objects=objects)
+
+
+def mirror_boxes(boxes: Tensor, width: int) -> Tensor:
+    """Boxes (N, 4) of an image that is mirrored left to right."""
+    x0, y0, x1, y1 = boxes.unbind(dim=1)
+    return torch.stack([width - x1, y0, width - x0, y1], dim=1)

@@ -1,0 +1,95 @@
+"""Training batches of object images: shuffled, changed at random by seed, read in the background."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.datasets.coco import ObjectImage
+from stages.io.images import Frame
+from stages.training.loaders.augment import jitter_color, mirror, zoom
+
+READERS = 2
+READ_AHEAD_BATCHES = 4
+# Batches are cut from this many batches' worth of shuffled images, sorted by shape: little padding, much chance.
+WINDOW_BATCHES = 16
+
+
+class Batch(NamedTuple):
+    """Frames (H, W, 3) uint8 RGB with their boxes (N, 4) float32 and labels (N,) int64; `names` of the files."""
+
+    frames: list[Frame]
+    boxes_xyxy_px: list[Tensor]
+    labels: list[Tensor]
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class ObjectBatches:
+    """The images in batches of `batch_images`; every epoch has an order and changes of its own, given by the seed.
+
+    flip: mirror half of the images. color_jitter: strength of the changes of colour, 0..1. zoom: of the changes of
+    size, 0..1.
+    """
+
+    images: Sequence[ObjectImage]
+    batch_images: int
+    flip: bool
+    color_jitter: float
+    seed: int
+    zoom: float = 0.0
+
+    def __len__(self) -> int:
+        """Batches an epoch; the last one to be cut may be smaller."""
+        return -(-len(self.images) // self.batch_images)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch in order, the next ones read in the background. Raises DatasetError."""
+        with ThreadPoolExecutor(READERS) as threads:
+            running: deque[Future[Batch]] = deque()
+            try:
+                for places in self.order(epoch):
+                    running.append(threads.submit(self.load, places, epoch))
+                    if len(running) == READ_AHEAD_BATCHES:
+                        yield running.popleft().result()
+                while running:
+                    yield running.popleft().result()
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+    def order(self, epoch: int) -> list[list[int]]:
+        """The images of every batch, by their places; every image once."""
+        random, window = np.random.default_rng((self.seed, epoch)), self.batch_images * WINDOW_BATCHES
+        shuffled = random.permutation(len(self.images)).tolist()
+        parts: list[list[int]] = []
+        for start in range(0, len(shuffled), window):
+            near = sorted(shuffled[start : start + window], key=self._shape)
+            parts += [near[first : first + self.batch_images] for first in range(0, len(near), self.batch_images)]
+        return [parts[place] for place in random.permutation(len(parts))]
+
+    def load(self, places: Sequence[int], epoch: int) -> Batch:
+        """Read and change the images at `places`."""
+        batch = Batch([], [], [], [])
+        for place in places:
+            # A stream for each image: reading in threads cannot mix them up.
+            image, random = self.images[place], np.random.default_rng((self.seed, epoch, place))
+            frame, boxes, labels = image.read(), image.boxes_xyxy_px, image.labels
+            if self.flip and random.random() < 0.5:
+                frame, boxes = mirror(frame, boxes)
+            if self.color_jitter:
+                frame = jitter_color(frame, self.color_jitter, random)
+            if self.zoom:
+                frame, boxes, labels = zoom(frame, boxes, labels, self.zoom, random)
+            batch.frames.append(frame)
+            batch.boxes_xyxy_px.append(torch.from_numpy(boxes))
+            batch.labels.append(torch.from_numpy(labels))
+            batch.names.append(image.path.name)
+        return batch
+
+    def _shape(self, place: int) -> tuple[int, int]:
+        return self.images[place].height, self.images[place].width

@@ -1,0 +1,285 @@
+"""The quality network on tiny backbones of timm: layouts, normalisation, seeds, weights."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from models.errors import ShapeError
+from models.methods.frame_consistency.losses import frame_scores
+from models.methods.frame_consistency.network import (
+    FeaturePool,
+    QualityConfig,
+    QualityError,
+    QualityNet,
+    build_quality,
+    load_backbone,
+    pixel_statistics,
+    video_score,
+)
+
+PX = 32
+# One of each layout: maps (N, D, H, W) with BatchNorm and with LayerNorm, tokens (N, L, D), maps (N, H, W,
+# D).
+BACKBONES = ["test_resnet", "test_convnext", "test_vit", "test_mambaout"]
+
+
+def config(backbone: str = "test_resnet", **changes: object) -> QualityConfig:
+    options: dict[str, object] = {"pooling": "mean_std", "dropout": 0.0, "input_px": PX}
+    return QualityConfig(backbone=backbone, **(options | changes))  # type: ignore[arg-type]
+
+
+def frames(videos: int = 2, count: int = 3, *, seed: int = 0, px: int = PX) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (videos, count, 3, px, px), dtype=torch.uint8, generator=generator)
+
+
+def same_state(one: nn.Module, other: nn.Module) -> bool:
+    pairs: Iterable[tuple[Tensor, Tensor]] = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(first, second) for first, second in pairs)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "mean_std"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_forward_and_backward_reach_every_weight(backbone: str, pooling: str) -> None:
+    network = build_quality(config(backbone, pooling=pooling))
+    logits = network(frames())
+    assert logits.shape == (2, 3, 100)
+    assert logits.dtype == torch.float32
+    logits.square().mean().backward()
+    for name, param in network.named_parameters():
+        assert param.grad is not None, name
+        assert param.grad.isfinite().all(), name
+    first = next(iter(network.backbone.parameters())).grad
+    assert first is not None
+    assert first.any()
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_frame_is_scored_alike_in_any_batch(backbone: str) -> None:
+    network = build_quality(config(backbone)).eval()
+    with torch.no_grad():
+        together = network(frames())
+        for video in range(2):
+            for frame in range(3):
+                alone = network(frames()[video : video + 1, frame : frame + 1])
+                torch.testing.assert_close(alone[0, 0], together[video, frame], rtol=0, atol=1e-6)
+    assert (together[0, 0] - together[0, 1]).abs().max() > 1e-5
+
+
+def test_pixels_are_normalised_inside_and_order_of_frames_is_kept() -> None:
+    class FirstPixel(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images[:, :, :1, :1]
+
+    head = nn.Linear(3, 3, bias=False)
+    head.weight.data = torch.eye(3)
+    pool = FeaturePool(with_std=False, channels_last=False, prefix_tokens=0)
+    network = QualityNet(FirstPixel(), pool, head, dropout=0.0, input_px=2)
+    video = torch.zeros(1, 2, 3, 2, 2, dtype=torch.uint8)
+    video[0, 1] = 255
+    # (0 - mean) / std and (1 - mean) / std of ImageNet: R 0.485, 0.229; G 0.456, 0.224; B 0.406, 0.225.
+    expected = [[[-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], [0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225]]]
+    torch.testing.assert_close(network(video), torch.tensor(expected))
+    assert list(network.state_dict()) == ["head.weight"]
+
+
+def test_pixels_are_normalised_as_the_pretrained_weights_of_the_name_expect() -> None:
+    # As timm's configurations say: ImageNet's, one half, OpenAI's CLIP; with and without a tag.
+    assert pixel_statistics("convnext_tiny.fb_in1k").pixel_std == (0.229, 0.224, 0.225)
+    assert pixel_statistics("vit_base_patch16_clip_224.openai").pixel_mean == (0.48145466, 0.4578275, 0.40821073)
+    assert pixel_statistics("test_resnet") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    # timm has no weights of this one, and no configuration.
+    assert timm.get_pretrained_cfg("no_such_network", allow_unregistered=True) is None
+    assert pixel_statistics("no_such_network").pixel_mean == (0.485, 0.456, 0.406)
+    assert pixel_statistics("convnext_tiny.no_such_tag").pixel_mean == (0.485, 0.456, 0.406)
+    seen: list[Tensor] = []
+    network = build_quality(config(pixel_mean=[0.2, 0.4, 0.6], pixel_std=[0.1, 0.2, 0.5]))
+    network.eval().backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    network(torch.full((1, 1, 3, PX, PX), 51, dtype=torch.uint8))
+    # 51 / 255 = 0.2: (0.2 - 0.2) / 0.1, (0.2 - 0.4) / 0.2, (0.2 - 0.6) / 0.5.
+    torch.testing.assert_close(seen[0][0, :, 3, 3], torch.tensor([0.0, -1.0, -0.8]))
+
+
+def test_pool_by_hand_in_each_layout() -> None:
+    # Two features over four positions: 1 2 3 4 (mean 2.5, variance 1.25) and 5 5 5 5 (5, 0).
+    channels_first = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[5.0, 5.0], [5.0, 5.0]]]])
+    channels_last = channels_first.permute(0, 2, 3, 1)
+    tokens = torch.cat([torch.full((1, 2, 2), 99.0), channels_last.flatten(1, 2)], dim=1)  # two prefix tokens
+    expected = torch.tensor([[2.5, 5.0, 1.25**0.5, 0.0]])
+    for features, last, prefix in ((channels_first, False, 0), (channels_last, True, 0), (tokens, False, 2)):
+        pool = FeaturePool(with_std=True, channels_last=last, prefix_tokens=prefix)
+        # The variance carries 1e-6 against an infinite slope: the deviation of equal values is 0.001.
+        torch.testing.assert_close(pool(features), expected, rtol=0, atol=1.1e-3)
+    with pytest.raises(ShapeError, match=r"\(4, 2\)"):
+        pool(torch.zeros(4, 2))
+
+
+def test_gradient_of_pooling_equal_values_is_finite() -> None:
+    features = torch.full((1, 2, 3, 3), 7.0, requires_grad=True)
+    FeaturePool(with_std=True, channels_last=False, prefix_tokens=0)(features).sum().backward()
+    assert features.grad is not None
+    # The mean gives each of 9 positions 1/9; the deviation has its minimum here, slope 0.
+    torch.testing.assert_close(features.grad, torch.full((1, 2, 3, 3), 1.0 / 9.0))
+
+
+def test_autocast_gives_float32_logits_close_to_those_without() -> None:
+    network = build_quality(config("test_convnext")).eval()
+    with torch.no_grad():
+        plain = network(frames())
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = network(frames())
+    assert mixed.dtype == torch.float32
+    # bfloat16 keeps 8 bits: features of size 1 are off by up to 1 %, and the head sums them with weights of
+    # 0.01.
+    torch.testing.assert_close(mixed, plain, rtol=0, atol=0.02)
+
+
+def test_the_seed_decides_the_weights_and_nothing_else_changes() -> None:
+    before = torch.get_rng_state()
+    one, again, other = (build_quality(config(), seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert same_state(one, again)
+    assert not torch.equal(one.head.weight, other.head.weight)
+    assert all(torch.equal(first, second) for first, second in zip(one(frames()), again(frames()), strict=True))
+
+
+def test_a_fresh_network_is_near_the_middle_and_in_training_mode() -> None:
+    network = build_quality(config(dropout=0.5))
+    assert all(module.training for module in network.modules())
+    assert network.dropout.p == 0.5
+    # No statistics were gathered while building.
+    assert int(network.backbone.get_buffer("bn1.num_batches_tracked")) == 0
+    # Every bin has a probability of 1 / 101, so that the 100 of a frame sum to 0.99; the features move that a little.
+    logits = network.eval()(frames())
+    assert (logits + math.log(100)).abs().max() < 0.5
+    assert (frame_scores(logits) - 0.495).abs().max() < 0.05
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        frames().float(),
+        frames()[0],
+        frames(px=PX + 1),
+        frames().transpose(2, 4),
+        frames(videos=0),
+        frames(count=0),
+    ],
+)
+def test_frames_of_another_shape_or_dtype_are_refused(bad: Tensor) -> None:
+    network = build_quality(config())
+    with pytest.raises(ShapeError) as caught:
+        network(bad)
+    assert str(tuple(bad.shape)) in str(caught.value)
+
+
+def test_unknown_backbones_name_their_nearest() -> None:
+    with pytest.raises(QualityError, match="convnext_tiny"):
+        build_quality(config("convnext_tinny"))
+    with pytest.raises(QualityError, match=r"no tag 'fb_in1kk'.*convnext_tiny\.fb_in1k"):
+        build_quality(config("convnext_tiny.fb_in1kk"))
+    with pytest.raises(QualityError, match=r"no tag '' for 'resnet18'"):
+        build_quality(config("resnet18."))
+    with pytest.raises(QualityError, match="no backbone 'hf-hub:timm/resnet18'"):
+        build_quality(config("hf-hub:timm/resnet18"))
+
+
+def test_a_size_that_the_backbone_cannot_take_is_refused() -> None:
+    with pytest.raises(QualityError, match=r"'test_vit' cannot take frames of 8 px|gives features of shape"):
+        build_quality(config("test_vit", input_px=8))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "words"),
+    [
+        ("efficientvim_m1", "gives a list of 4 features; needed: one map or one sequence"),
+        ("deit_tiny_distilled_patch16_224", "without timm's own pooling: The distilled head reads the class and"),
+        ("inception_next_atto", "without timm's own pooling: Cannot disable pooling"),
+    ],
+)
+def test_backbones_whose_features_cannot_be_pooled_here_are_refused(backbone: str, words: str) -> None:
+    with pytest.raises(QualityError, match=words):
+        build_quality(config(backbone, input_px=224))
+
+
+def test_a_class_token_that_timm_does_not_count_is_no_position() -> None:
+    network = build_quality(config("volo_d1_224", input_px=64, pooling="mean")).eval()
+    pixels = torch.zeros(1, 3, 64, 64)
+    with torch.no_grad():
+        tokens = network.backbone(pixels)
+        # 64 px in patches of 8, halved once: 4 x 4 positions, and the class token in front.
+        assert tokens.shape[:2] == (1, 17)
+        torch.testing.assert_close(network.pool(tokens), tokens[:, 1:].mean(dim=1))
+        assert (network.pool(tokens) - tokens.mean(dim=1)).abs().max() > 1e-3
+
+
+def test_configurations_out_of_range_name_every_problem() -> None:
+    with pytest.raises(QualityError) as caught:
+        config(pooling="max", dropout=1.0, bins=0, input_px=0, pixel_mean=[0.5], pixel_std=[0, 1, 1])
+    for part in (
+        "pixel_mean is [0.5]; allowed: three finite numbers; ",
+        "pixel_std is [0, 1, 1]; allowed: three finite numbers, above 0",
+        "'max'",
+        "dropout is 1.0",
+        "bins is 0",
+        "input_px is 0",
+    ):
+        assert part in str(caught.value)
+    assert build_quality(config(bins=7))(frames()).shape == (2, 3, 7)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_pretrained_weights_arrive_and_the_head_stays(backbone: str) -> None:
+    network = build_quality(config(backbone), seed=1)
+    head = network.head.weight.detach().clone()
+    size: dict[str, Any] = {"img_size": PX} if backbone == "test_vit" else {}
+    pretrained = timm.create_model(backbone, pretrained=False, **size)  # with its classifier
+    state = pretrained.state_dict()
+    load_backbone(network, state)
+    own = network.backbone.state_dict()
+    assert all(torch.equal(own[key], state[key]) for key in own)
+    assert 1 <= len(set(state) - set(own)) <= 2  # the classifier's weight and bias
+    assert torch.equal(network.head.weight, head)
+
+
+def test_weights_that_do_not_fit_are_listed_and_change_nothing() -> None:
+    network = build_quality(config(), seed=1)
+    untouched = build_quality(config(), seed=1)
+    state = dict(timm.create_model("test_resnet", pretrained=False).state_dict())
+    del state["bn1.weight"]
+    state["stranger.weight"] = torch.zeros(1)
+    state["fcx.weight"] = torch.zeros(1)  # not the classifier `fc`
+    state["conv1.0.weight"] = torch.zeros(1, 2)
+    shape = tuple(network.backbone.get_parameter("conv1.0.weight").shape)
+    with pytest.raises(QualityError) as caught:
+        load_backbone(network, state)
+    for part in (
+        "1 missing: bn1.weight",
+        "2 unknown: stranger.weight, fcx.weight",
+        f"conv1.0.weight (1, 2) for {shape}",
+    ):
+        assert part in str(caught.value)
+    assert same_state(network, untouched)
+
+
+def test_batch_counters_may_be_missing() -> None:
+    network = build_quality(config())
+    state = timm.create_model("test_resnet", pretrained=False).state_dict()
+    load_backbone(network, {key: value for key, value in state.items() if "num_batches" not in key})
+    assert torch.equal(network.backbone.get_parameter("bn1.weight"), state["bn1.weight"])
+
+
+def test_video_score_by_hand() -> None:
+    # Mean of 0.2, 0.4, 0.6 is 0.4, the deviations 0.2, 0, 0.2: sqrt(0.08 / 3) = 0.16329932. Equal: no spread.
+    score, spread = video_score(torch.tensor([[0.2, 0.4, 0.6], [0.5, 0.5, 0.5]]))
+    torch.testing.assert_close(score, torch.tensor([40.0, 50.0]))
+    torch.testing.assert_close(spread, torch.tensor([16.329932, 0.0]))
+    assert video_score(torch.tensor([[0.3]])).spread.item() == 0.0
+    for shape in ((3,), (2, 0), (2, 3, 1)):
+        with pytest.raises(ShapeError, match="frame_scores"):
+            video_score(torch.zeros(shape))

@@ -1,0 +1,51 @@
+"""The learning rate rises to its peak and falls to zero; norms and biases do not decay."""
+
+import pytest
+from torch import nn
+
+from models.methods.frame_consistency.network import QualityConfig, build_quality
+from models.optim import layered_groups, parameter_groups, warmup_cosine
+
+
+def test_rises_then_falls_to_zero() -> None:
+    rates = [warmup_cosine(step, steps=10, peak=2.0, warmup_fraction=0.4) for step in range(10)]
+    # Four steps of warm-up: 1/5 ... 4/5 of the peak; then half a cosine over six steps, whose middle is step 7.
+    assert rates[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
+    assert rates[7] == pytest.approx(1.0)
+    assert rates[9] == pytest.approx(1 - 0.8660254, abs=1e-6)
+
+
+def test_without_warm_up_the_first_step_has_the_peak() -> None:
+    assert warmup_cosine(0, steps=5, peak=0.1, warmup_fraction=0) == pytest.approx(0.1)
+
+
+def test_norms_biases_and_frozen_weights_do_not_decay() -> None:
+    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Linear(2, 2))
+    network[2].requires_grad_(False)
+    decaying, others = parameter_groups(network, 0.1)
+    assert decaying == {"params": [network[0].weight], "weight_decay": 0.1}
+    assert [weight.shape for weight in others["params"]] == [(2,), (2,), (2,)]
+    assert others["weight_decay"] == 0.0
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext", "test_vit"])
+def test_layers_learn_the_slower_the_lower_and_the_head_at_the_full_rate(backbone: str) -> None:
+    network = build_quality(QualityConfig(backbone, "mean", 0.0, 32))
+    groups = layered_groups(network, network.backbone, 0.1, layer_decay=0.5)
+    scale_of = {id(weight): group["lr_scale"] for group in groups for weight in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(scale_of) == len(list(network.parameters()))
+    assert all(group["weight_decay"] == 0.1 * (weight.ndim > 1) for group in groups for weight in group["params"])
+    in_order = [scale_of[id(weight)] for weight in network.backbone.parameters()]
+    assert scale_of[id(network.head.weight)] == scale_of[id(network.head.bias)] == 1.0
+    # Halved from layer to layer, the topmost of the backbone like the head.
+    assert set(in_order) == {0.5**power for power in range(len(set(in_order)))}
+    assert in_order[0] == min(in_order)
+    assert in_order[-1] == 1.0
+
+
+def test_without_layer_decay_the_groups_are_the_plain_ones() -> None:
+    network = build_quality(QualityConfig("test_resnet", "mean", 0.0, 32))
+    layered = layered_groups(network, network.backbone, 0.1, layer_decay=1)
+    for group, plain in zip(layered, parameter_groups(network, 0.1), strict=True):
+        assert list(map(id, group["params"])) == list(map(id, plain["params"]))
+        assert (group["lr_scale"], group["weight_decay"]) == (1.0, plain["weight_decay"])

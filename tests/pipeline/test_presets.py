@@ -1,0 +1,184 @@
+"""The presets: every value says where it is from, and each runs from labels to metrics on a tiny copy of its layout.
+
+Tiny networks lie where the preset wants its pretrained weights; only sizes change, to what they and the clips need.
+"""
+
+import csv
+import importlib
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pandas as pd
+import pytest
+import timm
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from models.detectors import build_detector
+from models.detectors.faster_rcnn import FasterRcnnConfig
+from models.s2cnet.network import S2CNetConfig, build_s2cnet
+from stages.io.schemas import MANIFEST, PREDICTIONS
+from stages.io.tables import read_frame
+from stages.params.describe import iter_fields
+from stages.params.load import flatten, load_params, merge, read_yaml
+from stages.params.presets import read_preset
+from stages.params.schema import Params
+from stages.steps.crops import save_cropper
+from stages.steps.detectors import save_detector
+from tests.conftest import ROOT, noise_clip, write_clip, write_dataset
+
+PRESETS = sorted(
+    path.relative_to(ROOT / "presets").with_suffix("").as_posix() for path in (ROOT / "presets").rglob("*.yaml")
+)
+# The sections that make the experiment; `evaluate` and `engine` change intervals and speed.
+COMPLETE = {"dataset", "split", "decode", "detector", "propose", "cropper", "crop", "train"}
+DATA_SETS = [name for name in PRESETS if "/" not in name]
+TINY: dict[str, Any] = {
+    "split": {"val_fraction": 0.35, "test_fraction": 0.35},
+    "decode": {"frames": 2},
+    # detectron2 is not everywhere; its networks are run in tests/models/test_detectors_*.
+    "detector": {"backend": "torchvision", "source": "weights/pretrained/detector.safetensors"},
+    "train": {"backbone": "test_convnext", "input_px": 32, "epochs": 1, "batch_videos": 4},
+    "evaluate": {"bootstrap_samples": 100},
+    "engine": {"workers": 1, "threads": 1, "device": "cpu", "shards": 2},
+}
+
+
+def leaf_lines(node: yaml.MappingNode) -> Iterator[int]:
+    for _, value in node.value:
+        if isinstance(value, yaml.MappingNode):
+            yield from leaf_lines(value)
+        else:
+            yield value.start_mark.line
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_value_says_where_it_is_from(name: str) -> None:
+    text = (ROOT / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    root = yaml.compose(text)
+    assert isinstance(root, yaml.MappingNode)
+    for line in (lines[number] for number in leaf_lines(root)):
+        assert re.search(r"  # (paper|data|weights|choice)\b", line), line
+        # What is ours has a reason; a value right below another of its kind shares it.
+        assert not re.search(r"# choice$", line) or "mos_max" in line, line
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_a_preset_does_not_depend_on_the_values_of_params_yaml(name: str) -> None:
+    """The shipped params.yaml is the demo's, a user's may be anything: the preset has all that makes the experiment."""
+    _, changes = read_preset(name, params=ROOT / "params.yaml", folder=ROOT / "presets")
+    wanted = {key for key, _ in iter_fields(Params) if key.split(".")[0] in COMPLETE}
+    given = {key for key, _ in flatten(changes)}
+    assert wanted - given == set()
+    assert {key.split(".")[0] for key in given - wanted} <= {"evaluate", "engine"}
+
+
+def write_t2vqa_db(root: Path) -> None:
+    write_dataset(root, prompts=6)
+
+
+def write_kvq(root: Path) -> None:
+    """Lists of two parts and a workbook whose pairs lie in the test list."""
+    numbers = {"train": range(10), "test": range(20, 24)}
+    names = {part: [f"{number:04d}.avi" for number in those] for part, those in numbers.items()}
+    (root / "labels").mkdir(parents=True)
+    for part, files in names.items():
+        rows = [f"{name},{1 + (int(name[:4]) * 7) % 9 / 2}" for name in files]
+        (root / "labels" / f"{part}.csv").write_text("\n".join(["filename,score", *rows]) + "\n")
+        for name in files:
+            write_clip(root / "videos" / name, noise_clip(int(name[:4])))
+    book = openpyxl.Workbook()
+    book.active.title = "nonsource"
+    for sheet, pairs in ((book.active, ["20 21 1", "22 23 2"]), (book.create_sheet("source"), ["20 22 2"])):
+        sheet.append(("video1", "video2", "rank"))
+        for first, second, rank in (pair.split() for pair in pairs):
+            sheet.append((f"00{first}.avi", f"00{second}.avi", int(rank)))
+    book.save(root / "rank-pair-val.xlsx")
+
+
+def write_vquala(root: Path) -> None:
+    columns = [
+        "Prompt",
+        "Overall_MOS",
+        "Traditional_MOS",
+        "Alignment_MOS",
+        "Aesthetic_MOS",
+        "Temporal_MOS",
+        "video_name",
+    ]
+    root.mkdir(parents=True)
+    with (root / "train.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for number in range(12):
+            write_clip(root / "train" / f"{number}.avi", noise_clip(number))
+            writer.writerow([f"prompt {number // 2}, twice", round(1 + number / 3, 3), 1, 2, 3, 4, f"{number}.avi"])
+
+
+def write_tiny_weights(params: Params) -> None:
+    """A detector, a cropper and a backbone where the preset wants those that are downloaded."""
+    sizes: dict[str, Any] = {"backbone": "test_resnet", "fpn_channels": 8, "head_channels": 8}
+    tiny = FasterRcnnConfig("timm_fpn", 2, 32, 64, min_score=0.0, **sizes)
+    save_detector(params.detector.source, build_detector(tiny, seed=0), classes=["a", "b"], made_by={})
+    widths: dict[str, Any] = {"reduced_channels": 2, "align_size": 3, "embed_width": 16, "heads": 2, "mlp_width": 16}
+    config = S2CNetConfig(variant=params.cropper.variant, backbone="test_resnet", head_width=12, **widths)
+    save_cropper(params.cropper.source, build_s2cnet(config), short_side_px=64, mos_mean=3.0, mos_std=0.8, config={})
+    assert params.train.pretrained is not None
+    state = timm.create_model(params.train.backbone, pretrained=False).state_dict()
+    save_file(state, params.train.pretrained)
+
+
+def run_pipeline(params: Params) -> None:
+    """The commands of dvc.yaml, in its order, in this process."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    values = dict(flatten(params.model_dump()))
+    for name, stage in stages.items():
+        if name != "demo":
+            command = re.sub(r"\$\{(.+?)\}", lambda match: str(values[match[1]]), stage["cmd"])
+            importlib.import_module(f"stages.{name}").main(shlex.split(command)[3:])
+
+
+LAYOUTS: dict[str, Callable[[Path], None]] = {"t2vqa_db": write_t2vqa_db, "kvq": write_kvq, "vquala": write_vquala}
+
+
+@pytest.mark.parametrize("name", [*DATA_SETS, "t2vqa_db+detectors/coco"])
+def test_a_preset_runs_from_labels_to_metrics(name: str, workplace: Path) -> None:
+    threads = torch.get_num_threads()
+    _, changes = read_preset(name, params=ROOT / "params.yaml", folder=ROOT / "presets")
+    values = merge(merge(read_yaml(ROOT / "params.yaml"), changes), TINY)
+    (workplace / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    params = load_params()
+    LAYOUTS[name.split("+")[0]](workplace / params.dataset.root)
+    (workplace / "weights/pretrained").mkdir(parents=True)
+    write_tiny_weights(params)
+    run_pipeline(params)
+    torch.set_num_threads(threads)
+
+    manifest = read_frame("data/manifest.parquet", schema=MANIFEST)
+    assert set(manifest["status"]) == {"ok"}
+    predictions = read_frame("results/predictions.parquet", schema=PREDICTIONS)
+    assert (predictions["status"] == "ok").all()
+    low, high = params.dataset.mos_min, params.dataset.mos_max
+    expected = low + predictions["score"] / 100 * (high - low)
+    pd.testing.assert_series_equal(predictions["score_raw"], expected, check_names=False)
+    metrics = json.loads(Path("results/metrics.json").read_text())
+    assert metrics["n_scored"] == metrics["n_expected"] == 4
+    both = manifest.merge(predictions, on="video_id", suffixes=("", "_found"))
+    if name == "kvq":
+        assert set(both.loc[both["part"] == "test", "part_found"]) == {"test"}
+        assert (metrics["n_rank1"], metrics["n_rank2"]) == (2, 1)
+        assert "ntire_score" in metrics
+    else:
+        assert (both.groupby("prompt")["part_found"].nunique() == 1).all()
+        assert metrics["n_within_prompt_pairs"] == 2
+    if name == "vquala":
+        # The target is the overall score, 1 to 4.667 on 1-5; the other columns are constant.
+        assert manifest["mos_raw"].nunique() == 12
+        assert manifest["mos"].max() == pytest.approx(100 * (4.667 - 1) / 4)

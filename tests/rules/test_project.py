@@ -1,0 +1,106 @@
+"""The house's own rules: names agree in all places, dvc.yaml lists what stages import and read, models stay pure."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.engine.device import LIBRARIES
+from stages.engine.fingerprint import closure
+from stages.params.describe import iter_fields
+from stages.params.schema import Params
+from tests.conftest import ROOT
+from tests.rules.dvc_deps import CODE, code_deps
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+SHARED_SECTIONS = {"dataset", "engine"}
+LIBRARIES_FILE = "libraries.yaml"
+TRAININGS = {"detector", "cropper", "train"}
+
+
+def test_stages_have_one_name_in_all_places() -> None:
+    sections = set(Params.model_fields) - SHARED_SECTIONS
+    assert sections <= set(STAGES), "every section of params.yaml belongs to a stage"
+    for stage, values in STAGES.items():
+        assert (ROOT / "stages" / f"{stage}.py").is_file()
+        assert (ROOT / "tests" / "stages" / f"test_{stage}.py").is_file()
+        assert values["desc"]
+        assert re.match(rf"python -m stages\.{stage} ", values["cmd"])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_lists_the_rooms_that_a_stage_imports_from(stage: str) -> None:
+    assert [dep for dep in STAGES[stage]["deps"] if CODE.match(dep)] == code_deps(stage)
+
+
+def params_read(path: Path) -> set[str]:
+    """What a stage's module takes from its parameters: sections, and single keys of sections that are not its own."""
+    names = {name for name, _ in iter_fields(Params)} | {"engine.n_workers", "engine.n_threads"}
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    taken_of = {id(node.value): node.attr for node in attributes}
+    read: set[str] = set()
+    for node in attributes:
+        match = re.fullmatch(r"params\.(\w+)", ast.unparse(node).replace("load_params()", "params"))
+        if match and match[1] in Params.model_fields:
+            key = f"{match[1]}.{taken_of.get(id(node))}"
+            read.add(key if key in names and match[1] != path.stem else match[1])
+    return {key for key in read if "." not in key or key.split(".")[0] not in read}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_lists_the_params_that_a_stage_reads(stage: str) -> None:
+    """All but those that cannot change what is written; threads and processes change a training."""
+    without_effect = {f"engine.{key}" for key in ("n_workers", "batch_frames", "device", "cache_gib")}
+    expected = params_read(Path("stages") / f"{stage}.py") - without_effect
+    if "engine.n_threads" in expected:
+        expected.remove("engine.n_threads")
+        expected |= {"engine.threads"} if stage in TRAININGS else set()
+    assert {name for name in STAGES[stage].get("params", []) if isinstance(name, str)} == expected
+
+
+def libraries_noted(path: Path) -> set[str]:
+    """The libraries whose versions a module notes with what it writes."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    calls = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "library_versions"
+    ]
+    inside = [inner for call in calls for argument in call.args for inner in ast.walk(argument)]
+    found = {str(node.value) for node in inside if isinstance(node, ast.Constant)}
+    return found | (
+        set(LIBRARIES) if any(isinstance(node, ast.Name) and node.id == "LIBRARIES" for node in inside) else set()
+    )
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_lists_the_libraries_that_change_a_stage_s_values(stage: str) -> None:
+    paths = [Path(*module.split(".")).with_suffix(".py") for module in closure(f"stages.{stage}")]
+    expected = {name for path in paths if (ROOT / path).is_file() for name in libraries_noted(path)}
+    files = [name for name in STAGES[stage].get("params", []) if not isinstance(name, str)]
+    assert files == ([{LIBRARIES_FILE: sorted(expected)}] if expected else [])
+
+
+def test_libraries_have_the_versions_that_are_pinned() -> None:
+    pinned = dict(re.findall(r"(?m)^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(encoding="utf-8")))
+    noted = yaml.safe_load((ROOT / LIBRARIES_FILE).read_text(encoding="utf-8"))
+    assert noted == {name: pinned[name] for name in noted}
+    listed = {name for values in STAGES.values() for entry in values.get("params", []) if isinstance(entry, dict)
+              for name in entry[LIBRARIES_FILE]}  # fmt: skip
+    assert set(noted) == listed
+
+
+def test_no_data_path_is_written_in_python() -> None:
+    for path in (ROOT / "stages").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        documentation = {
+            node.body[0].value
+            for node in ast.walk(tree)
+            if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef))
+            and node.body
+            and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in documentation:
+                assert not re.match(r"(data|weights)/", node.value), f"{path.name}: {node.value}"

@@ -1,0 +1,159 @@
+"""The ablation: rows and their changes, real DVC experiments on a one-stage project, and how differences are read."""
+
+import argparse
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages.commands import ablation
+from stages.commands.ablation import ROWS, STEPS, compare_steps
+from stages.errors import ExperimentError
+from stages.experiments.ablation_table import COLUMNS, reading
+from stages.params.load import load_params
+from tests.conftest import ROOT
+from tests.pipeline.toy import environment, make_one_stage
+
+# Stands in for the pipeline. FCL brings 0.10 and a hundredth a seed, S²CNet 0.05; FGM nothing; seed 9 needs FCL.
+EVALUATE = """
+import json, pathlib, yaml
+params = yaml.safe_load(open("params.yaml"))
+train, crop = params["train"], params["crop"]
+if train["seed"] == 9 and train["loss"] == "mae":
+    raise SystemExit("no such luck")
+mean = 0.5 + train["seed"] / 1000
+mean += (0.1 + train["seed"] / 100) * (train["loss"] == "fcl") + 0.05 * (crop["method"] == "s2cnet")
+pathlib.Path("results").mkdir(exist_ok=True)
+metrics = {"srocc": mean, "plcc": mean, "krocc": mean, "mean": mean, "epsilon": train["fgm"]["epsilon"]}
+pathlib.Path("results/metrics.json").write_text(json.dumps(metrics))
+"""
+
+
+@pytest.fixture
+def project(workplace: Path, write_params: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A DVC project of one quick stage, in Git."""
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    write_params()
+    return make_one_stage(workplace, EVALUATE, params=("train", "crop"))
+
+
+def call(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    ablation.add_arguments(parser.add_subparsers())
+    values = vars(parser.parse_args(["ablation", *arguments]))
+    return values.pop("call")(**values)
+
+
+def test_the_queue_runs_every_row_and_seed(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert call("--seeds", "1", "9", "--jobs", "2") == 1
+    found = json.loads((project / "results/ablation.json").read_text())
+    assert found["failed"] == ["ablation-none-9"]
+    rows = {row["row"]: row for row in found["rows"]}
+    assert list(rows) == ["none", "fcl", "fcl-fgm", "fcl-s2cnet", "fcl-s2cnet-fgm"]
+    assert [row["n"] for row in rows.values()] == [1, 2, 2, 2, 2]
+    # 0.501; then 0.611 and 0.699: their mean is 0.655, their deviation 0.088 / sqrt 2.
+    assert rows["none"]["mean_mean"] == pytest.approx(0.501)
+    assert rows["none"]["mean_std"] is None
+    assert rows["fcl"]["mean_mean"] == pytest.approx(0.655)
+    assert rows["fcl"]["mean_std"] == pytest.approx(0.088 / 2**0.5)
+    epsilons = {name: {run["epsilon"] for run in runs.values()} for name, runs in found["runs"].items()}
+    shipped = yaml.safe_load((project / "params.yaml").read_text())["train"]["fgm"]["epsilon"]
+    assert epsilons["fcl"] == {0}
+    assert epsilons["fcl-s2cnet-fgm"] == {shipped}
+    text = (project / "results/ablation.md").read_text()
+    assert "| ✓     | ✓        |       | 2       | 0.7050 ± 0.0622 |" in text
+    assert "Runs without metrics: ablation-none-9." in text
+    assert (
+        "ablation: 10 experiments queued, 2 at a time; what else is in DVC's queue runs too" in capfd.readouterr().out
+    )
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert found["commit"] == head
+    assert f"Commit {head[:8]}, params {found['params'][:8]} " in text
+
+
+def test_a_table_of_other_params_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = dict.fromkeys(COLUMNS, 0.5)
+    monkeypatch.setattr(ablation, "metrics_of", lambda *_, **__: metrics)
+    shipped = load_params(ROOT / "params.yaml")
+    other = shipped.model_copy(update={"train": shipped.train.model_copy(update={"epochs": 99})})
+    one, same, another = (
+        ablation.collect([1], commit="c", params=params, metrics="m")["params"] for params in (shipped, shipped, other)
+    )
+    assert one == same != another
+
+
+def values(**rows: tuple[float, ...]) -> dict[str, dict[int, float]]:
+    every: dict[str, Any] = {row.name: (0.5, 0.5, 0.5) for row in ROWS} | {
+        name.replace("_", "-"): own for name, own in rows.items()
+    }
+    return {name: dict(enumerate(own)) for name, own in every.items()}
+
+
+def test_differences_are_paired_by_seed() -> None:
+    # FCL brings 0.1, 0.2, 0.3: mean 0.2, standard error 0.1 / sqrt 3 = 0.0577, t(0.975, 2) = 4.3027: 0.2 +- 0.2484.
+    steps = compare_steps(values(none=(0.4, 0.5, 0.6), fcl=(0.5, 0.7, 0.9)))
+    first = steps[0]
+    assert (first["component"], first["n"]) == ("FCL", 3)
+    assert first["difference"] == pytest.approx(0.2)
+    assert [first["low"], first["high"]] == pytest.approx([-0.0484, 0.4484], abs=1e-4)
+    assert [step["paper_difference"] for step in steps] == [0.007, 0.003, 0.012, 0.011, 0.002]
+
+
+def test_a_seed_without_its_pair_does_not_count() -> None:
+    found = values()
+    found["none"] = {1: 0.4, 2: 0.4}
+    found["fcl"] = {2: 0.5, 3: 0.9}
+    assert compare_steps(found)[0] | {"low": None} == compare_steps(found)[0]
+    assert compare_steps(found)[0]["difference"] == pytest.approx(0.1)
+    found["fcl"] = {3: 0.9}
+    assert compare_steps(found)[0]["difference"] is None
+
+
+def test_the_reading_follows_the_interval() -> None:
+    # Differences of 0.10 to 0.12, of -0.10 to -0.12, of -0.1 to 0.1, and none at all.
+    text = reading(
+        compare_steps(
+            values(
+                none=(0.40, 0.39, 0.38), fcl_fgm=(0.4, 0.39, 0.38), fcl_s2cnet=(0.4, 0.5, 0.6),
+                fcl_s2cnet_fgm=(0.5, 0.49, 0.48),
+            )
+        )
+    )  # fmt: skip
+    lines = text.splitlines()
+    assert len(lines) == len(STEPS)
+    assert lines[0].startswith("- FCL, added to nothing: helps (+0.1100 over 3 seeds, 95 % interval +0.08")
+    assert lines[1].startswith("- FGM, added to FCL: hurts (-0.1100")
+    assert lines[2].startswith("- S²CNet, added to FCL: no effect beyond the seeds' noise (+0.0000")
+    one_seed = {name: {0: own[0]} for name, own in values().items()}
+    assert reading(compare_steps(one_seed)).count("too few runs for an interval") == len(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--seeds", "1", "1"], "--seeds 1 1: one stands there twice"),
+        (["--seeds", "-1"], "--seeds are 0 or more"),
+        (["--jobs", "0"], "--jobs 1 or more"),
+        (["--collect-only"], "no experiment of the ablation has results/metrics.json"),
+    ],
+)
+def test_misuse_is_said_before_work(project: Path, arguments: list[str], words: str) -> None:
+    with pytest.raises(ExperimentError, match=words):
+        call(*arguments)
+
+
+def test_epsilon_zero_has_no_rows_with_fgm(project: Path, write_params: Callable[..., None]) -> None:
+    write_params(train={"fgm": {"epsilon": 0}})
+    with pytest.raises(ExperimentError, match=r"train\.fgm\.epsilon is 0"):
+        call()
+
+
+def test_experiments_need_a_repository(workplace: Path, write_params: Callable[..., None]) -> None:
+    write_params()
+    with pytest.raises(ExperimentError, match="need a Git repository"):
+        call()

@@ -1,0 +1,130 @@
+"""`make weights`: what is wanted follows from the params; files are looked for in caches, fetched and checked."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stages.commands import weights as module
+from stages.commands.weights import Origin, Wanted, main, provide, timm_origin, torchvision_origin, wanted_files
+from stages.errors import WeightsError
+from stages.params.load import check_params, merge, read_yaml
+from stages.params.presets import read_preset
+from tests.conftest import ROOT
+from tests.stages.commands.file_server import CONTENT, SHA256, Server, running_server
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running_server() as running:
+        yield running
+
+
+def wanted(preset: str | None = None, **changes: dict[str, Any]) -> dict[str, Wanted]:
+    values = read_yaml(ROOT / "params.yaml")
+    if preset is not None:
+        values = merge(values, read_preset(preset, params=ROOT / "params.yaml", folder=ROOT / "presets")[1])
+    return {each.key: each for each in wanted_files(check_params(merge(values, changes), source="test"))}
+
+
+def test_the_demo_needs_nothing() -> None:
+    assert wanted() == {}
+
+
+def test_a_preset_s_files_and_where_they_come_from() -> None:
+    files = wanted("t2vqa_db+detectors/coco")
+    assert set(files) == {"detector.source", "cropper.source", "train.pretrained"}
+    detector = files["detector.source"]
+    assert detector.path == Path("weights/pretrained/fasterrcnn_resnet50_fpn_v2_coco.pth")
+    # torchvision's name for it: ...-dd69338a.pth.
+    assert re.search(r"/fasterrcnn_resnet50_fpn_v2_coco-(\w{8})\.pth$", detector.origin.url)
+    assert detector.origin.sha256 == detector.origin.url[-12:-4]
+    assert detector.origin.cached == Path(torch.hub.get_dir()) / "checkpoints" / detector.origin.url.split("/")[-1]
+    assert files["train.pretrained"].origin.url.endswith(
+        "timm/convnext_tiny.fb_in22k_ft_in1k/resolve/main/model.safetensors"
+    )
+    assert (files["cropper.source"].origin.url, bool(files["cropper.source"].origin.note)) == ("", True)
+
+
+def test_other_sources() -> None:
+    full = "a" * 64
+    assert wanted("t2vqa_db+detectors/coco", detector={"sha256": full})["detector.source"].origin.sha256 == full
+    genome = wanted("t2vqa_db")["detector.source"]
+    assert genome.path.name == "faster_rcnn_from_caffe_attr.pkl"
+    assert "answers no more" in genome.origin.note
+    table = wanted(detector={"backend": "table", "source": "boxes.parquet"})["detector.source"]
+    assert "you bring along" in table.origin.note
+    more = wanted(
+        detector={"pretrained": "a.pth", "architecture": "fasterrcnn_resnet50_fpn"},
+        cropper={"pretrained": "b.pth", "backbone": "mobilenet_v2"},
+    )
+    assert "fasterrcnn_resnet50_fpn_coco-" in more["detector.pretrained"].origin.url
+    assert "mobilenet_v2-" in more["cropper.pretrained"].origin.url
+    assert torchvision_origin("timm_fpn").note
+    assert timm_origin("test_convnext2_unknown").note
+    assert timm_origin("convnext_tiny.unknown").note
+
+
+def test_detectron2_is_asked_for_its_own() -> None:
+    pytest.importorskip("detectron2")
+    settings = {"backend": "detectron2", "source": "w.pkl"}
+    known = wanted(detector=settings | {"config": "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"})["detector.source"]
+    assert known.origin.url.endswith("/COCO-Detection/faster_rcnn_R_50_FPN_1x/137257794/model_final_b275ba.pkl")
+    assert "publishes no weights" in wanted(detector=settings | {"config": "mine.yaml"})["detector.source"].origin.note
+
+
+def test_caches_are_looked_into_first(tmp_path: Path) -> None:
+    (tmp_path / "cached.pth").write_bytes(CONTENT)
+    path = tmp_path / "pretrained" / "weights.pth"
+    origin = Origin("http://127.0.0.1:1/", SHA256[:8], cached=tmp_path / "cached.pth")
+    assert "copied from" in provide(Wanted("detector.source", path, origin))
+    assert path.read_bytes() == CONTENT
+    assert "is there" in provide(Wanted("detector.source", path, origin))
+    with pytest.raises(
+        WeightsError, match=rf"weights\.pth \(detector\.source\): its SHA-256 is {SHA256}, wanted is 0000"
+    ):
+        provide(Wanted("detector.source", path, origin._replace(sha256="0000")))
+
+
+def test_a_damaged_copy_in_a_cache_is_named_and_passed_over(server: Server, tmp_path: Path) -> None:
+    cached, path = tmp_path / "cached.pth", tmp_path / "pretrained" / "weights.pth"
+    cached.write_bytes(CONTENT[:100])
+    origin = Origin(server.url(), SHA256[:8], cached=cached)
+    said = provide(Wanted("detector.source", path, origin))
+    assert f"fetched from {server.url()}, SHA-256 {SHA256}; {cached} is damaged or another file" in said
+    assert path.read_bytes() == CONTENT
+    assert cached.read_bytes() == CONTENT[:100]
+    path.unlink()
+    for url, words in (("", "cannot be fetched"), (server.url("missing"), "answers 404")):
+        with pytest.raises(WeightsError, match=rf"weights\.pth \(detector\.source\).*{words}.*cached\.pth is damaged"):
+            provide(Wanted("detector.source", path, origin._replace(url=url)))
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"\(train\.pretrained\) is a folder; allowed: a file"):
+        provide(Wanted("train.pretrained", tmp_path, Origin("http://127.0.0.1:1/")))
+
+
+def test_command(
+    server: Server, write_params: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "torchvision_origin", lambda name: Origin(server.url(name), SHA256[:8]))
+    write_params(detector={"source": "w/a.pth"})
+    assert main([]) == 0
+    output = capsys.readouterr().out
+    assert f"w/a.pth: fetched from {server.url('timm_fpn')}, SHA-256 {SHA256}" in output
+    assert "weights: 1 of 1 files that params.yaml names are there" in output
+    # The file stays as it is; what cannot be had is named, and the others are provided all the same.
+    write_params(detector={"source": "w/a.pth"}, cropper={"source": "w/s2cnet.pth"})
+    assert main([]) == 1
+    output = capsys.readouterr().out
+    assert "w/a.pth: is there" in output
+    assert "w/s2cnet.pth (cropper.source) is missing and cannot be fetched: S2CNet's authors" in output
+    write_params(detector={"source": "w/a.pth", "sha256": "0" * 64})
+    assert main([]) == 1
+    assert f"w/a.pth (detector.source): its SHA-256 is {SHA256}, wanted is {'0' * 64}" in capsys.readouterr().out
+    assert len(server.ranges) == 1
