@@ -14,16 +14,15 @@ import pyarrow as pa
 
 from stages.engine.cache import ItemCache
 from stages.engine.command import run
+from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, closing_line, in_processes, run_items
 from stages.evaluation import inspection
-from stages.io import video
-from stages.io.digests import digest, library_versions
+from stages.io.digests import digest, library_builds, library_versions
 from stages.io.json import write_json
 from stages.io.schemas import AUDIT, MANIFEST
 from stages.io.tables import read_table, write_frame
 from stages.params.load import load_params
 
-VERSION = 1
 COLOUR_TAGS = ("colour_range", "colour_matrix", "colour_primaries", "colour_transfer")
 
 
@@ -95,10 +94,10 @@ def audit(*, manifest: Path, root: Path, out: Path, videos: Path, workers: int) 
     """Write the summary and the table; damaged files are rows of it, whatever their number."""
     table, metadata = read_table(manifest, schema=MANIFEST)
     labels = table.to_pylist()
-    libraries = library_versions("opencv-python-headless", "av")
-    versions = (VERSION, inspection.VERSION, video.VERSION)
+    code, libraries = fingerprint("stages.audit"), library_versions("opencv-python-headless", "av")
+    builds = library_builds("opencv-python-headless", "av")
     items = [
-        Item(row["video_id"], digest("audit", versions, libraries, row["sha256"]), str(root / row["path"]))
+        Item(row["video_id"], digest("audit", code, libraries, builds, row["sha256"]), str(root / row["path"]))
         for row in labels
         if row["sha256"]
     ]
@@ -109,7 +108,7 @@ def audit(*, manifest: Path, root: Path, out: Path, videos: Path, workers: int) 
     frame = pd.DataFrame(labels, columns=MANIFEST.names)
     rows = audit_rows(frame, inspected, outcome.failed)
     summary = summarise(rows, n_unusable_labels=int(unusable_labels(frame).sum()))
-    made = {"version": VERSION, "libraries": libraries}
+    made = {"code": code, "libraries": libraries}
     write_frame(videos, rows, schema=AUDIT, metadata={"made_by": metadata["made_by"] | {"audit": made}})
     write_json(out, summary)
     return summary

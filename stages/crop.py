@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from stages.engine.batches import Batched
 from stages.engine.command import run
-from stages.engine.device import LIBRARIES, make_deterministic, pick_device
+from stages.engine.device import LIBRARIES, make_deterministic, pick_device, surroundings
+from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, run_stage
 from stages.errors import TableError
 from stages.io.digests import digest, file_sha256, library_versions
@@ -21,8 +22,6 @@ from stages.params.load import load_params
 from stages.params.schema import Params
 from stages.steps.clips import ClipFrame, read_clip
 from stages.steps.crops import crops_table, load_cropper
-
-VERSION = 2
 
 
 class Input(NamedTuple):
@@ -46,13 +45,14 @@ def read_inputs(frames: pa.Table, proposals: pa.Table) -> list[Input]:
 def crop(params: Params, *, frames: Path, proposals: Path, cropper: Path, out: Path) -> None:
     """Write the crop shards; raise EngineError when too many videos fail, WeightsError for foreign weights."""
     make_deterministic(threads=params.engine.n_threads)
-    network = load_cropper(cropper, pick_device(params.engine.device))
+    device = pick_device(params.engine.device)
+    network = load_cropper(cropper, device)
     frames_table, proposals_table = Shards(frames, schema=FRAMES), Shards(proposals, schema=PROPOSALS)
     if lost := [name for name in proposals_table.ids if name not in frames_table]:
         raise TableError(f"{proposals}: {len(lost)} videos are not in {frames} (first: {lost[0]!r})")
     settings = params.crop.model_dump()
     made = {
-        "version": VERSION,
+        "code": fingerprint("stages.crop"),
         "params": settings,
         "weights": file_sha256(cropper),
         "libraries": library_versions("opencv-python-headless", *LIBRARIES),
@@ -70,12 +70,12 @@ def crop(params: Params, *, frames: Path, proposals: Path, cropper: Path, out: P
         finish=finish,
         batch_size=params.engine.batch_frames,
     )
-    keys = proposals_table.keys
+    keys, around = proposals_table.keys, surroundings(device, batch_frames=params.engine.batch_frames)
     # A crop by chance depends on the name of the video too.
     names = {name: name if params.crop.method == "random" else "" for name in proposals_table.ids}
     run_stage(
         "crop",
-        [Item(name, digest("crop", made, keys[name], names[name]), name) for name in proposals_table.ids],
+        [Item(name, digest("crop", made, around, keys[name], names[name]), name) for name in proposals_table.ids],
         compute,
         schema=CROPS,
         out=out,

@@ -1,14 +1,13 @@
 """cropper: S²CNet, trained on crop scores in GAIC's format or imported from a public checkpoint.
 
-A folder as source is trained on: gather, build, fit, save; the epoch with the best SRCC on the validation
-images is kept, and the metrics are those of the test images. The state lies in `.cache/cropper`, named by all that
-the training depends on: a killed training goes on there, and when the stage runs again for a change that is none of
-the training's, such as a note in the detector's file, nothing is trained again. A file as source is a checkpoint: the
-public release's, or one that this stage wrote.
+A folder as source is trained on: gather, build, fit, save; the epoch with the best SRCC on the validation images is
+kept, and the metrics are those of the test images. The state lies in `.cache/cropper`, named by all that the training
+depends on: a killed training goes on there, and a finished one is not trained again. A file as source is a checkpoint:
+the public release's, or one that this stage wrote.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,13 +17,14 @@ from models.detectors.top_boxes import top_boxes
 from models.s2cnet.features import load_backbone_state
 from models.s2cnet.network import S2CNet, S2CNetConfig, build_s2cnet, from_release
 from models.s2cnet.release import RELEASE_MOS_MEAN, RELEASE_MOS_STD, RELEASE_SHORT_SIDE_PX
-from stages.datasets.gaic import read_gaic, read_objects, split_images
+from stages.datasets.gaic import ScoredImage, objects_path, read_gaic, read_objects, split_images
 from stages.engine.cache import cache_root
 from stages.engine.command import run
-from stages.engine.device import LIBRARIES, make_deterministic, pick_device
+from stages.engine.device import LIBRARIES, make_deterministic, pick_device, surroundings
+from stages.engine.fingerprint import fingerprint
 from stages.engine.progress import progress
 from stages.errors import DatasetError, ParamsError
-from stages.io.digests import digest, file_sha256, library_versions
+from stages.io.digests import digest, file_sha256, hash_files, library_versions
 from stages.io.json import write_json
 from stages.io.weights import is_own_weights, read_checkpoint
 from stages.params.load import load_params
@@ -35,12 +35,10 @@ from stages.steps.history import detector_values
 from stages.training.cropper import Data, evaluate, fit
 from stages.training.loaders.cropper import (
     FindObjects,
-    content_digest,
     gather_examples,
 )
 from stages.training.state import TrainingState
 
-VERSION = 1
 # The paper reads the score from the candidate's node, the release from all of them.
 READOUTS: dict[str, Literal["nodes", "candidate"]] = {"paper": "candidate", "release": "nodes"}
 
@@ -54,10 +52,9 @@ def object_finder(params: Params, detector: Path) -> FindObjects:
     return lambda images, frames: [top_boxes(found, **boxes).boxes_xyxy_px.numpy() for found in network.detect(frames)]
 
 
-def gather(params: Params, source: Path, find_objects: FindObjects) -> Data:
+def gather(params: Params, source: Path, parts: Mapping[str, Sequence[ScoredImage]], find_objects: FindObjects) -> Data:
     """Everything in memory, at the network's size; raise DatasetError for data that cannot be trained on."""
     settings = params.cropper
-    parts = split_images(read_gaic(source), val_fraction=settings.val_fraction, seed=settings.seed)
     examples = {
         part: list(
             progress(
@@ -74,6 +71,13 @@ def gather(params: Params, source: Path, find_objects: FindObjects) -> Data:
     if mos.max() == mos.min():
         raise DatasetError(f"{source}: all scores of the training images are {mos[0]:g}; nothing can be learned")
     return Data(**examples, mos_mean=mos.mean().item(), mos_std=mos.std(correction=0).item())
+
+
+def hash_images(images: Sequence[ScoredImage], *, workers: int) -> list[str]:
+    """The contents of a part: of every image its pixels, its rated candidates, and the objects that lie beside it."""
+    objects = [objects_path(image) for image in images]
+    files = [path for image in images for path in (image.path, image.annotation)]
+    return hash_files([*files, *(path for path in objects if path.is_file())], workers=workers)
 
 
 def build(params: Params) -> S2CNet:
@@ -108,24 +112,35 @@ def train(params: Params, *, source: Path, detector: Path, weights: Path, metric
         made |= {"pretrained": file_sha256(params.cropper.pretrained)}
     if params.cropper.objects == "detector":
         made |= {"propose": params.propose.model_dump(), "detector": detector_values(detector)}
-    data = gather(params, source, object_finder(params, detector))
+    parts = split_images(read_gaic(source), val_fraction=params.cropper.val_fraction, seed=params.cropper.seed)
+    contents = {part: hash_images(images, workers=params.engine.n_workers) for part, images in parts.items()}
+    around, folder = surroundings(device, threads=params.engine.n_threads), cache_root() / "cropper"
+    key = digest(made, around, contents["train"], contents["val"])
+    # The objects of all images take longest: a training that is finished asks for none.
+    finished = TrainingState(folder / f"{digest(key, contents['test'])}.result.pt")
     network = build(params).to(device)
-    key = digest(made, content_digest(data.train), content_digest(data.val))
-    state = TrainingState(cache_root() / "cropper" / f"{key}.pt")
-    best = fit(network, data, params.cropper, state=state)
-    found = evaluate(network, data.test, batch_images=params.cropper.batch_images)
+    if (result := finished.load()) is None:
+        data = gather(params, source, parts, object_finder(params, detector))
+        best = fit(network, data, params.cropper, state=TrainingState(folder / f"{key}.pt"))
+        found = evaluate(network, data.test, batch_images=params.cropper.batch_images)
+        result = {"best": best, "test": found, "mos_mean": data.mos_mean, "mos_std": data.mos_std}
+        finished.save(**result)
+    else:
+        print("cropper: trained already; nothing that the training depends on has changed since then")
+    best, found = result["best"], result["test"]
+    network.load_state_dict(best["weights"])
     save_cropper(
         weights,
         network,
         short_side_px=params.cropper.input_short_side_px,
-        mos_mean=data.mos_mean,
-        mos_std=data.mos_std,
+        mos_mean=result["mos_mean"],
+        mos_std=result["mos_std"],
         config={"made_by": {"cropper": made}},
     )
     write_json(metrics, found | {"val_srcc": best["srcc"], "best_epoch": best["epoch"], "imported": 0})
     print(
         f"cropper: epoch {best['epoch']} of {params.cropper.epochs} kept, validation SRCC {best['srcc']:.4f}; "
-        f"on {len(data.test)} test images SRCC {found['srcc']:.4f}, Acc5 {found['acc5']:.4f}, "
+        f"on {found['n_images']} test images SRCC {found['srcc']:.4f}, Acc5 {found['acc5']:.4f}, "
         f"Acc10 {found['acc10']:.4f}"
     )
 
@@ -169,7 +184,7 @@ def cropper(params: Params, *, source: Path, detector: Path, weights: Path, metr
     make_deterministic(threads=params.engine.n_threads)
     if not source.exists():
         raise DatasetError(f"{source}: no such folder of crop scores (images/, annotations/) or checkpoint")
-    made = {"version": VERSION, "libraries": library_versions("opencv-python-headless", *LIBRARIES)}
+    made = {"code": fingerprint("stages.cropper"), "libraries": library_versions("opencv-python-headless", *LIBRARIES)}
     phase = train if source.is_dir() else take_over
     phase(params, source=source, detector=detector, weights=weights, metrics=metrics, made=made)
 

@@ -8,15 +8,14 @@ from typing import Any
 import pyarrow as pa
 
 from stages.engine.command import run
+from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, in_processes, run_stage
 from stages.io import video
-from stages.io.digests import digest, library_versions
+from stages.io.digests import digest, library_builds, library_versions
 from stages.io.schemas import FRAMES, MANIFEST
 from stages.io.tables import read_table
 from stages.params.load import load_params
 from stages.params.schema import Params
-
-VERSION = 1
 
 
 def decode_payload(payload: dict[str, Any]) -> pa.Table:
@@ -27,14 +26,15 @@ def decode_payload(payload: dict[str, Any]) -> pa.Table:
 def decode(params: Params, *, manifest: Path, root: Path, out: Path) -> None:
     """Write the frame shards; raise EngineError when too many videos fail."""
     table, metadata = read_table(manifest, schema=MANIFEST)
-    libraries = library_versions("opencv-python-headless")
+    code, libraries = fingerprint("stages.decode"), library_versions("opencv-python-headless")
+    builds = library_builds("opencv-python-headless")
     settings = params.decode.model_dump()
     failed, items = {}, []
     for row in table.to_pylist():
         if row["status"] != "ok":
             failed[row["video_id"]] = row["reason"]
             continue
-        key = digest("decode", VERSION, video.VERSION, libraries, settings, row["sha256"], row["n_frames"])
+        key = digest("decode", code, libraries, builds, settings, row["sha256"], row["n_frames"])
         payload = {"path": str(root / row["path"]), "n_frames": row["n_frames"], **settings}
         items.append(Item(row["video_id"], key, payload))
     run_stage(
@@ -43,7 +43,7 @@ def decode(params: Params, *, manifest: Path, root: Path, out: Path) -> None:
         in_processes(decode_payload, workers=params.engine.n_workers),
         schema=FRAMES,
         out=out,
-        made_by=metadata["made_by"] | {"decode": {"version": VERSION, "params": settings, "libraries": libraries}},
+        made_by=metadata["made_by"] | {"decode": {"code": code, "params": settings, "libraries": libraries}},
         failed_before=failed,
         n_shards=params.engine.shards,
         max_failed_fraction=params.engine.max_failed_fraction,

@@ -23,10 +23,11 @@ from stages.datasets.boxes import read_boxes
 from stages.datasets.coco import ObjectImage, ObjectSet, merge_classes, read_coco, stop_on
 from stages.engine.cache import cache_root
 from stages.engine.command import run
-from stages.engine.device import make_deterministic, pick_device
+from stages.engine.device import make_deterministic, pick_device, surroundings
+from stages.engine.fingerprint import fingerprint
 from stages.engine.progress import progress
 from stages.errors import DatasetError
-from stages.io.digests import digest, file_sha256, library_versions
+from stages.io.digests import digest, file_sha256, hash_files, library_versions
 from stages.io.json import write_json
 from stages.io.weights import check_sha256
 from stages.params.load import load_params
@@ -45,7 +46,6 @@ from stages.steps.detectors import (
 from stages.training.detector import fit
 from stages.training.state import TrainingState
 
-VERSION = 2
 RECALL_IOU = 0.5
 # What the file of a trained detector does not depend on: which frames are looked at, what is measured, what concerns
 # the other sources. Of the file to start from the content counts.
@@ -116,15 +116,6 @@ def validate(detector: FasterRcnn, data: ObjectSet, params: DetectorParams, *, b
     }
 
 
-def hash_images(data: ObjectSet, *, workers: int) -> list[str]:
-    """SHA-256 of every image file, in order: a copy of the folder is the same data, a changed pixel is not.
-
-    Hashing leaves Python for as long as a block takes, so threads are enough to keep every core, or the disk, busy.
-    """
-    with ThreadPoolExecutor(workers) as threads:
-        return list(threads.map(file_sha256, [image.path for image in data.images]))
-
-
 def check_images(data: Data, *, workers: int) -> None:
     """Raise DatasetError with all images of both parts that are none, or of another size: before hours of training."""
 
@@ -146,7 +137,7 @@ def check_images(data: Data, *, workers: int) -> None:
 
 def imported_from(origin: dict[str, Any], libraries: dict[str, str]) -> dict[str, Any]:
     """What the file of an import depends on beside its configuration, which stands in it: no param of a training."""
-    return {"version": VERSION, "libraries": libraries, "source": origin}
+    return {"code": fingerprint("stages.detector"), "libraries": libraries, "source": origin}
 
 
 def train(params: Params, *, source: Path, weights: Path, metrics: Path) -> None:
@@ -159,18 +150,35 @@ def train(params: Params, *, source: Path, weights: Path, metrics: Path) -> None
         )
     data = read(source, merge=settings.merge_classes)
     detector = build(settings, n_classes=len(data.train.classes))
-    check_images(data, workers=params.engine.n_workers)
     libraries = libraries_of(*describe_config(detector)) | library_versions("opencv-python-headless")
-    made = {"version": VERSION, "params": settings.model_dump(exclude=NOT_NOTED), "libraries": libraries}
+    made = {
+        "code": fingerprint("stages.detector"),
+        "params": settings.model_dump(exclude=NOT_NOTED),
+        "libraries": libraries,
+    }
     if settings.pretrained is not None:
         made |= {"pretrained": file_sha256(settings.pretrained)}
     trained = made | {"params": settings.model_dump(exclude=NOT_TRAINED)}
-    content = [file_sha256(source / "train.json"), *hash_images(data.train, workers=params.engine.n_workers)]
-    key = digest(trained, params.engine.n_threads, content)
-    state = TrainingState(cache_root() / "detector" / f"{key}.pt")
-    detector = detector.to(pick_device(params.engine.device))
+    device, folder = pick_device(params.engine.device), cache_root() / "detector"
+    around = surroundings(device, threads=params.engine.n_threads)
+    workers = params.engine.n_workers
+    contents = {
+        part: hash_files([source / f"{part}.json", *(image.path for image in objects.images)], workers=workers)
+        for part, objects in data._asdict().items()
+    }
+    key = digest(trained, around, contents["train"])
+    state = TrainingState(folder / f"{key}.pt")
+    measures = settings.model_dump(include={"min_score", "nms_iou", "labels", "recall_boxes"})
+    measured = TrainingState(
+        folder / f"{digest(key, measures, params.engine.batch_frames, contents['val'])}.validation.pt"
+    )
+    if state.load() is None or measured.load() is None:
+        check_images(data, workers=workers)
+    detector = detector.to(device)
     loss = fit(detector, data.train, settings, state=state)
-    results = validate(detector, data.val, settings, batch_frames=params.engine.batch_frames)
+    if (results := measured.load()) is None:
+        results = validate(detector, data.val, settings, batch_frames=params.engine.batch_frames)
+        measured.save(**results)
     save_detector(weights, detector, classes=data.train.classes, made_by={"detector": made})
     write_json(metrics, results | {"imported": 0, "train_loss": loss})
     print(

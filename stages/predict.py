@@ -5,9 +5,7 @@ frame_scores.parquet holds the frames, predictions.parquet one row a video, fail
 
 import argparse
 import math
-from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +15,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stages.engine.batches import Batched
-from stages.engine.cache import ItemCache
+from stages.engine.cache import WritingBehind
 from stages.engine.command import run
-from stages.engine.device import LIBRARIES, make_deterministic, pick_device
+from stages.engine.device import LIBRARIES, make_deterministic, pick_device, surroundings
+from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, check_failures, closing_line, run_items
 from stages.io.digests import digest, file_sha256, library_versions
 from stages.io.images import sharpness
@@ -30,8 +29,6 @@ from stages.params.schema import Params
 from stages.steps.clips import CLIP_COLUMNS, SELECTED_COLUMNS, cut_clip, read_clip
 from stages.steps.scores import QualityModel, load_quality
 
-VERSION = 1
-
 
 class Input(NamedTuple):
     """One frame on its way to the network: (3, S, S) uint8 RGB, and what stands beside its score in the table."""
@@ -40,34 +37,6 @@ class Input(NamedTuple):
     frame_index: int
     time_s: float
     sharpness: float
-
-
-class WritingBehind(ItemCache):
-    """An item cache that writes in a background thread and still knows what it wrote; leaving the block waits for it.
-
-    For items of a few numbers, where writing files would hold the network up. A run that is killed computes the few
-    items anew that were not written yet. A file that cannot be written (a full disk) ends the run.
-    """
-
-    def __enter__(self) -> "WritingBehind":
-        self._writer = ThreadPoolExecutor(1)
-        self._written: deque[Future[None]] = deque()
-        self._tables: dict[str, pa.Table] = {}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.shutdown()
-        for future in self._written:
-            future.result()
-
-    def write(self, key: str, table: pa.Table) -> None:
-        while self._written and self._written[0].done():
-            self._written.popleft().result()
-        self._tables[key] = table
-        self._written.append(self._writer.submit(super().write, key, table))
-
-    def read(self, key: str) -> pa.Table:
-        return self._tables[key] if key in self._tables else super().read(key)
 
 
 def read_inputs(frames: pa.Table, crops: pa.Table, *, size_px: int) -> list[Input]:
@@ -111,10 +80,16 @@ def predict(
 ) -> None:
     """Score every video that has crops; raise EngineError when too many failed, WeightsError for foreign weights."""
     make_deterministic(threads=params.engine.n_threads)
-    model = load_quality(weights, device=pick_device(params.engine.device))
+    device = pick_device(params.engine.device)
+    model = load_quality(weights, device=device)
     frames_table, crops_table = Shards(frames, schema=FRAMES), Shards(crops, schema=CROPS)
-    made = {"version": VERSION, "weights": file_sha256(weights), "libraries": library_versions(*LIBRARIES)}
-    items = [Item(name, digest("predict", made, crops_table.keys[name]), name) for name in crops_table.ids]
+    made = {
+        "code": fingerprint("stages.predict"),
+        "weights": file_sha256(weights),
+        "libraries": library_versions("opencv-python-headless", *LIBRARIES),
+    }
+    around = surroundings(device, batch_frames=params.engine.batch_frames)
+    items = [Item(name, digest("predict", made, around, crops_table.keys[name]), name) for name in crops_table.ids]
     # While the network works on one batch of frames, the videos of the next are decoded.
     batch_videos = math.ceil(params.engine.batch_frames / model.frames)
     compute = Batched(

@@ -18,16 +18,16 @@ from stages.datasets.labels import Entry
 from stages.datasets.pairs import RatedPair, read_pairs
 from stages.engine.cache import ItemCache
 from stages.engine.command import run
+from stages.engine.fingerprint import fingerprint
 from stages.engine.progress import progress
 from stages.engine.run import Item, check_failures, closing_line, in_processes, run_items
 from stages.io import video
-from stages.io.digests import digest, file_sha256, library_versions
+from stages.io.digests import digest, file_sha256, library_builds, library_versions
 from stages.io.schemas import MANIFEST, PAIRS
 from stages.io.tables import write_table
 from stages.params.load import load_params
 from stages.params.schema import DatasetParams, Params
 
-VERSION = 1
 PROBE = pa.schema([MANIFEST.field(name) for name in ("n_frames_header", "n_frames", "fps", "width", "height")])
 
 
@@ -91,7 +91,8 @@ def prepare(params: Params, *, root: Path, out: Path, pairs: Path) -> None:
 
     Raises DatasetError for doubtful labels or pairs, and EngineError when too many videos fail.
     """
-    libraries = library_versions("opencv-python-headless")
+    code, libraries = fingerprint("stages.prepare"), library_versions("opencv-python-headless")
+    builds = library_builds("opencv-python-headless")
     max_missing = params.dataset.max_missing_fraction
     entries = read_entries(params.dataset, root)
     rated: list[RatedPair] = []
@@ -103,7 +104,7 @@ def prepare(params: Params, *, root: Path, out: Path, pairs: Path) -> None:
         if problem is not None:
             failed[entry.video_id] = problem
             continue
-        key = digest("prepare", VERSION, video.VERSION, libraries, max_missing, sha256)
+        key = digest("prepare", code, libraries, builds, max_missing, sha256)
         items.append(Item(entry.video_id, key, (str(root / entry.path), max_missing)))
 
     cache = ItemCache("prepare")
@@ -119,7 +120,7 @@ def prepare(params: Params, *, root: Path, out: Path, pairs: Path) -> None:
         reason = outcome.failed.get(video_id)
         row |= {"status": "ok" if reason is None else "failed", "reason": reason}
     table = pa.Table.from_pylist([rows[video_id] for video_id in sorted(rows)], schema=MANIFEST)
-    made = {"version": VERSION, "params": params.dataset.model_dump(), "libraries": libraries}
+    made = {"code": code, "params": params.dataset.model_dump(), "libraries": libraries}
     metadata = {"made_by": {"prepare": made}}
     rated_table = pa.Table.from_pylist([asdict(pair) for pair in rated], schema=PAIRS)
     write_table(pairs, rated_table, schema=PAIRS, metadata=metadata)

@@ -15,7 +15,8 @@ from stages.datasets.box_table import BoxTable
 from stages.datasets.boxes import boxes_digest
 from stages.engine.batches import Batched
 from stages.engine.command import run
-from stages.engine.device import make_deterministic, pick_device
+from stages.engine.device import make_deterministic, pick_device, surroundings
+from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, run_stage
 from stages.io.digests import digest
 from stages.io.images import Frame
@@ -28,7 +29,6 @@ from stages.steps.detectors import load_detector
 from stages.steps.history import detector_history, detector_values
 from stages.steps.key_frames import key_frames
 
-VERSION = 3
 # What `plan_looks` needs of the frames when it does not decode them.
 LOOK_COLUMNS = ["frame_index", "height", "width"]
 
@@ -129,9 +129,10 @@ def propose(params: Params, *, frames: Path, manifest: Path, detector: Path, out
     Raises EngineError when too many videos fail, WeightsError for foreign weights, TableError for foreign boxes.
     """
     make_deterministic(threads=params.engine.n_threads)
-    finder = load_detector(detector, pick_device(params.engine.device))
+    device = pick_device(params.engine.device)
+    finder = load_detector(detector, device)
     table, settings, every = Shards(frames, schema=FRAMES), params.propose, params.detector.every
-    made: dict[str, Any] = {"version": VERSION, "params": settings.model_dump(), "every": every}
+    made: dict[str, Any] = {"code": fingerprint("stages.propose"), "params": settings.model_dump(), "every": every}
     made |= detector_values(detector)
     if isinstance(finder, BoxTable):
         looks = {name: plan_looks(table.read(name, LOOK_COLUMNS), every=every, decode=False) for name in table.ids}
@@ -141,9 +142,11 @@ def propose(params: Params, *, frames: Path, manifest: Path, detector: Path, out
     else:
         compute = by_network(finder, table, settings, every=every, batch_size=params.engine.batch_frames)
         values = dict.fromkeys(table.ids, made["weights"])
+    around = surroundings(device, batch_frames=params.engine.batch_frames)
+    keys = {name: digest("propose", made | {"weights": values[name]}, around, table.keys[name]) for name in table.ids}
     run_stage(
         "propose",
-        [Item(name, digest("propose", made | {"weights": values[name]}, table.keys[name]), name) for name in table.ids],
+        [Item(name, keys[name], name) for name in table.ids],
         compute,
         schema=PROPOSALS,
         out=out,

@@ -25,7 +25,8 @@ from models.methods.frame_consistency.network import (
 )
 from stages.engine.cache import cache_root
 from stages.engine.command import run
-from stages.engine.device import LIBRARIES, make_deterministic
+from stages.engine.device import LIBRARIES, make_deterministic, surroundings
+from stages.engine.fingerprint import fingerprint
 from stages.errors import DatasetError, EvaluationError, WeightsError
 from stages.io.digests import digest, file_sha256, library_versions
 from stages.io.schemas import CROPS, FRAMES
@@ -39,7 +40,6 @@ from stages.training.quality import Data, fit
 from stages.training.state import TrainingState
 from stages.training.step import set_up
 
-VERSION = 3
 MIN_VIDEOS = 3
 
 
@@ -66,7 +66,7 @@ def gather(
                 f"all MOS of the part {part} are {rows['mos'].iloc[0]:g}; nothing can be learned from it"
             )
         clips = ClipDataset(source, rows["video_id"].tolist(), cache_gib=left_gib, threads=workers)
-        left_gib -= clips.gib if clips.memory is not None else 0
+        left_gib -= clips.gib if clips.fits else 0
         loaders[part] = ClipLoader(clips, workers=workers, pinned=pinned)
         mos[part] = torch.tensor(rows["mos"].to_numpy(), dtype=torch.float32)
     sigma = float(mos["train"].std(correction=0))
@@ -119,12 +119,13 @@ def train(
         training = set_up(build(params.train).to(device), params.train, processes)
 
         settings = params.train.model_dump()
-        made = {"version": VERSION, "params": settings, "libraries": library_versions(*LIBRARIES)}
+        made = {"code": fingerprint("stages.train"), "params": settings, "libraries": library_versions(*LIBRARIES)}
         if params.train.pretrained:
             # The file's name is among the params; another file may take it.
             made |= {"pretrained": file_sha256(params.train.pretrained)}
         used = [[(name, crops_table.keys[name]) for name in loader.clips.ids] for loader in (data.train, data.val)]
-        key = digest(made, used, data.train_mos.tolist(), data.val_mos.tolist(), processes.count)
+        around = surroundings(device, threads=torch.get_num_threads(), processes=processes.count)
+        key = digest(made, around, used, data.train_mos.tolist(), data.val_mos.tolist())
         state = TrainingState(cache_root() / "train" / f"{key}.pt")
         best = fit(training, data, state=state, curves=curves)
         if "weights" not in best:
@@ -138,7 +139,6 @@ def train(
             "best": {name: value for name, value in best.items() if name != "weights"},
         }
         save_weights(weights, best["weights"], config)
-        state.remove()
         print(
             f"train: epoch {best['epoch']} of {params.train.epochs} kept, validation SROCC {best['val/srocc']:.4f}, "
             f"PLCC {best['val/plcc']:.4f}"

@@ -90,6 +90,11 @@ def read_image(image: ScoredImage) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
+def objects_path(image: ScoredImage) -> Path:
+    """Where the boxes of an image's objects lie, if it has any: bbox/NAME.txt."""
+    return image.annotation.parent.parent / "bbox" / f"{image.path.stem}.txt"
+
+
 def read_objects(image: ScoredImage, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(N, 4) float32, the boxes of bbox/NAME.txt, in its order; N may be 0.
 
@@ -97,7 +102,7 @@ def read_objects(image: ScoredImage, pixels: NDArray[np.uint8]) -> NDArray[np.fl
     too few objects were found. Raises DatasetError that names file and line for a missing file and for a box that is
     not four numbers, ends before it begins or leaves the image.
     """
-    path = image.annotation.parent.parent / "bbox" / f"{image.path.stem}.txt"
+    path = objects_path(image)
     height, width = pixels.shape[:2]
     boxes = []
     for number, line in _lines(path, of=image.path):

@@ -1,6 +1,8 @@
 """The item cache: one small Parquet file a video and key, written before any shard; no work is done twice."""
 
 import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,3 +50,31 @@ class ItemCache:
         rows = self.read(key)
         ids = pa.array([video_id] * rows.num_rows, pa.string())
         return rows.set_column(0, "video_id", ids)
+
+
+class WritingBehind(ItemCache):
+    """An item cache that writes in a background thread and still knows what it wrote; leaving the block waits for it.
+
+    For items of a few numbers, where writing files would hold the network up. A run that is killed computes the few
+    items anew that were not written yet. A file that cannot be written (a full disk) ends the run.
+    """
+
+    def __enter__(self) -> "WritingBehind":
+        self._writer = ThreadPoolExecutor(1)
+        self._written: deque[Future[None]] = deque()
+        self._tables: dict[str, pa.Table] = {}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.shutdown()
+        for future in self._written:
+            future.result()
+
+    def write(self, key: str, table: pa.Table) -> None:
+        while self._written and self._written[0].done():
+            self._written.popleft().result()
+        self._tables[key] = table
+        self._written.append(self._writer.submit(super().write, key, table))
+
+    def read(self, key: str) -> pa.Table:
+        return self._tables[key] if key in self._tables else super().read(key)

@@ -1,16 +1,18 @@
 """Where networks run, and how: the device, deterministic kernels, a versioned name for what made the values."""
 
 import os
+import platform
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from stages.errors import ParamsError
+from stages.io.digests import library_builds
 
-# What changes the values of a network's outputs; the device and the number of threads are left out, because the
-# differences that they make are below every tolerance that this project states.
-LIBRARIES = ("torch", "torchvision", "timm")
+# The libraries that change the values of a network's outputs.
+LIBRARIES = ("numpy", "torch", "torchvision", "timm")
 
 
 def pick_device(name: str) -> torch.device:
@@ -18,6 +20,23 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ParamsError("engine.device is cuda, but torch finds no GPU; allowed here: auto, cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def surroundings(device: torch.device, **settings: int) -> dict[str, Any]:
+    """What decides the last bits of a network's values beside code, params and versions; keys hold it, tables do not.
+
+    Args:
+        device: Where the network runs.
+        settings: Params of the engine that change sums, such as `threads` and `batch_frames`.
+
+    Returns:
+        JSON-like values: the kind of processor or GPU, the builds of the libraries, and the settings.
+    """
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return {"device": name, "builds": library_builds("opencv-python-headless", "torch")} | settings
 
 
 def make_deterministic(*, threads: int) -> None:

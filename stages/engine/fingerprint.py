@@ -83,8 +83,13 @@ def _prefixes(dotted: str) -> Iterator[str]:
     return (".".join(parts[:depth]) for depth in range(1, len(parts) + 1))
 
 
-@cache
 def _module(path: Path) -> tuple[str, tuple[str, ...]]:
+    stat = path.stat()
+    return _parsed(path, (stat.st_mtime_ns, stat.st_size))
+
+
+@cache
+def _parsed(path: Path, _stamp: tuple[int, int]) -> tuple[str, tuple[str, ...]]:
     """The hash of a file's normalised syntax tree, and the dotted names that it imports from the project."""
     tree = ast.parse(path.read_bytes())
     imported = tuple(name for node in ast.walk(tree) for name in _imports(node))

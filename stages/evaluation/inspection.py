@@ -16,8 +16,6 @@ import numpy as np
 from stages.errors import VideoError
 from stages.io.video import opened
 
-VERSION = 2  # raise it when a change here changes values; item keys contain it
-
 # A coarse clock makes equal intervals differ by its own step: that is no variable rate. Matroska's has 1 ms, GIF's has
 # 10 ms; what is allowed is more than one step and less than two.
 RATE_TOLERANCE = 0.1

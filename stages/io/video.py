@@ -22,7 +22,6 @@ from stages.io.images import encode_image
 from stages.io.schemas import FRAMES
 
 MIN_FRAMES = 2
-VERSION = 1  # raise it when a change here changes values; item keys contain it
 
 
 @dataclass(frozen=True)

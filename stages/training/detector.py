@@ -30,7 +30,7 @@ def fit(detector: FasterRcnn, data: ObjectSet, params: DetectorParams, *, state:
         detector.network.load_state_dict(saved["network"])
         losses = saved["losses"]
         if len(losses) == params.epochs:
-            print("detector: trained already; what changed since then concerns detecting alone")
+            print("detector: trained already; nothing that the training depends on has changed since then")
             return losses[-1]
         optimizer.load_state_dict(saved["optimizer"])
         print(f"detector: goes on after epoch {len(losses)} of {params.epochs}")

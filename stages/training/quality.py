@@ -148,9 +148,12 @@ def fit(training: Training, data: Data, *, state: TrainingState, curves: Path) -
     # An epoch of constant predictions has -1, and is no best one.
     best: dict[str, Any] = {"val/selection": -1.0}
     if (saved := state.load()) is not None:
-        training.restore(saved)
         history, best = saved["history"], saved["best"]
-        print(f"train: goes on after epoch {len(history)} of {settings.epochs}")
+        if len(history) < settings.epochs:
+            training.restore(saved)
+            print(f"train: goes on after epoch {len(history)} of {settings.epochs}")
+        else:
+            print("train: trained already; nothing that the training depends on has changed since then")
     writer = Live(str(curves), dvcyaml=None, report=None, save_dvc_exp=False) if first else contextlib.nullcontext()
     with writer as live:
         for record in history:
@@ -170,12 +173,13 @@ def fit(training: Training, data: Data, *, state: TrainingState, curves: Path) -
             if record["val/selection"] > best["val/selection"]:
                 weights = {name: tensor.cpu().clone() for name, tensor in training.kept.state_dict().items()}
                 best = record | {"epoch": epoch + 1, "weights": weights}
-            current = training.state()
+            # AdamW holds nothing before its first step, and float16 skips a step whose gradient overflows.
+            if epoch + 1 == settings.epochs and not training.optimizer.state:
+                raise NonFiniteError(f"float16 overflowed in every step of the training: nothing was learnt; {ADVICE}")
+            # A finished training needs nothing but its history and its best epoch any more.
+            current = training.state() if epoch + 1 < settings.epochs else {}
             if first:
                 state.save(**current, history=history, best=best)
-    # AdamW holds nothing before its first step, and float16 skips a step whose gradient overflows.
-    if not training.optimizer.state:
-        raise NonFiniteError(f"float16 overflowed in every step of the training, so nothing was learnt; {ADVICE}")
     return best
 
 

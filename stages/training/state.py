@@ -11,7 +11,10 @@ from stages.io.files import replacing
 
 
 class TrainingState:
-    """One file, replaced whole after every epoch, removed at the end. Its name says all that the result depends on."""
+    """One file, replaced whole after every epoch. Its name says all that the result depends on, code included.
+
+    A finished training leaves its result there: run again, the stage writes the same bytes in seconds.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,6 +35,3 @@ class TrainingState:
         torch.save(state, buffer)
         with replacing(self.path) as temporary:
             temporary.write_bytes(buffer.getbuffer())
-
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)

@@ -22,6 +22,8 @@ from models.s2cnet.network import GAICV2, from_release
 from models.s2cnet.release import CheckpointError
 from models.s2cnet.scoring import score_frames
 from stages import cropper as stage
+from stages.cropper import hash_images
+from stages.datasets.gaic import read_gaic
 from stages.errors import DatasetError, ParamsError, WeightsError
 from stages.io.digests import file_sha256
 from stages.io.weights import load_weights
@@ -29,6 +31,7 @@ from stages.steps.crops import load_cropper
 from stages.steps.detectors import save_detector
 from stages.training import cropper as crops
 from tests.models.s2cnet.test_release import release_values
+from tests.stages.datasets.test_gaic import write_image
 
 SIDE = 64
 SMALL = {
@@ -297,3 +300,14 @@ def test_a_loss_that_is_not_finite_stops_the_training(workplace, run_stage, monk
     monkeypatch.setattr(crops, "normalise", lambda pixels: torch.full_like(pixels.permute(0, 3, 1, 2), torch.nan))
     with pytest.raises(NonFiniteError, match=r"epoch 1, step 1: regression nan, ranking nan; images: 00\d\.png"):
         run_stage()
+
+
+@pytest.mark.parametrize("changed", ["images/a.png", "annotations/a.txt", "bbox/a.txt"])
+def test_the_key_sees_all_that_the_network_learns_from(tmp_path: Path, changed: str) -> None:
+    write_image(tmp_path, "a", "1 2 11 22 3.5\n0 0 20 30 2.25\n")
+    before = hash_images(read_gaic(tmp_path), workers=1)
+    assert before == hash_images(read_gaic(tmp_path), workers=2)
+    path = tmp_path / changed
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(path.read_bytes() + b"\n" if path.exists() else b"1 2 11 22\n")
+    assert before != hash_images(read_gaic(tmp_path), workers=1)

@@ -13,6 +13,7 @@ from stages import decode as module
 from stages import prepare
 from stages.decode import main
 from stages.engine.cache import ItemCache
+from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Compute, Item
 from stages.errors import VideoError
 from stages.io.digests import library_versions
@@ -94,7 +95,7 @@ def test_metadata_says_what_made_the_frames(project, here) -> None:
     shards = Shards(project(frames=2), schema=FRAMES)
     assert list(shards.made_by) == ["prepare", "decode"]
     assert shards.made_by["decode"] == {
-        "version": module.VERSION,
+        "code": fingerprint("stages.decode"),
         "params": {"frames": 2, "encoding": "png", "jpeg_quality": 95},
         "libraries": library_versions("opencv-python-headless"),
     }

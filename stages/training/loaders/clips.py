@@ -69,22 +69,28 @@ class ClipSource:
 class ClipDataset(Dataset[tuple[Tensor, int]]):
     """Item i: the crops of `ids[i]`, (F, 3, S, S) uint8 RGB, and i. The same values from memory and from the tables.
 
-    cache_gib: the crops of all ids are kept when they fit. threads: that fill the memory.
+    cache_gib: the crops of all ids are kept when they fit. threads: that fill the memory, at the first epoch.
     """
 
     def __init__(self, source: ClipSource, ids: Sequence[str], *, cache_gib: float, threads: int = 1) -> None:
         self.source = source
         self.ids = list(ids)
         self.memory: Tensor | None = None
-        if self.gib <= cache_gib:
-            memory = np.empty((len(self.ids), *source.shape), np.uint8)
-            with ThreadPoolExecutor(threads) as pool:
-                clips = progress(
-                    pool.map(source.read, self.ids), total=len(self.ids), desc="crops", unit="video", leave=False
-                )
-                for row, clip in zip(memory, clips, strict=True):
-                    row[:] = clip
-            self.memory = torch.from_numpy(memory)
+        self.fits = self.gib <= cache_gib
+        self._threads = threads
+
+    def fill(self) -> None:
+        """Decode all crops into memory, when they fit and are not there yet."""
+        if not self.fits or self.memory is not None:
+            return
+        memory = np.empty((len(self.ids), *self.source.shape), np.uint8)
+        with ThreadPoolExecutor(self._threads) as pool:
+            clips = progress(
+                pool.map(self.source.read, self.ids), total=len(self.ids), desc="crops", unit="video", leave=False
+            )
+            for row, clip in zip(memory, clips, strict=True):
+                row[:] = clip
+        self.memory = torch.from_numpy(memory)
 
     @property
     def gib(self) -> float:
@@ -120,7 +126,7 @@ class ClipLoader:
     """
 
     def __init__(self, clips: ClipDataset, *, workers: int, pinned: bool = False) -> None:
-        decoding = clips.memory is None and workers > 0
+        decoding = not clips.fits and workers > 0
         self.clips = clips
         self._batches: list[list[int]] = []
         self._loader = DataLoader(
@@ -138,6 +144,7 @@ class ClipLoader:
 
     def batches(self, batches: Sequence[Sequence[int]]) -> "Batches":
         """(crops (B, F, 3, S, S) uint8, indices (B,)) for every given list of indices, in the given order."""
+        self.clips.fill()
         # The loader reads this very list when an epoch starts.
         self._batches[:] = [list(batch) for batch in batches]
         return Batches(self._loader)

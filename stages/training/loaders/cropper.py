@@ -1,6 +1,5 @@
 """Scored images as S²CNet trains on them: at the network's size, with objects from a detector, in batches."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -63,16 +62,6 @@ def gather_examples(
                 torch.from_numpy(image.mos.astype(np.float32)),
                 image.path.name,
             )
-
-
-def content_digest(examples: Sequence[Example]) -> str:
-    """A hash of all that the network sees of the examples."""
-    found = hashlib.sha256()
-    for each in examples:
-        for tensor in (each.pixels, each.candidates, each.objects, each.mos):
-            found.update(repr(tuple(tensor.shape)).encode())
-            found.update(tensor.contiguous().numpy().tobytes())
-    return found.hexdigest()
 
 
 def make_batches(examples: Sequence[Example], *, batch_images: int, random: torch.Generator | None) -> list[list[int]]:
