@@ -162,7 +162,7 @@ def half_precision() -> list[Row]:
         examples += read_inputs(frames.read(video_id), proposals.read(video_id))[::2]
     examples = examples[:COMPARED_FRAMES]
     score = functools.partial(
-        cropper.score, [one.entry.frame for one in examples], [one.objects_xyxy_px for one in examples]
+        cropper.score_candidates, [one.entry.frame for one in examples], [one.objects_xyxy_px for one in examples]
     )
     exact, rough = score(params), score(params.model_copy(update={"precision": "bf16"}))
     pairs = [(one.scores, other.scores) for one, other in zip(exact, rough, strict=True)]

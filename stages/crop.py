@@ -16,12 +16,13 @@ from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, run_stage
 from stages.errors import TableError
 from stages.io.digests import digest, file_sha256, library_versions
-from stages.io.schemas import BOX_COLUMNS, CROPS, FRAMES, PROPOSALS
+from stages.io.schemas import CROPS, FRAMES, PROPOSALS
 from stages.io.tables import Shards
 from stages.params.load import load_params
 from stages.params.schema import Params
 from stages.steps.clips import ClipFrame, read_clip
 from stages.steps.crops import crops_table, load_cropper
+from stages.steps.objects import objects_by_frame
 
 
 class Input(NamedTuple):
@@ -33,13 +34,9 @@ class Input(NamedTuple):
 
 def read_inputs(frames: pa.Table, proposals: pa.Table) -> list[Input]:
     """The frames of one video with their objects; a frame without proposals has none."""
-    boxes = np.stack([proposals[name].to_numpy() for name in BOX_COLUMNS], axis=1)
-    frame_of, rank = proposals["frame_index"].to_numpy(), proposals["rank"].to_numpy()
-    inputs = []
-    for entry in read_clip(frames):
-        here = np.flatnonzero(frame_of == entry.frame_index)
-        inputs.append(Input(entry, boxes[here[np.argsort(rank[here], kind="stable")]].astype(np.float32)))
-    return inputs
+    clip = read_clip(frames)
+    objects = objects_by_frame(proposals, [entry.frame_index for entry in clip])
+    return [Input(*each) for each in zip(clip, objects, strict=True)]
 
 
 def crop(params: Params, *, frames: Path, proposals: Path, cropper: Path, out: Path) -> None:
@@ -64,7 +61,7 @@ def crop(params: Params, *, frames: Path, proposals: Path, cropper: Path, out: P
     compute = Batched(
         load=lambda name: read_inputs(frames_table.read(name), proposals_table.read(name)),
         group=lambda one: one.entry.frame.shape,
-        infer=lambda batch: network.score(
+        infer=lambda batch: network.score_candidates(
             [one.entry.frame for one in batch], [one.objects_xyxy_px for one in batch], params.crop
         ),
         finish=finish,

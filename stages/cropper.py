@@ -30,8 +30,7 @@ from stages.io.weights import is_own_weights, read_checkpoint
 from stages.params.load import load_params
 from stages.params.schema import Params
 from stages.steps.crops import load_cropper, save_cropper
-from stages.steps.detectors import load_detector
-from stages.steps.history import detector_values
+from stages.steps.detectors import detector_values, load_detector
 from stages.training.cropper import Data, evaluate, fit
 from stages.training.loaders.cropper import (
     FindObjects,

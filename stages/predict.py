@@ -7,12 +7,9 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from stages.engine.batches import Batched
 from stages.engine.cache import WritingBehind
@@ -21,44 +18,12 @@ from stages.engine.device import LIBRARIES, make_deterministic, pick_device, sur
 from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, check_failures, closing_line, run_items
 from stages.io.digests import digest, file_sha256, library_versions
-from stages.io.images import sharpness
 from stages.io.schemas import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS
 from stages.io.tables import Shards, read_labels, to_frame, write_frame, write_table
 from stages.params.load import load_params
 from stages.params.schema import Params
-from stages.steps.clips import CLIP_COLUMNS, SELECTED_COLUMNS, cut_clip, read_clip
-from stages.steps.scores import QualityModel, load_quality
-
-
-class Input(NamedTuple):
-    """One frame on its way to the network: (3, S, S) uint8 RGB, and what stands beside its score in the table."""
-
-    crop: NDArray[np.uint8]
-    frame_index: int
-    time_s: float
-    sharpness: float
-
-
-def read_inputs(frames: pa.Table, crops: pa.Table, *, size_px: int) -> list[Input]:
-    """The selected crops of one video, cut out and resized."""
-    clip = read_clip(frames)
-    cuts = cut_clip(clip, crops, size_px=size_px)
-    return [
-        Input(crop, entry.frame_index, entry.time_s, sharpness(entry.frame))
-        for crop, entry in zip(cuts, clip, strict=True)
-    ]
-
-
-def frame_rows(item: Item, inputs: Sequence[Input], scores: list[float]) -> pa.Table:
-    """One video's rows of the FRAME_SCORES schema."""
-    columns = {
-        "video_id": [item.video_id] * len(inputs),
-        "frame_index": [one.frame_index for one in inputs],
-        "time_s": [one.time_s for one in inputs],
-        "score": scores,
-        "sharpness": [one.sharpness for one in inputs],
-    }
-    return pa.Table.from_pydict(columns, schema=FRAME_SCORES)
+from stages.steps.clips import CLIP_COLUMNS, SELECTED_COLUMNS, read_clip
+from stages.steps.scores import QualityModel, cut_crops, frame_rows, load_quality
 
 
 def predictions(
@@ -93,12 +58,14 @@ def predict(
     # While the network works on one batch of frames, the videos of the next are decoded.
     batch_videos = math.ceil(params.engine.batch_frames / model.frames)
     compute = Batched(
-        load=lambda name: read_inputs(
-            frames_table.read(name, CLIP_COLUMNS), crops_table.read(name, SELECTED_COLUMNS), size_px=model.input_px
+        load=lambda name: cut_crops(
+            read_clip(frames_table.read(name, CLIP_COLUMNS)),
+            crops_table.read(name, SELECTED_COLUMNS),
+            size_px=model.input_px,
         ),
         group=lambda _: None,
-        infer=lambda inputs: model.score([one.crop for one in inputs]),
-        finish=frame_rows,
+        infer=model.score,
+        finish=lambda item, crops, scores: frame_rows(item.video_id, crops, scores),
         batch_size=params.engine.batch_frames,
         read_ahead=2 * batch_videos,
     )

@@ -3,9 +3,8 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from models.detectors import Detections, Detector
@@ -19,68 +18,39 @@ from stages.engine.device import make_deterministic, pick_device, surroundings
 from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, run_stage
 from stages.io.digests import digest
-from stages.io.images import Frame
-from stages.io.schemas import BOX_COLUMNS, FRAMES, MANIFEST, PROPOSALS
+from stages.io.schemas import FRAMES, MANIFEST, PROPOSALS
 from stages.io.tables import Shards, read_table
 from stages.params.load import load_params
 from stages.params.schema import Params, ProposeParams
 from stages.steps.clips import read_clip
-from stages.steps.detectors import load_detector
-from stages.steps.history import detector_history, detector_values
-from stages.steps.key_frames import key_frames
+from stages.steps.detectors import detector_history, detector_values, load_detector
+from stages.steps.objects import Look, find_objects, plan_looks, proposals_table
 
 # What `plan_looks` needs of the frames when it does not decode them.
 LOOK_COLUMNS = ["frame_index", "height", "width"]
 
 
-class Look(NamedTuple):
-    """One look for objects: its (height, width) in pixels, the frame (None where boxes are looked up), and the indices
-    of all frames that take these boxes, its own first."""
-
-    size: tuple[int, int]
-    frame: Frame | None
-    frame_indices: list[int]
+def looks_of(frames: pa.Table, *, every: int) -> list[Look]:
+    """The looks that one video takes, without pixels, from its rows of the FRAMES schema (LOOK_COLUMNS are enough)."""
+    sizes = zip(frames["height"].to_pylist(), frames["width"].to_pylist(), strict=True)
+    return plan_looks(frames["frame_index"].to_pylist(), [*sizes], every=every)
 
 
-def plan_looks(frames: pa.Table, *, every: int, decode: bool) -> list[Look]:
-    """The looks that one video takes, from its rows of the FRAMES schema; frames that take over boxes stay encoded."""
-    indices = frames["frame_index"].to_pylist()
-    sizes = list(zip(frames["height"].to_pylist(), frames["width"].to_pylist(), strict=True))
-    takers: dict[int, list[int]] = {}
-    for place, source in enumerate(key_frames(sizes, every)):
-        takers.setdefault(source, []).append(indices[place])
-    pixels = [entry.frame for entry in read_clip(frames.take([*takers]))] if decode else [None] * len(takers)
-    return [Look(sizes[place], frame, takers[place]) for place, frame in zip(takers, pixels, strict=True)]
-
-
-def proposals_table(item: Item, seen: Sequence[Look], found: Sequence[Detections]) -> pa.Table:
-    """One video's rows of the PROPOSALS schema: frames in order, boxes by rank; a frame without objects has no row."""
-    frames = [(index, one) for look, one in zip(seen, found, strict=True) for index in look.frame_indices]
-    counts = [len(one.scores) for _, one in frames]
-    boxes = np.concatenate([one.boxes_xyxy_px.numpy() for _, one in frames])
-    columns = {
-        "video_id": [item.video_id] * sum(counts),
-        "frame_index": np.repeat([index for index, _ in frames], counts),
-        "rank": np.concatenate([np.arange(count) for count in counts]),
-        **{name: boxes[:, column] for column, name in enumerate(BOX_COLUMNS)},
-        "score": np.concatenate([one.scores.numpy() for _, one in frames]),
-        "label": np.concatenate([one.labels.numpy() for _, one in frames]),
-    }
-    return pa.Table.from_pydict({name: pa.array(columns[name], PROPOSALS.field(name).type) for name in PROPOSALS.names})
+def looks_with_frames(frames: pa.Table, *, every: int) -> list[Look]:
+    """`looks_of` with the frames that are looked at; those that take over boxes stay encoded."""
+    looks = looks_of(frames, every=every)
+    clip = read_clip(frames.take([look.place for look in looks]))
+    return [look._replace(frame=entry.frame) for look, entry in zip(looks, clip, strict=True)]
 
 
 def by_network(network: Detector, frames: Shards, settings: ProposeParams, *, every: int, batch_size: int) -> Batched:
     """Find objects: frames of one size share a batch, whichever videos they are of."""
 
-    def infer(batch: Sequence[Look]) -> list[Detections]:
-        found = network.detect([look.frame for look in batch if look.frame is not None])
-        return [top_boxes(one, **settings.model_dump()) for one in found]
-
     return Batched(
-        load=lambda video_id: plan_looks(frames.read(video_id), every=every, decode=True),
+        load=lambda video_id: looks_with_frames(frames.read(video_id), every=every),
         group=lambda look: look.size,
-        infer=infer,
-        finish=proposals_table,
+        infer=lambda looks: find_objects(network, looks, settings),
+        finish=lambda item, looks, objects: proposals_table(item.video_id, looks, objects),
         batch_size=batch_size,
     )
 
@@ -112,13 +82,13 @@ def by_table(table: BoxTable, looks: Mapping[str, Sequence[Look]], settings: Pro
     """Look boxes up."""
 
     def find(video_id: str, look: Look) -> Detections:
-        return top_boxes(table.look_up(video_id, look.frame_indices[0]), **settings.model_dump())
+        return top_boxes(table.look_up(video_id, look.frame_indices[0]), **settings.model_dump(exclude={"every"}))
 
     return Batched(
         load=lambda video_id: [(video_id, look) for look in looks[video_id]],
         group=lambda _: None,
         infer=lambda batch: [find(*each) for each in batch],
-        finish=lambda item, seen, found: proposals_table(item, [look for _, look in seen], found),
+        finish=lambda item, seen, objects: proposals_table(item.video_id, [look for _, look in seen], objects),
         batch_size=1,
     )
 
@@ -135,7 +105,7 @@ def propose(params: Params, *, frames: Path, manifest: Path, detector: Path, out
     made: dict[str, Any] = {"code": fingerprint("stages.propose"), "params": settings.model_dump(), "every": every}
     made |= detector_values(detector)
     if isinstance(finder, BoxTable):
-        looks = {name: plan_looks(table.read(name, LOOK_COLUMNS), every=every, decode=False) for name in table.ids}
+        looks = {name: looks_of(table.read(name, LOOK_COLUMNS), every=every) for name in table.ids}
         boxes = fit_table(finder, looks, manifest)
         compute = by_table(boxes, looks, settings)
         values = {video_id: boxes_digest(boxes, video_id) for video_id in table.ids}

@@ -34,6 +34,7 @@ from stages.io.tables import Shards, read_labels
 from stages.io.weights import read_checkpoint, save_weights
 from stages.params.load import load_params
 from stages.params.schema import Params, TrainParams
+from stages.steps.history import decoded_frames
 from stages.training.loaders.clips import ClipDataset, ClipLoader, ClipSource
 from stages.training.processes import Processes, joined_processes, start_processes
 from stages.training.quality import Data, fit
@@ -47,7 +48,7 @@ def gather(
     params: Params, labels: pd.DataFrame, frames: Shards, crops: Shards, *, processes: Processes, pinned: bool
 ) -> Data:
     """Crops and MOS of the videos that can be used; raise DatasetError when a part cannot be trained or selected on."""
-    n_frames = crops.made_by["decode"]["params"]["frames"]
+    n_frames = decoded_frames(crops.made_by)
     if n_frames != params.decode.frames:
         raise DatasetError(
             f"{frames.folder} holds {n_frames} frames a video, decode.frames asks for {params.decode.frames}; "

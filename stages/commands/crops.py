@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.commands.options import check_out
-from stages.commands.score import Analysis, Scorer, load_scorer
 from stages.engine.device import make_deterministic
-from stages.errors import DatasetError, VideoError
+from stages.errors import DatasetError
 from stages.evaluation.plots import INK, save_figure
 from stages.io.files import replacing
 from stages.io.images import Frame
-from stages.steps.files import decode_file
+from stages.steps.scorer import Analysis, Scorer
 
 OBJECT, SELECTED, BEST, WORST = "#f2c14e", "#2ecc71", "#3d8bfd", "#e4572e"
 FILM_HEIGHT_PX = 480
@@ -38,26 +37,14 @@ def show(video: Path, out: Path, model: Path, device: str) -> None:
     """Write the picture or the film; raise VideoError when the video cannot be used."""
     check_out(out, endings=(".png", ".mp4"))
     make_deterministic(threads=1)
-    scorer = load_scorer(model, device_name=device)
-    analysis = analyse_file(scorer, video)
+    scorer = Scorer.load(model, device=device)
+    analysis = scorer.analyse_file(video)
     if out.suffix == ".png":
         draw_picture(analysis, out, title=video.name)
     else:
         write_film(analysis, out)
     summary = scorer.quality.summarise(analysis.scores)
     print(f"{video}: score {summary['score']:.2f}, spread {summary['spread']:.2f}; drawn in {out}")
-
-
-def analyse_file(scorer: Scorer, path: Path) -> Analysis:
-    made_by = scorer.made_by
-    try:
-        frames = decode_file(
-            (str(path), made_by["prepare"]["params"]["max_missing_fraction"], made_by["decode"]["params"])
-        )
-    except VideoError as error:
-        # In tables the video's name stands beside the reason; here it has to be said.
-        raise VideoError(f"{path}: {error}") from None
-    return scorer.analyse(frames, name=path.name)
 
 
 class Mark(NamedTuple):

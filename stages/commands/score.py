@@ -5,128 +5,22 @@ and a video of the data set gets the score that the pipeline gave it.
 """
 
 import argparse
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-from pydantic import ValidationError
 
-from models.detectors import Detections, Detector
-from models.detectors.top_boxes import top_boxes
-from models.s2cnet.scoring import CropScores
 from stages.commands.options import check_out, count
-from stages.datasets.folder import EXTENSIONS, find_video_files, shown_name
-from stages.engine.cache import ItemCache
-from stages.engine.device import make_deterministic, pick_device
+from stages.datasets.folder import EXTENSIONS, find_video_files
+from stages.engine.device import make_deterministic
 from stages.engine.progress import progress
-from stages.engine.run import Item, in_processes, reason_of
-from stages.errors import DatasetError, WeightsError
-from stages.io.digests import file_sha256, library_versions
+from stages.errors import DatasetError
 from stages.io.files import replacing, write_text
-from stages.io.images import Frame, sharpness
-from stages.io.schemas import BOX_COLUMNS
-from stages.params.schema import CropParams
 from stages.params.schema.engine import available_cores
-from stages.steps.clips import ClipFrame, cut_clip, read_clip
-from stages.steps.crops import Cropper, crops_table, load_cropper
-from stages.steps.detectors import load_detector
-from stages.steps.files import decode_file
-from stages.steps.history import detector_values
-from stages.steps.key_frames import key_frames
-from stages.steps.scores import QualityModel, load_quality
+from stages.steps.scorer import Scorer
 
-WEIGHTS = {"detector": "detector.safetensors", "cropper": "s2cnet.safetensors", "quality": "quality.safetensors"}
 ROWS_ON_SCREEN = 60
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """The three networks and the parameters that they were trained behind."""
-
-    detector: Detector
-    cropper: Cropper
-    quality: QualityModel
-    crop_params: CropParams
-
-    @property
-    def made_by(self) -> dict[str, Any]:
-        return self.quality.made_by
-
-    def analyse(self, frames: pa.Table, *, name: str) -> "Analysis":
-        """From one video's rows of the FRAMES schema to its scores; `name` decides where crops are chosen by chance."""
-        clip = read_clip(frames)
-        images = [entry.frame for entry in clip]
-        objects = self.find_objects(images)
-        candidates = self.cropper.score(images, [one.boxes_xyxy_px.numpy() for one in objects], self.crop_params)
-        crops = crops_table(name, clip, candidates, self.crop_params)
-        chosen = crops.filter(crops["selected"])
-        scores = pd.DataFrame(
-            {
-                "frame_index": [entry.frame_index for entry in clip],
-                "time_s": [entry.time_s for entry in clip],
-                "score": self.quality.score(list(cut_clip(clip, crops, size_px=self.quality.input_px))),
-                "sharpness": [sharpness(image) for image in images],
-                **{column: chosen[column].to_numpy() for column in BOX_COLUMNS},
-            }
-        )
-        return Analysis(clip, objects, candidates, scores)
-
-    def find_objects(self, images: Sequence[Frame]) -> list[Detections]:
-        """The objects of every frame, as the propose stage takes them."""
-        made = self.made_by["propose"]
-        sources = key_frames([image.shape[:2] for image in images], made.get("every", 1))
-        looked = sorted({*sources})
-        found = self.detector.detect([images[place] for place in looked])
-        best = {place: top_boxes(one, **made["params"]) for place, one in zip(looked, found, strict=True)}
-        return [best[source] for source in sources]
-
-
-class Analysis(NamedTuple):
-    """One video frame by frame: what was found in it, the candidates, and the result.
-
-    scores: a row a frame with frame_index, time_s, score (0-100), sharpness and the selected crop (x0, y0, x1, y1).
-    """
-
-    clip: list[ClipFrame]
-    objects: list[Detections]
-    candidates: list[CropScores]
-    scores: pd.DataFrame
-
-
-def load_scorer(folder: Path, *, device_name: str) -> Scorer:
-    """The networks of a folder of weights; raise WeightsError when one is missing or they do not belong together."""
-    device = pick_device(device_name)
-    paths = {name: folder / file for name, file in WEIGHTS.items()}
-    missing = [str(path) for path in paths.values() if not path.is_file()]
-    if missing:
-        raise WeightsError(f"no trained model: {', '.join(missing)} missing; `dvc repro` or `make demo` trains one")
-    quality = load_quality(paths["quality"], device=device)
-    detector, cropper = load_detector(paths["detector"], device), load_cropper(paths["cropper"], device)
-    made, values = quality.made_by, detector_values(paths["detector"])
-    belongs = {
-        "detector": all(made["propose"].get(name) == values[name] for name in ("backend", "detector", "weights")),
-        "cropper": made["crop"]["weights"] == file_sha256(paths["cropper"]),
-    }
-    for name, does in belongs.items():
-        if not does:
-            raise WeightsError(f"{paths[name]}: not the {name} that {paths['quality']} was trained behind")
-    try:
-        crop_params = CropParams(**made["crop"]["params"])
-    except ValidationError as error:
-        keys = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
-        raise WeightsError(
-            f"{paths['quality']}: trained by another version of this program, whose crop parameters differ ({keys}); "
-            "`dvc repro` trains one"
-        ) from None
-    wanted = made["decode"]["libraries"]
-    if wanted != (found := library_versions(*wanted)):
-        print(f"warning: the model's frames came from {wanted}, here is {found}: scores may differ", file=sys.stderr)
-    return Scorer(detector, cropper, quality, crop_params)
 
 
 def find_videos(paths: Iterable[Path]) -> list[Path]:
@@ -142,36 +36,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # a name that is too long: its row says so
         return False
-
-
-def score_videos(
-    scorer: Scorer, paths: Sequence[Path], *, workers: int
-) -> Iterator[tuple[dict[str, Any], pd.DataFrame | None]]:
-    """For every file its row, and its frames or None when it failed, in the order given.
-
-    Other processes decode a few files ahead into a temporary folder while the networks work.
-    """
-    decode = scorer.made_by["decode"]["params"]
-    max_missing = scorer.made_by["prepare"]["params"]["max_missing_fraction"]
-    items = [
-        Item(shown_name(path), f"{number:08d}", (str(path), max_missing, decode)) for number, path in enumerate(paths)
-    ]
-    with TemporaryDirectory(prefix="aigc-vqa-") as folder:
-        cache = ItemCache("score", Path(folder))
-        for item, reason in in_processes(decode_file, workers=workers)(items, cache):
-            row: dict[str, Any] = {"path": item.video_id}
-            if reason is None:
-                frames = cache.read(item.key)
-                cache.path(item.key).unlink()
-                try:
-                    scores = scorer.analyse(frames, name=Path(item.video_id).name).scores
-                    summary = scorer.quality.summarise(scores)
-                    n_frames = int(frames.schema.metadata[b"n_frames"])
-                    yield row | summary | {"n_frames": n_frames, "status": "ok", "reason": None}, scores
-                    continue
-                except Exception as error:
-                    reason = reason_of(error)
-            yield row | {"status": "failed", "reason": reason}, None
 
 
 COLUMNS = (
@@ -241,18 +105,15 @@ def score(
         places = ", ".join(map(str, paths))
         raise DatasetError(f"no videos in {places} (looked for {', '.join(sorted(EXTENSIONS))})")
     make_deterministic(threads=threads or available_cores())
-    scorer = load_scorer(model, device_name=device)
+    scorer = Scorer.load(model, device=device)
     results, parts = [], []
     try:
-        for row, scores in progress(
-            score_videos(scorer, videos, workers=workers or available_cores()),
-            total=len(videos),
-            desc="score",
-            unit="video",
+        for result in progress(
+            scorer.score_many(videos, workers=workers), total=len(videos), desc="score", unit="video"
         ):
-            results.append(row)
-            if frames and scores is not None:
-                parts.append(scores.assign(path=row["path"]))
+            results.append({column: getattr(result, column) for column in COLUMNS})
+            if frames and result.frames is not None:
+                parts.append(result.frames.assign(path=result.path))
     finally:
         # What was scored is kept when the run is interrupted.
         rows = pd.DataFrame(results, columns=COLUMNS).astype(TYPES)

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("models", "stages")
 # Modules that cannot change a value, each with the reason. A change in any other module that a stage imports makes its
@@ -92,8 +93,9 @@ def _module(path: Path) -> tuple[str, tuple[str, ...]]:
 def _parsed(path: Path, _stamp: tuple[int, int]) -> tuple[str, tuple[str, ...]]:
     """The hash of a file's normalised syntax tree, and the dotted names that it imports from the project."""
     tree = ast.parse(path.read_bytes())
+    tree = _Normaliser().visit(tree)
     imported = tuple(name for node in ast.walk(tree) for name in _imports(node))
-    text = _described(_Normaliser().visit(tree))
+    text = _described(tree)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), imported
 
 
@@ -108,14 +110,18 @@ def _imports(node: ast.AST) -> Iterator[str]:
 
 
 class _Normaliser(ast.NodeTransformer):
-    """Takes out what cannot change a value: docstrings, the words of errors, warnings and help texts."""
+    """Takes out what cannot change a value: docstrings, the words of errors and help texts, imports for types alone."""
 
-    def visit(self, node: ast.AST) -> ast.AST:
+    def visit(self, node: ast.AST) -> Any:
         node = super().visit(node)
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [inner for inner in body if not _is_text(inner)]  # type: ignore[attr-defined]
         return node
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        is_for_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return None if is_for_types else self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
         if isinstance(node.exc, ast.Call):

@@ -1,6 +1,6 @@
 """A video as networks see it: its frames with their times, its selected crops cut out and brought to one size."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,12 +43,12 @@ def selected_boxes(crops: pa.Table) -> dict[int, Box]:
     return dict(zip(chosen["frame_index"].to_pylist(), boxes, strict=True))
 
 
-def cut_clip(clip: list[ClipFrame], crops: pa.Table, *, size_px: int) -> NDArray[np.uint8]:
+def cut_clip(clip: Sequence[ClipFrame], crops: pa.Table, *, size_px: int) -> NDArray[np.uint8]:
     """The selected crop of every frame, (F, 3, size_px, size_px) uint8 RGB; raise TableError when a frame has none."""
     return cut_boxes(clip, selected_boxes(crops), size_px=size_px)
 
 
-def cut_boxes(clip: list[ClipFrame], boxes: Mapping[int, Box], *, size_px: int) -> NDArray[np.uint8]:
+def cut_boxes(clip: Sequence[ClipFrame], boxes: Mapping[int, Box], *, size_px: int) -> NDArray[np.uint8]:
     """`cut_clip` with the boxes (xyxy, pixels) by frame index."""
     missing = [entry.frame_index for entry in clip if entry.frame_index not in boxes]
     if missing:

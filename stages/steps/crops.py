@@ -52,7 +52,7 @@ class Cropper:
     def _folded(self) -> S2CNet:
         return fold_batch_norms(self.network)
 
-    def score(
+    def score_candidates(
         self, frames: Sequence[Frame], objects_xyxy_px: Sequence[NDArray[np.float32]], params: CropParams
     ) -> list[CropScores]:
         """The candidates of every frame, scored if `params.method` is s2cnet; else their scores are NaN.

@@ -20,7 +20,15 @@ from models.detectors.published import read_published
 from stages.datasets.box_table import BoxTable, BoxTableConfig
 from stages.errors import WeightsError
 from stages.io.digests import library_versions
-from stages.io.weights import CONFIG_KEY, is_own_weights, load_state, load_weights, read_checkpoint, save_weights
+from stages.io.weights import (
+    CONFIG_KEY,
+    is_own_weights,
+    load_state,
+    load_weights,
+    read_checkpoint,
+    save_weights,
+    tensors_sha256,
+)
 
 Network = FasterRcnn | DetectronDetector
 CONFIGS: dict[str, type[FasterRcnnConfig] | type[DetectronConfig]] = {
@@ -222,3 +230,20 @@ def _without_buffers(state: Mapping[str, Tensor], network: torch.nn.Module, path
                 f"{value.flatten().tolist()[:8]}: weights of another network"
             )
     return left
+
+
+def detector_values(path: str | Path) -> dict[str, Any]:
+    """All that boxes depend on: backend, configuration, the SHA-256 of the tensors (`weights`) and library versions."""
+    about = describe_detector(path)
+    return {name: about[name] for name in ("backend", "detector", "libraries")} | {"weights": tensors_sha256(path)}
+
+
+def detector_history(path: str | Path) -> dict[str, Any]:
+    """What made the file, stage by stage, without notes that change no box: a licence stays with the weights."""
+    return {stage: _without_licence(made) for stage, made in describe_detector(path)["made_by"].items()}
+
+
+def _without_licence(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_licence(inner) for name, inner in value.items() if name != "licence"}

@@ -1,24 +1,110 @@
-"""What of a detector's file its boxes depend on, and what made it: downstream, nothing else may make a difference."""
+"""What made a file of weights, stage by stage: the typed form of the history in its metadata.
 
+Every table and every file of weights carries what made it, as JSON under the names of the stages. Scoring needs some
+of it, such as which frames were decoded; this module is the one place that knows where that stands.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from stages.io.weights import tensors_sha256
-from stages.steps.detectors import describe_detector
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-
-def detector_values(path: str | Path) -> dict[str, Any]:
-    """All that boxes depend on: backend, configuration, the SHA-256 of the tensors (`weights`) and library versions."""
-    about = describe_detector(path)
-    return {name: about[name] for name in ("backend", "detector", "libraries")} | {"weights": tensors_sha256(path)}
+from stages.errors import WeightsError
+from stages.params.schema import CropParams, DecodeParams, ProposeParams
 
 
-def detector_history(path: str | Path) -> dict[str, Any]:
-    """What made the file, stage by stage, without notes that change no box: a licence stays with the weights."""
-    return {stage: _without_licence(made) for stage, made in describe_detector(path)["made_by"].items()}
+class Record(BaseModel):
+    """What made the values of one stage.
+
+    Attributes:
+        code: Fingerprint of the stage's code.
+        libraries: Versions of the libraries that change its values.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    code: str = ""
+    libraries: dict[str, str] = {}
 
 
-def _without_licence(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {name: _without_licence(inner) for name, inner in value.items() if name != "licence"}
+class LabelScale(BaseModel):
+    """Of the data set's params those that scoring needs.
+
+    Attributes:
+        mos_min: Lowest possible MOS on the data set's own scale.
+        mos_max: Highest possible MOS on that scale.
+        max_missing_fraction: Share of the frames that a header promises that may be missing, 0 to 1.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    mos_min: float
+    mos_max: float
+    max_missing_fraction: float
+
+
+class PrepareRecord(Record):
+    """The data set that the labels come from."""
+
+    params: LabelScale
+
+
+class DecodeRecord(Record):
+    """How frames were chosen and stored."""
+
+    params: DecodeParams
+
+
+class ProposeRecord(Record):
+    """How objects were found: params, and what of the detector's file its boxes depend on."""
+
+    params: ProposeParams
+    every: int = 1
+    backend: str
+    detector: dict[str, Any]
+    weights: str
+
+
+class CropRecord(Record):
+    """How crops were chosen: params, and the SHA-256 of the cropper's file."""
+
+    params: CropParams
+    weights: str
+
+
+class History(BaseModel):
+    """The history of a trained quality model: the stages whose choices scoring repeats."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    prepare: PrepareRecord
+    decode: DecodeRecord
+    propose: ProposeRecord
+    crop: CropRecord
+
+    @classmethod
+    def read(cls, values: object, *, source: str | Path) -> Self:
+        """The history in a file's metadata.
+
+        Args:
+            values: What stands there.
+            source: The file, for the message.
+
+        Raises:
+            WeightsError: The history is empty, of another version of this program, or of another program.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            places = dict.fromkeys(".".join(map(str, problem["loc"])) or "all of it" for problem in error.errors())
+            raise WeightsError(
+                f"{source}: its history does not say how to score as it was trained (wrong or missing: "
+                f"{', '.join([*places][:6])}); another version of this program, or another program, wrote it; "
+                "`dvc repro` trains a model"
+            ) from None
+
+
+def decoded_frames(made_by: Mapping[str, Any]) -> int:
+    """Frames per video that a table derives from, by the history in its metadata."""
+    return DecodeRecord.model_validate(made_by["decode"]).params.frames

@@ -1,41 +1,69 @@
-"""The trained quality model as stages and the score command use it: weights, and what made them."""
+"""The scores of one video: its crops through the trained quality model, frame by frame, and the video's result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
 from models.methods.frame_consistency.losses import frame_scores
 from models.methods.frame_consistency.network import QualityConfig, QualityError, QualityNet, build_quality
 from stages.errors import WeightsError
+from stages.io.images import sharpness
+from stages.io.schemas import FRAME_SCORES
 from stages.io.weights import load_state, load_weights
-from stages.steps.clips import frame_slots
+from stages.steps.clips import ClipFrame, cut_clip, frame_slots
+from stages.steps.history import History
+
+
+class CropOfFrame(NamedTuple):
+    """One frame on its way to the network, and what stands beside its score in the table.
+
+    Attributes:
+        crop: (3, S, S) uint8 RGB.
+        frame_index: Decoded index in the video.
+        time_s: Time in the video, seconds.
+        sharpness: Of the whole frame; see `stages.io.images.sharpness`.
+    """
+
+    crop: NDArray[np.uint8]
+    frame_index: int
+    time_s: float
+    sharpness: float
 
 
 @dataclass(frozen=True)
 class QualityModel:
-    """`made_by` is the chain of stages, with their parameters, that the crops and the weights come from."""
+    """The trained network on its device, and what made it.
+
+    Attributes:
+        network: In evaluation mode.
+        device: Where it lies.
+        input_px: Side of the crops that it sees, pixels.
+        history: The stages whose choices scoring repeats, typed.
+        made_by: The whole history, as it stands in the file.
+    """
 
     network: QualityNet
     device: torch.device
     input_px: int
+    history: History
     made_by: dict[str, Any]
 
     @property
     def frames(self) -> int:
         """Frames that a video is scored on."""
-        return self.made_by["decode"]["params"]["frames"]
+        return self.history.decode.params.frames
 
     @property
     def mos_scale(self) -> tuple[float, float]:
         """Lowest and highest MOS on the data set's own scale."""
-        params = self.made_by["prepare"]["params"]
-        return params["mos_min"], params["mos_max"]
+        return self.history.prepare.params.mos_min, self.history.prepare.params.mos_max
 
     def to_raw(self, score: float) -> float:
         """A score on 0-100 on the data set's own scale."""
@@ -43,13 +71,12 @@ class QualityModel:
         return low + score / 100 * (high - low)
 
     @torch.inference_mode()
-    def score(self, crops: Sequence[NDArray[np.uint8]]) -> list[float]:
-        """Scores (0-100) of cut crops, each (3, S, S) uint8 RGB; the result of one does not depend on the others."""
-        batch = torch.from_numpy(np.stack(crops)).to(self.device)
-        # Frames are scored one by one, so frames of several videos can stand in one row.
+    def score(self, crops: Sequence[CropOfFrame]) -> list[float]:
+        """Scores (0-100) of frames; the result of one does not depend on the others, which may be of other videos."""
+        batch = torch.from_numpy(np.stack([each.crop for each in crops])).to(self.device)
         return (100 * frame_scores(self.network(batch.unsqueeze(0)))).squeeze(0).double().cpu().tolist()
 
-    def summarise(self, scores: pd.DataFrame) -> dict[str, float | int]:
+    def summarise(self, scores: pd.DataFrame) -> dict[str, Any]:
         """One video's result from its frames' rows (frame_index, time_s, score, sharpness).
 
         Mean and spread (standard deviation) are over the places of a clip: a short video repeats frames there.
@@ -67,12 +94,47 @@ class QualityModel:
         }
 
 
+def cut_crops(clip: Sequence[ClipFrame], crops: pa.Table, *, size_px: int) -> list[CropOfFrame]:
+    """The selected crop of every frame of one video, cut out and resized to (size_px, size_px).
+
+    Args:
+        clip: The decoded frames.
+        crops: The video's rows of the CROPS schema.
+        size_px: Side of the crops, pixels.
+
+    Raises:
+        TableError: A frame has no selected crop.
+    """
+    cuts = cut_clip(clip, crops, size_px=size_px)
+    return [
+        CropOfFrame(crop, entry.frame_index, entry.time_s, sharpness(entry.frame))
+        for crop, entry in zip(cuts, clip, strict=True)
+    ]
+
+
+def frame_rows(video_id: str, crops: Sequence[CropOfFrame], scores: Sequence[float]) -> pa.Table:
+    """One video's rows of the FRAME_SCORES schema."""
+    columns = {
+        "video_id": [video_id] * len(crops),
+        "frame_index": [each.frame_index for each in crops],
+        "time_s": [each.time_s for each in crops],
+        "score": scores,
+        "sharpness": [each.sharpness for each in crops],
+    }
+    return pa.Table.from_pydict(columns, schema=FRAME_SCORES)
+
+
 def load_quality(path: str | Path, *, device: torch.device) -> QualityModel:
-    """Read weights that the train stage wrote; raise WeightsError naming the file."""
+    """The model in a file that the train stage wrote.
+
+    Raises:
+        WeightsError: Names the file: missing, damaged, of another program or another version of this one.
+    """
     state, config = load_weights(path)
+    history = History.read(config.get("made_by"), source=path)
     try:
         network = build_quality(QualityConfig(**config["network"]))
     except (KeyError, TypeError, QualityError) as error:
         raise WeightsError(f"{path}: not weights of a quality model that can be built here ({error})") from None
     load_state(network, state, path)
-    return QualityModel(network.to(device).eval(), device, config["network"]["input_px"], config["made_by"])
+    return QualityModel(network.to(device).eval(), device, config["network"]["input_px"], history, config["made_by"])

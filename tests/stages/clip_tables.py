@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,12 +12,16 @@ import pyarrow as pa
 from stages.io.images import encode_image
 from stages.io.schemas import CROPS, FRAMES, MANIFEST
 from stages.io.tables import write_frame, write_shards
+from stages.params.load import load_params
+from tests.conftest import ROOT
 
 SIZE_PX = 32
-MADE_BY = {
+_PARAMS = load_params(ROOT / "params.yaml")
+MADE_BY: dict[str, Any] = {
     "prepare": {"params": {"mos_min": 1.0, "mos_max": 5.0, "max_missing_fraction": 0.1}},
     "decode": {"params": {"frames": 3, "encoding": "png", "jpeg_quality": 95}},
-    "crop": {"params": {"method": "full", "scope": "frame", "seed": 0}},
+    "propose": {"params": _PARAMS.propose.model_dump(), "backend": "torchvision", "detector": {}, "weights": "0"},
+    "crop": {"params": _PARAMS.crop.model_dump() | {"method": "full"}, "weights": "0"},
 }
 
 

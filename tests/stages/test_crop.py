@@ -77,7 +77,7 @@ def test_frames_of_two_sizes_share_a_crop_a_size() -> None:
 def test_methods_without_a_network_have_no_scores(cropper: Cropper, method: str, scope: str) -> None:
     clip = clip_of(3, height=96, width=96)
     params = crop_params(method=method, scope=scope)
-    scored = cropper.score([entry.frame for entry in clip], [boxes()] * 3, params)
+    scored = cropper.score_candidates([entry.frame for entry in clip], [boxes()] * 3, params)
     table = crops_table("clip.avi", clip, scored, params)
     assert table["score"].null_count == table.num_rows == (3 if method == "full" else 270)
     chosen = selected_boxes(table)
@@ -96,7 +96,7 @@ def test_the_table_says_where_the_whole_frame_stands_in(cropper: Cropper, method
     # A strip of 8:1 has no anchor between 1:2 and 2:1.
     clip = [*clip_of(1, height=24, width=192), *clip_of(1, height=48, width=48)]
     params = crop_params(method=method)
-    scored = cropper.score([entry.frame for entry in clip], [boxes()] * 2, params)
+    scored = cropper.score_candidates([entry.frame for entry in clip], [boxes()] * 2, params)
     table = crops_table("a", clip, scored, params)
     assert table["fallback"].to_pylist() == [True] + [False] * 90
     assert [table[name][0].as_py() for name in ("x0", "y0", "x1", "y1", "selected")] == [0, 0, 192, 24, True]
@@ -105,7 +105,7 @@ def test_the_table_says_where_the_whole_frame_stands_in(cropper: Cropper, method
 def test_frames_smaller_than_the_grid_get_crops(cropper: Cropper) -> None:
     # 12 bins over 5 pixels; the candidates are parts of pixels, and a cut takes whole ones.
     clip = clip_of(1, height=5, width=5)
-    scored = cropper.score([clip[0].frame], [boxes((1, 1, 4, 4))], SHIPPED)
+    scored = cropper.score_candidates([clip[0].frame], [boxes((1, 1, 4, 4))], SHIPPED)
     table = crops_table("a", clip, scored, SHIPPED)
     assert table.num_rows == 90
     assert np.isfinite(table["score"].to_numpy()).all()
@@ -115,8 +115,8 @@ def test_frames_smaller_than_the_grid_get_crops(cropper: Cropper) -> None:
 def test_bfloat16_scores_are_close_and_float32(cropper: Cropper) -> None:
     clip = clip_of(2, height=96, width=96)
     images, objects = [entry.frame for entry in clip], [boxes((10, 10, 50, 50)), boxes()]
-    exact = cropper.score(images, objects, SHIPPED)
-    rough = cropper.score(images, objects, crop_params(precision="bf16"))
+    exact = cropper.score_candidates(images, objects, SHIPPED)
+    rough = cropper.score_candidates(images, objects, crop_params(precision="bf16"))
     for one, other in zip(exact, rough, strict=True):
         assert other.scores.dtype == np.float32
         assert not np.array_equal(one.scores, other.scores)
@@ -129,7 +129,7 @@ def test_a_crop_by_chance_depends_on_video_and_seed_alone(cropper: Cropper) -> N
 
     def chosen(video_id: str, seed: int) -> dict[int, tuple[float, float, float, float]]:
         params = crop_params(method="random", seed=seed)
-        scored = cropper.score([entry.frame for entry in clip], [boxes()] * 3, params)
+        scored = cropper.score_candidates([entry.frame for entry in clip], [boxes()] * 3, params)
         return selected_boxes(crops_table(video_id, clip, scored, params))
 
     assert chosen("a", 0) == chosen("a", 0)
@@ -140,9 +140,9 @@ def test_a_crop_by_chance_depends_on_video_and_seed_alone(cropper: Cropper) -> N
 def test_scores_do_not_depend_on_what_shares_the_batch(cropper: Cropper) -> None:
     clip = [*clip_of(3, height=96, width=96), ClipFrame(7, 1.0, noise_clip(2, n_frames=1, height=64, width=96)[0])]
     objects = [boxes((10, 10, 50, 50)), boxes(), boxes((0, 0, 20, 30), (30, 30, 90, 90)), boxes((5, 5, 60, 60))]
-    together = cropper.score([entry.frame for entry in clip], objects, SHIPPED)
+    together = cropper.score_candidates([entry.frame for entry in clip], objects, SHIPPED)
     for entry, own, whole in zip(clip, objects, together, strict=True):
-        (alone,) = cropper.score([entry.frame], [own], SHIPPED)
+        (alone,) = cropper.score_candidates([entry.frame], [own], SHIPPED)
         np.testing.assert_allclose(alone.scores, whole.scores, atol=1e-5)
         np.testing.assert_array_equal(alone.candidates_xyxy_px, whole.candidates_xyxy_px)
 

@@ -16,14 +16,14 @@ from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
 from models.detectors.top_boxes import top_boxes
 from stages.datasets.box_table import BoxTableConfig
 from stages.datasets.boxes import read_boxes
-from stages.engine.run import Item
 from stages.errors import TableError
 from stages.io.images import encode_image
 from stages.io.schemas import FRAMES, MANIFEST, PROPOSALS
 from stages.io.tables import Shards, write_shards, write_table
 from stages.params.load import load_params
-from stages.propose import Look, plan_looks, proposals_table, propose
+from stages.propose import looks_of, looks_with_frames, propose
 from stages.steps.detectors import save_boxes, save_detector
+from stages.steps.objects import Look, proposals_table
 
 TINY = FasterRcnnConfig(
     "timm_fpn", 2, 32, 48, min_score=0.0, backbone="test_resnet", fpn_channels=8, head_channels=8, rpn_boxes=10
@@ -105,10 +105,8 @@ def proposals() -> pd.DataFrame:
 
 
 def test_rows_come_frame_by_frame_and_ranks_start_anew() -> None:
-    looks = [Look((8, 8), None, [0]), Look((8, 8), None, [4]), Look((8, 8), None, [7, 9])]
-    table = proposals_table(
-        Item("a.avi", "key"), looks, [found((0, 0, 2, 2), (1, 1, 3, 3)), found(), found((4, 4, 8, 8))]
-    )
+    looks = [Look(0, (8, 8), [0]), Look(1, (8, 8), [4]), Look(2, (8, 8), [7, 9])]
+    table = proposals_table("a.avi", looks, [found((0, 0, 2, 2), (1, 1, 3, 3)), found(), found((4, 4, 8, 8))])
     assert table.schema.equals(PROPOSALS)
     # Frame 9 takes over what was found in frame 7.
     assert table["frame_index"].to_pylist() == [0, 0, 7, 9]
@@ -119,7 +117,7 @@ def test_rows_come_frame_by_frame_and_ranks_start_anew() -> None:
 
 
 def test_a_video_without_objects_has_no_rows() -> None:
-    table = proposals_table(Item("a.avi", "key"), [Look((8, 8), None, [0])], [found()])
+    table = proposals_table("a.avi", [Look(0, (8, 8), [0])], [found()])
     assert table.num_rows == 0
     assert table.schema.equals(PROPOSALS)
 
@@ -129,10 +127,10 @@ def test_frames_that_take_over_boxes_stay_encoded() -> None:
     # What is not looked at may be anything.
     images = [b"no image" if place in (1, 4) else image for place, image in enumerate(rows["image"].to_pylist())]
     rows = rows.set_column(rows.schema.get_field_index("image"), "image", pa.array(images, pa.binary()))
-    looks = plan_looks(rows, every=2, decode=True)
+    looks = looks_with_frames(rows, every=2)
     assert [(look.size, look.frame_indices) for look in looks] == [((8, 9), [0, 2]), ((8, 9), [4]), ((4, 5), [6, 8])]
     assert [look.frame.shape for look in looks if look.frame is not None] == [(8, 9, 3), (8, 9, 3), (4, 5, 3)]
-    assert [look.frame for look in plan_looks(rows, every=1, decode=False)] == [None] * 5
+    assert [look.frame for look in looks_of(rows, every=1)] == [None] * 5
 
 
 def test_the_stage_gives_what_the_network_gives(workplace: Path, network: FasterRcnn, run: Callable[..., str]) -> None:

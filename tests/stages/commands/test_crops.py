@@ -12,9 +12,9 @@ from models.detectors import Detections
 from models.s2cnet.scoring import CropScores
 from stages.commands import main as cli
 from stages.commands.crops import BEST, OBJECT, SELECTED, WORST, Mark, draw_picture, marked_boxes, write_film
-from stages.commands.score import Analysis
 from stages.errors import DatasetError
 from stages.steps.clips import ClipFrame
+from stages.steps.scorer import Analysis
 
 CANDIDATES = np.array([[0, 0, 60, 40], [4, 4, 40, 44], [20, 8, 64, 48]], np.float32)
 OBJECTS = np.array([[10, 10, 20, 20], [30, 12, 50, 40]], np.float32)

@@ -15,14 +15,13 @@ from models.detectors.faster_rcnn import FasterRcnnConfig
 from models.methods.frame_consistency.network import QualityConfig, build_quality
 from models.s2cnet.network import S2CNetConfig, build_s2cnet
 from stages.commands import main as cli
-from stages.commands import score
 from stages.errors import DatasetError, VideoError, WeightsError
 from stages.io.digests import file_sha256, library_versions
 from stages.io.weights import save_weights
 from stages.params.load import load_params
 from stages.steps.crops import save_cropper
-from stages.steps.detectors import save_detector
-from stages.steps.history import detector_values
+from stages.steps.detectors import detector_values, save_detector
+from stages.steps.scorer import Scorer
 from tests.conftest import ROOT, noise_clip, write_clip
 
 PARAMS = load_params(ROOT / "params.yaml")
@@ -159,7 +158,7 @@ def test_names_that_no_table_can_hold_and_hidden_files(run: Callable[..., int], 
 
 def test_no_model_names_the_files_and_the_command(workplace: Path) -> None:
     with pytest.raises(WeightsError, match=r"weights/quality.safetensors missing; `dvc repro` or `make demo`"):
-        score.load_scorer(Path("weights"), device_name="cpu")
+        Scorer.load("weights", device="cpu")
 
 
 def test_weights_that_do_not_belong_together_are_refused(model: Path, tmp_path: Path) -> None:
@@ -169,11 +168,11 @@ def test_weights_that_do_not_belong_together_are_refused(model: Path, tmp_path: 
     same, looser = (build_detector(dataclasses.replace(config, nms_iou=iou), seed=1) for iou in (0.5, 0.6))
     # A note in the file changes no box; a threshold and other weights do.
     save_detector(tmp_path / "detector.safetensors", same, classes=["thing"], made_by={"detector": {"licence": "CC0"}})
-    score.load_scorer(tmp_path, device_name="cpu")
+    Scorer.load(tmp_path, device="cpu")
     for other in (looser, build_detector(config, seed=2)):
         save_detector(tmp_path / "detector.safetensors", other, classes=["object"], made_by={})
-        with pytest.raises(WeightsError, match=r"not the detector that .*quality.safetensors was trained behind"):
-            score.load_scorer(tmp_path, device_name="cpu")
+        with pytest.raises(WeightsError, match=r"not the detector whose output .*quality.safetensors was trained on"):
+            Scorer.load(tmp_path, device="cpu")
 
 
 @pytest.mark.parametrize("name", ["look.png", "look.mp4"])

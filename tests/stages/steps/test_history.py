@@ -6,8 +6,7 @@ import torch
 
 from models.detectors import build_detector
 from models.detectors.faster_rcnn import FasterRcnnConfig
-from stages.steps.detectors import save_detector
-from stages.steps.history import detector_history, detector_values
+from stages.steps.detectors import detector_history, detector_values, save_detector
 
 TINY = {"backbone": "test_resnet", "fpn_channels": 8, "head_channels": 8}
 

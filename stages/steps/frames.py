@@ -1,4 +1,4 @@
-"""One video file to its frames in one call, for commands that have no manifest.
+"""The frames of one video: from its file, as the stages prepare and decode take them.
 
 A module of its own because decoding workers import it: whatever else it imported, each of them would load too.
 """

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.steps.key_frames import key_frames
+from stages.steps.objects import key_frames
 
 SMALL, LARGE = (4, 6), (8, 6)
 

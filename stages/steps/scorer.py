@@ -1,0 +1,224 @@
+"""A trained model as one object: `Scorer.load("weights").score("a.mp4")`.
+
+The weights carry the params of every stage that made them: a folder with the three files is all that scoring needs,
+and a video of the data set gets the score that the pipeline gave it.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple, Self
+
+import pandas as pd
+import pyarrow as pa
+
+from models.detectors import Detections, Detector
+from models.s2cnet.scoring import CropScores
+from stages.datasets.folder import shown_name
+from stages.engine.cache import ItemCache
+from stages.engine.device import pick_device
+from stages.engine.run import Item, in_processes, reason_of
+from stages.errors import VideoError, WeightsError
+from stages.io.digests import file_sha256, library_versions
+from stages.io.schemas import BOX_COLUMNS
+from stages.params.schema.engine import available_cores
+from stages.steps.clips import ClipFrame, read_clip
+from stages.steps.crops import Cropper, crops_table, load_cropper
+from stages.steps.detectors import load_detector
+from stages.steps.frames import decode_file
+from stages.steps.history import History, detector_values
+from stages.steps.objects import find_objects, objects_by_frame, plan_looks, proposals_table
+from stages.steps.scores import QualityModel, cut_crops, frame_rows, load_quality
+
+WEIGHTS = {"detector": "detector.safetensors", "cropper": "s2cnet.safetensors", "quality": "quality.safetensors"}
+
+
+class Analysis(NamedTuple):
+    """One video frame by frame.
+
+    Attributes:
+        clip: The decoded frames.
+        objects: What the detector found in each.
+        candidates: The crop candidates of each, with their scores.
+        scores: One row per frame: frame_index, time_s, score (0-100), sharpness, and the selected crop (x0, y0, x1,
+            y1; pixels of the frame).
+    """
+
+    clip: list[ClipFrame]
+    objects: list[Detections]
+    candidates: list[CropScores]
+    scores: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class VideoScore:
+    """What a video is worth, or why it has no score.
+
+    Attributes:
+        path: The file, as it was given.
+        status: `ok` or `failed`.
+        reason: Why it failed; None for a video that was scored. All other fields of a failed video are None.
+        score: 0-100, higher is better.
+        score_raw: The score on the data set's own scale of MOS.
+        low: Lower end of the score's interval, where the model has one.
+        high: Upper end of it.
+        spread: Standard deviation of the frames' scores, points.
+        worst_frame_index: Decoded index of the frame with the lowest score.
+        worst_time_s: Its time, seconds.
+        sharpness: Mean over the frames; see `stages.io.images.sharpness`.
+        n_frames: Frames that the file decodes to.
+        frames: One row per scored frame; see `Analysis.scores`.
+    """
+
+    path: str
+    status: str
+    reason: str | None = None
+    score: float | None = None
+    score_raw: float | None = None
+    low: float | None = None
+    high: float | None = None
+    spread: float | None = None
+    worst_frame_index: int | None = None
+    worst_time_s: float | None = None
+    sharpness: float | None = None
+    n_frames: int | None = None
+    frames: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """The three networks, and in the quality model's history the params that they were trained with."""
+
+    detector: Detector
+    cropper: Cropper
+    quality: QualityModel
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "auto") -> Self:
+        """The model in a folder of weights.
+
+        Args:
+            folder: Holds detector.safetensors, s2cnet.safetensors and quality.safetensors, as the pipeline writes them.
+            device: auto, cpu or cuda; auto is a GPU when there is one.
+
+        Raises:
+            WeightsError: A file is missing or damaged, or they do not belong together.
+            ParamsError: There is no such device.
+        """
+        place = pick_device(device)
+        paths = {name: Path(folder) / file for name, file in WEIGHTS.items()}
+        missing = [str(path) for path in paths.values() if not path.is_file()]
+        if missing:
+            raise WeightsError(f"no trained model: {', '.join(missing)} missing; `dvc repro` or `make demo` trains one")
+        quality = load_quality(paths["quality"], device=place)
+        detector, cropper = load_detector(paths["detector"], place), load_cropper(paths["cropper"], place)
+        check_belonging(quality.history, paths)
+        wanted = quality.history.decode.libraries
+        if wanted != (found := library_versions(*wanted)):
+            print(
+                f"warning: the model's frames came from {wanted}, here is {found}: scores may differ", file=sys.stderr
+            )
+        return cls(detector, cropper, quality)
+
+    @property
+    def history(self) -> History:
+        """What made the model."""
+        return self.quality.history
+
+    def score(self, path: str | Path) -> VideoScore:
+        """Score one file, decoded in this process; a file that cannot be scored has its reason in the result."""
+        name = shown_name(Path(path))
+        try:
+            return self._scored(name, self.decode(path))
+        except Exception as error:
+            return VideoScore(name, "failed", reason_of(error))
+
+    def score_many(self, paths: Iterable[str | Path], *, workers: int = 0) -> Iterator[VideoScore]:
+        """Score files in the order given, each as soon as it is done: other processes decode ahead of the networks.
+
+        Args:
+            paths: Video files.
+            workers: Decoding processes; 0: one per core.
+
+        Yields:
+            One result per file, failed ones with their reason.
+        """
+        settings = self.history.decode.params.model_dump()
+        missing = self.history.prepare.params.max_missing_fraction
+        items = [
+            Item(shown_name(Path(path)), f"{number:08d}", (str(path), missing, settings))
+            for number, path in enumerate(paths)
+        ]
+        with TemporaryDirectory(prefix="aigc-vqa-") as folder:
+            cache = ItemCache("score", Path(folder))
+            for item, reason in in_processes(decode_file, workers=workers or available_cores())(items, cache):
+                if reason is not None:
+                    yield VideoScore(item.video_id, "failed", reason)
+                    continue
+                frames = cache.read(item.key)
+                cache.path(item.key).unlink()
+                try:
+                    result = self._scored(item.video_id, frames)
+                except Exception as error:
+                    result = VideoScore(item.video_id, "failed", reason_of(error))
+                yield result
+
+    def decode(self, path: str | Path) -> pa.Table:
+        """The frames of a file, as the model's own were chosen; raises VideoError with the reason."""
+        prepare, decode = self.history.prepare.params, self.history.decode.params
+        return decode_file((str(path), prepare.max_missing_fraction, decode.model_dump()))
+
+    def analyse(self, frames: pa.Table, *, name: str) -> Analysis:
+        """From one video's rows of the FRAMES schema to its scores, through the tables that the stages write.
+
+        Args:
+            frames: The decoded frames.
+            name: Decides where crops are chosen by chance.
+        """
+        clip = read_clip(frames)
+        indices = [entry.frame_index for entry in clip]
+        propose = self.history.propose
+        planned = plan_looks(indices, [entry.frame.shape[:2] for entry in clip], every=propose.every)
+        looks = [look._replace(frame=clip[look.place].frame) for look in planned]
+        detections = find_objects(self.detector, looks, propose.params)
+        boxes = objects_by_frame(proposals_table(name, looks, detections), indices)
+        crop_params = self.history.crop.params
+        candidates = self.cropper.score_candidates([entry.frame for entry in clip], boxes, crop_params)
+        crops = crops_table(name, clip, candidates, crop_params)
+        cuts = cut_crops(clip, crops, size_px=self.quality.input_px)
+        scores = frame_rows(name, cuts, self.quality.score(cuts)).drop_columns("video_id").to_pandas()
+        chosen = crops.filter(crops["selected"])
+        taken = {index: found for look, found in zip(looks, detections, strict=True) for index in look.frame_indices}
+        return Analysis(
+            clip,
+            [taken[index] for index in indices],
+            candidates,
+            scores.assign(**{column: chosen[column].to_numpy() for column in BOX_COLUMNS}),
+        )
+
+    def analyse_file(self, path: str | Path) -> Analysis:
+        """`analyse` of a file; raises VideoError that names it."""
+        try:
+            return self.analyse(self.decode(path), name=Path(path).name)
+        except VideoError as error:
+            # In tables the video's name stands beside the reason; here it has to be said.
+            raise VideoError(f"{path}: {error}") from None
+
+    def _scored(self, name: str, frames: pa.Table) -> VideoScore:
+        scores = self.analyse(frames, name=Path(name).name).scores
+        n_frames = int(frames.schema.metadata[b"n_frames"])
+        return VideoScore(name, "ok", None, n_frames=n_frames, frames=scores, **self.quality.summarise(scores))
+
+
+def check_belonging(history: History, paths: dict[str, Path]) -> None:
+    """Raise WeightsError when the detector or the cropper is not the one that the quality model was trained on."""
+    values = detector_values(paths["detector"])
+    belongs = {
+        "detector": all(getattr(history.propose, name) == values[name] for name in ("backend", "detector", "weights")),
+        "cropper": history.crop.weights == file_sha256(paths["cropper"]),
+    }
+    for name, does in belongs.items():
+        if not does:
+            raise WeightsError(f"{paths[name]}: not the {name} whose output {paths['quality']} was trained on")

@@ -1,0 +1,87 @@
+"""The Python interface: one call per video, a stream of many, and what a foreign history says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from stages.errors import WeightsError
+from stages.steps import Scorer
+from tests.conftest import noise_clip, write_clip
+from tests.stages.commands.test_score import model  # noqa: F401 (a fixture)
+
+KEY = "aigc_vqa"
+
+
+def with_history(folder: Path, change: Any) -> Path:
+    """The quality model with another history in its metadata."""
+    path = folder / "quality.safetensors"
+    with safe_open(path, framework="pt") as file:
+        config = json.loads(file.metadata()[KEY])
+    config["made_by"] = change(config["made_by"])
+    save_file(load_file(path), path, metadata={KEY: json.dumps(config)})
+    return folder
+
+
+@pytest.fixture
+def weights(model: Path, tmp_path: Path) -> Path:  # noqa: F811
+    for path in model.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def test_one_call_scores_a_video(weights: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.avi", noise_clip(0))
+    scorer = Scorer.load(weights, device="cpu")
+    result = scorer.score(clip)
+    assert (result.path, result.status, result.reason, result.n_frames) == (str(clip), "ok", None, 8)
+    assert result.frames is not None
+    # The fixture's scale is 1-5; three frames of eight are scored: 0, 3.5 (rounded up) and 7.
+    assert result.frames["frame_index"].tolist() == [0, 4, 7]
+    assert result.score == pytest.approx(result.frames["score"].mean())
+    assert result.score_raw == pytest.approx(1 + 4 * (result.score or 0) / 100)
+    assert result.worst_frame_index == result.frames["frame_index"][int(result.frames["score"].argmin())]
+    # No interval is stored with these weights.
+    assert (result.low, result.high) == (None, None)
+
+
+def test_a_file_that_cannot_be_scored_has_its_reason(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    result = Scorer.load(weights, device="cpu").score(tmp_path / "empty.mp4")
+    assert (result.status, result.reason, result.score, result.frames) == ("failed", "the file is empty", None, None)
+
+
+def test_many_videos_stream_in_order_with_the_scores_that_each_gets_alone(weights: Path, tmp_path: Path) -> None:
+    paths = [write_clip(tmp_path / f"{seed}.avi", noise_clip(seed)) for seed in range(3)]
+    scorer = Scorer.load(weights, device="cpu")
+    stream = scorer.score_many([paths[0], tmp_path / "missing.mp4", *paths[1:]], workers=1)
+    first = next(stream)
+    assert first.path == str(paths[0])
+    rest = list(stream)
+    assert [each.status for each in rest] == ["failed", "ok", "ok"]
+    assert [each.score for each in (first, *rest[1:])] == [scorer.score(path).score for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("change", "places"),
+    [
+        (lambda made: {}, "prepare, decode, propose, crop"),
+        (lambda made: None, "all of it"),
+        (lambda made: ["a", "list"], "all of it"),
+        (lambda made: {name: each for name, each in made.items() if name != "propose"}, "propose"),
+        (lambda made: made | {"crop": made["crop"] | {"params": {"method": "s2cnet"}}}, "crop.params"),
+        (lambda made: made | {"decode": made["decode"] | {"params": {"frames": 10**9}}}, "decode.params.frames"),
+        (lambda made: made | {"prepare": {"params": {"mos_min": None}}}, "prepare.params.mos_min"),
+    ],
+)
+def test_a_foreign_history_gives_one_clear_line(weights: Path, change: Any, places: str) -> None:
+    """Empty, of another version, or of another program: never a KeyError."""
+    with pytest.raises(WeightsError) as caught:
+        Scorer.load(with_history(weights, change), device="cpu")
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith(f"{weights / 'quality.safetensors'}: its history does not say how to score")
+    assert places in text
