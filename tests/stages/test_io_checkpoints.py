@@ -93,7 +93,7 @@ class Runs:
     def __init__(self, call: Any, *arguments: Any) -> None:
         self.call, self.arguments = call, arguments
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return self.call, self.arguments
 
 
