@@ -21,7 +21,7 @@ from models.detectors.faster_rcnn import PUBLISHED
 from stages.engine.command import run
 from stages.errors import WeightsError
 from stages.io.digests import file_sha256
-from stages.io.download import fetch
+from stages.io.download import blob_sha256, fetch, fetch_from_hub
 from stages.io.files import replacing
 from stages.params.load import load_params
 from stages.params.presets import read_preset
@@ -32,17 +32,31 @@ TIMM_FILE = "model.safetensors"
 
 
 class Origin(NamedTuple):
-    """Where a file comes from. url: empty when nobody serves it, and `note` says who has it. sha256: its first digits,
-    as far as they are known. cached: a copy that another library keeps, if it is there."""
+    """Where a file comes from.
+
+    Attributes:
+        url: Its address; empty when nobody serves it.
+        sha256: The first digits of its SHA-256, as far as they are known.
+        note: Who has the file, when nobody serves it.
+        cached: A copy that another library keeps, if it is there.
+        repo: The Hugging Face repository that `url` belongs to, if it does.
+    """
 
     url: str = ""
     sha256: str = ""
     note: str = ""
     cached: Path | None = None
+    repo: str = ""
 
 
 class Wanted(NamedTuple):
-    """A file that a key of the params names."""
+    """A file that a key of the params names.
+
+    Attributes:
+        key: The key, such as "train.pretrained".
+        path: The file that it names.
+        origin: Where the file comes from.
+    """
 
     key: str
     path: Path
@@ -50,7 +64,14 @@ class Wanted(NamedTuple):
 
 
 def wanted_files(params: Params) -> Iterator[Wanted]:
-    """The weights files that the params name; folders to train on are no such files."""
+    """The weights files that the params name; a folder of training data is not one of them.
+
+    Args:
+        params: The checked params.
+
+    Yields:
+        The files, each with its key and its origin.
+    """
     detector, cropper, train = params.detector, params.cropper, params.train
     if Path(detector.source).suffix and not Path(detector.source).is_dir():
         origin = detector_origin(params)
@@ -67,13 +88,21 @@ def wanted_files(params: Params) -> Iterator[Wanted]:
 
 
 def detector_origin(params: Params) -> Origin:
+    """Where the weights of `detector.source` come from.
+
+    Args:
+        params: The checked params.
+
+    Returns:
+        The origin, with a note when nobody serves the file.
+    """
     settings = params.detector
     if settings.backend == "table":
-        return Origin(note="boxes that you bring along: nobody else has them")
+        return Origin(note="precomputed boxes: nobody else has them")
     if settings.backend == "torchvision":
         return torchvision_origin(settings.architecture)
     if settings.config == VISUAL_GENOME:
-        return Origin(note="the host of faster_rcnn_from_caffe*.pkl answers no more: bring a copy that you have")
+        return Origin(note="faster_rcnn_from_caffe*.pkl is no longer hosted: use a copy that you have")
     try:
         from detectron2 import model_zoo
     except ImportError as error:
@@ -81,13 +110,20 @@ def detector_origin(params: Params) -> Origin:
     try:
         return Origin(model_zoo.get_checkpoint_url(settings.config))
     except RuntimeError:
-        return Origin(note=f"detectron2 publishes no weights for {settings.config}: bring your own")
+        return Origin(note=f"detectron2 publishes no weights for {settings.config}: use your own")
 
 
 def torchvision_origin(name: str) -> Origin:
-    """torchvision's best weights of a network; the name of its file ends in the first digits of the hash."""
+    """Where torchvision's best weights of a network come from.
+
+    Args:
+        name: The network, as torchvision calls it.
+
+    Returns:
+        The origin; the first digits of the SHA-256 are those that end the name of the file.
+    """
     if name not in (*PUBLISHED, "mobilenet_v2", "vgg16"):
-        return Origin(note=f"nobody publishes weights of {name}: bring your own")
+        return Origin(note=f"nobody publishes weights of {name}: use your own")
     url = torchvision.models.get_model_weights(name).DEFAULT.url
     digits = re.search(r"-([0-9a-f]{8,})\.", url)
     cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
@@ -95,56 +131,88 @@ def torchvision_origin(name: str) -> Origin:
 
 
 def timm_origin(name: str) -> Origin:
+    """Where timm's weights of a network come from.
+
+    Args:
+        name: The network, as timm calls it, with or without a tag.
+
+    Returns:
+        The origin, on Hugging Face.
+    """
     try:
         known = timm.models.get_pretrained_cfg(name)
     except RuntimeError:  # a tag that the architecture does not have
         known = None
     if known is None or not known.hf_hub_id:
-        return Origin(note=f"timm publishes no weights of {name}: bring your own")
+        return Origin(note=f"timm publishes no weights of {name}: use your own")
     cached = try_to_load_from_cache(known.hf_hub_id, TIMM_FILE)
-    return Origin(hf_hub_url(known.hf_hub_id, TIMM_FILE), cached=Path(cached) if isinstance(cached, str) else None)
+    url = hf_hub_url(known.hf_hub_id, TIMM_FILE)
+    return Origin(url, cached=Path(cached) if isinstance(cached, str) else None, repo=known.hf_hub_id)
 
 
 def backbone_origin(name: str) -> Origin:
+    """Where the weights of the cropper's backbone come from.
+
+    Args:
+        name: The backbone, as torchvision or timm calls it.
+
+    Returns:
+        The origin.
+    """
     return torchvision_origin(name) if name in ("mobilenet_v2", "vgg16") else timm_origin(name)
 
 
-def _is_wanted(sha256: str, origin: Origin) -> bool:
-    return sha256.startswith(origin.sha256.lower())
-
-
 def provide(wanted: Wanted) -> str:
-    """Make sure that a file is there; returns a line that says what was done. Raises WeightsError.
+    """Make sure that a file is there: leave it, copy it from a cache, or fetch it.
 
-    A copy in a cache that is not the wanted file stays there and is named; the file is fetched then.
+    A copy in a cache that is not the wanted file is named, and the file is fetched then.
+
+    Args:
+        wanted: The file.
+
+    Returns:
+        A line that says what was done.
+
+    Raises:
+        WeightsError: The file is another one, or cannot be had; the text names file, key and address.
     """
     key, path, origin = wanted
     if path.exists():
         if not path.is_file():
             raise WeightsError(f"{path} ({key}) is a folder; allowed: a file of weights")
         found = file_sha256(path)
-        if not _is_wanted(found, origin):
+        if not found.startswith(origin.sha256.lower()):
             raise WeightsError(f"{path} ({key}): its SHA-256 is {found}, wanted is {origin.sha256}")
         return f"{path}: is there, SHA-256 {found}"
     passed_over = ""
     if origin.cached is not None and origin.cached.is_file():
-        found = file_sha256(origin.cached)
-        if _is_wanted(found, origin):
+        found, expected = file_sha256(origin.cached), origin.sha256 or blob_sha256(origin.cached)
+        if found.startswith(expected.lower()):
             with replacing(path) as temporary:
                 shutil.copyfile(origin.cached, temporary)
             return f"{path}: copied from {origin.cached}, SHA-256 {found}"
-        passed_over = f"; {origin.cached} is damaged or another file: its SHA-256 is {found}, wanted is {origin.sha256}"
+        passed_over = f"; {origin.cached} is damaged or another file: its SHA-256 is {found}, wanted is {expected}"
     if not origin.url:
         raise WeightsError(f"{path} ({key}) is missing and cannot be fetched: {origin.note}{passed_over}")
     try:
-        found = fetch(origin.url, path, sha256=origin.sha256)
+        if origin.repo:
+            found = fetch_from_hub(origin.repo, TIMM_FILE, path, sha256=origin.sha256, is_forced=bool(passed_over))
+        else:
+            found = fetch(origin.url, path, sha256=origin.sha256)
     except WeightsError as error:
         raise WeightsError(f"{path} ({key}): {error}{passed_over}") from None
     return f"{path}: fetched from {origin.url}, SHA-256 {found}{passed_over}"
 
 
 def fetch_weights(preset: str | None) -> int:
-    """Provide all files; what cannot be had is named at the end. Returns the exit status: 1 when one is missing."""
+    """Provide all files; what cannot be had is named at the end.
+
+    Args:
+        preset: The preset whose files are wanted; None: those of params.yaml.
+
+    Returns:
+        The exit status: 1 when a file is missing.
+    """
     source = "params.yaml" if preset is None else f"params.yaml with the preset {preset}"
     params = load_params() if preset is None else read_preset(preset)[0]
     problems, count = [], 0
@@ -160,6 +228,14 @@ def fetch_weights(preset: str | None) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: Its arguments; None: those of the process.
+
+    Returns:
+        The exit status.
+    """
     parser = argparse.ArgumentParser(prog="python -m stages.commands.weights", description=__doc__)
     parser.add_argument("--preset", metavar="NAME", help="the files of presets/NAME.yaml over params.yaml")
     return fetch_weights(parser.parse_args(argv).preset)

@@ -15,9 +15,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from stages.errors import WeightsError
+from stages.io.checkpoints import read_pickle
 from stages.io.digests import file_sha256
 from stages.io.files import write_bytes
-from stages.io.pickles import read_pickle
 
 CONFIG_KEY = "aigc_vqa"
 PICKLES = (".pkl", ".pickle")

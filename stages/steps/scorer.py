@@ -26,9 +26,9 @@ from stages.io.schemas import BOX_COLUMNS
 from stages.params.schema.engine import available_cores
 from stages.steps.clips import ClipFrame, read_clip
 from stages.steps.crops import Cropper, crops_table, load_cropper
-from stages.steps.detectors import load_detector
+from stages.steps.detectors import detector_values, load_detector
 from stages.steps.frames import decode_file
-from stages.steps.history import History, detector_values
+from stages.steps.history import History
 from stages.steps.objects import find_objects, objects_by_frame, plan_looks, proposals_table
 from stages.steps.scores import QualityModel, cut_crops, frame_rows, load_quality
 

@@ -14,7 +14,7 @@ from stages.errors import WeightsError
 from stages.params.load import check_params, merge, read_yaml
 from stages.params.presets import read_preset
 from tests.conftest import ROOT
-from tests.stages.commands.file_server import CONTENT, SHA256, Server, running_server
+from tests.stages.commands.file_server import CONTENT, SHA256, Server, be_hugging_face, running_server
 
 
 @pytest.fixture
@@ -46,6 +46,7 @@ def test_a_preset_s_files_and_where_they_come_from() -> None:
     assert files["train.pretrained"].origin.url.endswith(
         "timm/convnext_tiny.fb_in22k_ft_in1k/resolve/main/model.safetensors"
     )
+    assert files["train.pretrained"].origin.repo == "timm/convnext_tiny.fb_in22k_ft_in1k"
     assert (files["cropper.source"].origin.url, bool(files["cropper.source"].origin.note)) == ("", True)
 
 
@@ -54,9 +55,9 @@ def test_other_sources() -> None:
     assert wanted("t2vqa_db+detectors/coco", detector={"sha256": full})["detector.source"].origin.sha256 == full
     genome = wanted("t2vqa_db")["detector.source"]
     assert genome.path.name == "faster_rcnn_from_caffe_attr.pkl"
-    assert "answers no more" in genome.origin.note
+    assert "no longer hosted" in genome.origin.note
     table = wanted(detector={"backend": "table", "source": "boxes.parquet"})["detector.source"]
-    assert "you bring along" in table.origin.note
+    assert "precomputed boxes" in table.origin.note
     more = wanted(
         detector={"pretrained": "a.pth", "architecture": "fasterrcnn_resnet50_fpn"},
         cropper={"pretrained": "b.pth", "backbone": "mobilenet_v2"},
@@ -98,10 +99,32 @@ def test_a_damaged_copy_in_a_cache_is_named_and_passed_over(server: Server, tmp_
     assert path.read_bytes() == CONTENT
     assert cached.read_bytes() == CONTENT[:100]
     path.unlink()
-    for url, words in (("", "cannot be fetched"), (server.url("missing"), "answers 404")):
+    for url, words in (("", "cannot be fetched"), (server.url("missing"), "404 Client Error")):
         with pytest.raises(WeightsError, match=rf"weights\.pth \(detector\.source\).*{words}.*cached\.pth is damaged"):
             provide(Wanted("detector.source", path, origin._replace(url=url)))
     assert list(path.parent.iterdir()) == []
+
+
+def test_a_damaged_blob_of_hugging_face_is_fetched_anew(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_hugging_face(server, tmp_path / "cache", monkeypatch)
+    path = tmp_path / "pretrained" / "weights.safetensors"
+    name = "convnext_tiny.fb_in22k_ft_in1k"
+
+    def bring() -> str:
+        path.unlink(missing_ok=True)
+        return provide(Wanted("train.pretrained", path, timm_origin(name)))
+
+    assert f"fetched from {server.url(f'timm/{name}/resolve/main/model.safetensors')}, SHA-256 {SHA256}" in bring()
+    assert "copied from" in bring()
+    cached = timm_origin(name).cached
+    assert cached is not None
+    cached.resolve().write_bytes(CONTENT[:100])
+    assert f"{cached} is damaged or another file" in bring()
+    assert path.read_bytes() == cached.read_bytes() == CONTENT
+    assert "copied from" in bring()
+    assert len(server.fetched) == 2
 
 
 def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
@@ -110,7 +133,10 @@ def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
 
 
 def test_command(
-    server: Server, write_params: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    server: Server,
+    write_params: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(module, "torchvision_origin", lambda name: Origin(server.url(name), SHA256[:8]))
     write_params(detector={"source": "w/a.pth"})
@@ -127,4 +153,4 @@ def test_command(
     write_params(detector={"source": "w/a.pth", "sha256": "0" * 64})
     assert main([]) == 1
     assert f"w/a.pth (detector.source): its SHA-256 is {SHA256}, wanted is {'0' * 64}" in capsys.readouterr().out
-    assert len(server.ranges) == 1
+    assert len(server.fetched) == 1

@@ -10,8 +10,8 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 from pydantic import ValidationError
 
+from stages.commands.params import main
 from stages.errors import ParamsError
-from stages.params.__main__ import main
 from stages.params.describe import allowed, iter_fields
 from stages.params.load import check_params, flatten, load_params, merge, read_yaml
 from stages.params.presets import preset_arguments

@@ -1,5 +1,6 @@
 """Pickles that lie: what reads them neither runs code, nor reads memory that is not its own, nor fills it."""
 
+import io
 import os
 import pickle
 import random
@@ -15,7 +16,7 @@ from numpy._core.multiarray import _reconstruct, scalar
 from numpy._core.numeric import _frombuffer  # type: ignore[attr-defined]
 
 from stages.errors import WeightsError
-from stages.io.pickles import read_pickle
+from stages.io.checkpoints import GLOBALS, _ArrayUnpickler, read_pickle
 
 EIGHT = struct.pack("<q", 0x4141414141)
 
@@ -82,7 +83,7 @@ def test_other_types(tmp_path: Path, code: Any) -> None:
 @pytest.mark.parametrize("order", ["|", "!", "", "<<", None, 1])
 def test_orders_of_bytes_that_a_float_does_not_have(tmp_path: Path, order: Any) -> None:
     forged = dtype("f8", 3, order, None, None, None, -1, -1, 0)
-    refuse(tmp_path, Call(scalar, forged, EIGHT), "numbers f8 with the order of bytes")
+    refuse(tmp_path, Call(scalar, forged, EIGHT), "numbers f8 with the byte order")
 
 
 @pytest.mark.parametrize(
@@ -118,15 +119,15 @@ def test_shapes_without_numbers_are_bounded_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("forged", "words"),
     [
-        (array(1, (1,), FLOAT, None, EIGHT), "disorder"),
+        (array(1, (1,), FLOAT, None, EIGHT), "malformed"),
         (array(1, (1,), FLOAT, EIGHT), "unpack"),
-        (array(1, (1,), "f8", False, EIGHT), "something else than numbers"),
-        (array(1, (1,), FLOAT, False, [1.0]), "something else than numbers"),
+        (array(1, (1,), "f8", False, EIGHT), "something other than numbers"),
+        (array(1, (1,), FLOAT, False, [1.0]), "something other than numbers"),
         (array(1, (1,), FLOAT, False, "8 bytes\u0100"), "latin-1"),
         (Call(_reconstruct, list, (0,), b"b"), "builtins.list"),
-        (Call(_reconstruct, 3, (0,), b"b"), r"another type than numpy\.ndarray"),
+        (Call(_reconstruct, 3, (0,), b"b"), r"a type other than numpy\.ndarray"),
         (Call(_frombuffer, EIGHT, FLOAT, (1,), "A"), "order 'A'"),
-        (Call(_frombuffer, EIGHT, FLOAT, (1,), "K"), "not iterable"),
+        (Call(_frombuffer, EIGHT, FLOAT, (1,), "K"), "order 'K'"),
         (Call(_frombuffer, EIGHT, FLOAT, (1,), "K", (1,)), "order 'K'"),
         (Call(_frombuffer, EIGHT, FLOAT, (1, 1), "K", (0, 0)), "order 'K'"),
         (Call(np.ndarray, (1,)), "a call of numpy.ndarray"),
@@ -144,16 +145,16 @@ STATES = b"}X\x01\x00\x00\x00aK\x01sb."
     ("pickled", "words"),
     [
         # States and items for what takes none: the stand-ins are functions and classes, and must stay as they are.
-        (b"\x80\x02cnumpy\ndtype\n" + STATES, "a state for the type Name"),
-        (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n" + STATES, "a state for the type Name"),
-        (b"\x80\x02ccollections\nOrderedDict\n)R" + STATES, "a state for the type dict"),
-        (b"\x80\x02cnumpy\ndtype\nK\x01a.", "items for the type Name"),
-        (b"\x80\x02cnumpy\ndtype\nK\x01K\x01s.", "keys for the type Name"),
-        (b"\x80\x02K\x01)R.", "a call of the type int"),
+        (b"\x80\x02cnumpy\ndtype\n" + STATES, "a state for numpy.dtype"),
+        (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n" + STATES, "a state for numpy.core.multiarray._reconstruct"),
+        (b"\x80\x02ccollections\nOrderedDict\n)R" + STATES, "no attribute '__dict__'"),
+        (b"\x80\x02cnumpy\ndtype\nK\x01a.", "no attribute 'append'"),
+        (b"\x80\x02cnumpy\ndtype\nK\x01K\x01s.", "keys for the type _Global"),
+        (b"\x80\x02K\x01)R.", "not callable"),
         (b"\x80\x02cnumpy\ndtype\n)\x81.", "it uses NEWOBJ"),
         (b"\x80\x02\x82\x01.", "it uses EXT1"),
         (b"\x80\x02Pname\n.", "it uses PERSID"),
-        (b"\x80\x04K\x01K\x02\x93.", "a name of the type int"),
+        (b"\x80\x04K\x01K\x02\x93.", "STACK_GLOBAL requires str"),
         (b"\x80\x02h\x07.", "7"),
         (b"\x80\x02u.", "pop from empty list"),
         (b"\x80\x02}(K\x01u.", "zip"),
@@ -161,6 +162,7 @@ STATES = b"}X\x01\x00\x00\x00aK\x01sb."
         (b"\xff.", "no opcode"),
         # Text of 2 ** 62 bytes that the file does not have.
         (b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"ab.", "not a pickle of weights"),
+        (b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"ab.", "not a pickle of weights"),
     ],
 )
 def test_opcodes_in_disorder(tmp_path: Path, pickled: bytes, words: str) -> None:
@@ -171,7 +173,7 @@ def test_depths_that_would_overrun_the_stack(tmp_path: Path) -> None:
     """Hashing, showing and freeing of what is nested go down into it."""
     deep = b")" + b"\x85" * 300_000
     refuse(tmp_path, b"\x80\x02}" + deep + b"K\x01s.", "a key of the type tuple")
-    refuse(tmp_path, b"\x80\x02}X\x01\x00\x00\x00a" + deep + b"s.", "'a' is no array of numbers")
+    refuse(tmp_path, b"\x80\x02}X\x01\x00\x00\x00a" + deep + b"s.", "'a' is not an array of numbers")
 
 
 def test_little_that_stands_for_much(tmp_path: Path) -> None:
@@ -184,6 +186,40 @@ def test_little_that_stands_for_much(tmp_path: Path) -> None:
     # A place of the memo far beyond what is in it takes no room.
     tied.write_bytes(b"\x80\x02}r\xff\xff\xff\xff" + pickle.dumps({"a": content}, protocol=2)[2:])
     assert len(read_pickle(tied)["a"]) == 1000
+
+
+def test_a_list_of_pairs_makes_one_dict(tmp_path: Path) -> None:
+    """Named again and again, it would make a large dict each time, for a few bytes."""
+    pairs = b"]q\x00(" + b"".join(b"]q\x01(K%cK\x00e" % number for number in range(200)) + b"e"
+    dicts = b"".join(b"ccollections\nOrderedDict\nh\x00\x85R" for _ in range(2))
+    forged = b"\x80\x02(" + pairs + dicts + b"t."
+    refuse(tmp_path, forged, "not a state dict")
+    assert [len(part) for part in _ArrayUnpickler(io.BytesIO(forged)).load()] == [0, 200, 0]
+
+
+@pytest.mark.parametrize("place", ["a type", "a byte order", "an encoding", "an order", "axes"])
+def test_messages_show_no_lists(tmp_path: Path, place: str) -> None:
+    """Thirty lists that each hold the one before twice, and would be a text of 2 ** 30 parts."""
+    lists: Any = []
+    for _ in range(30):
+        lists = [lists, lists]
+    forged = {
+        "a type": dtype(lists),
+        "a byte order": Call(scalar, dtype("f8", 3, lists, None, None, None, -1, -1, 0), EIGHT),
+        "an encoding": Call(__import__("_codecs").encode, "text", lists),
+        "an order": Call(_frombuffer, EIGHT, FLOAT, (1,), lists),
+        "axes": Call(_frombuffer, EIGHT, FLOAT, (1, 1), "K", (lists, lists)),
+    }
+    refuse(tmp_path, forged[place], "(of a list|order 'K')")
+
+
+def test_stand_ins_are_the_same_afterwards(tmp_path: Path) -> None:
+    """A state can be a pair whose second part is set as attributes: on numpy.dtype of the next file, if it could."""
+    before = {path: vars(stand_in).copy() for path, stand_in in GLOBALS.items()}
+    state = b"N}X\x08\x00\x00\x00functionNs\x86b."
+    refuse(tmp_path, b"\x80\x02cnumpy\ndtype\n" + state, "a state for numpy.dtype")
+    refuse(tmp_path, b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00f4\x85R" + state, "an array of records")
+    assert {path: vars(stand_in) for path, stand_in in GLOBALS.items()} == before
 
 
 @pytest.mark.parametrize("protocol", range(6))

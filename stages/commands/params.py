@@ -12,7 +12,7 @@ from stages.params.schema import Params
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.params.load", description=__doc__)
+    parser = argparse.ArgumentParser(prog="aigc-vqa params", description=__doc__)
     parser.add_argument(
         "--preset", metavar="NAME", help="print the -S list of presets/NAME.yaml; several are joined by +"
     )

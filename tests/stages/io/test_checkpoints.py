@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from stages.errors import WeightsError
-from stages.io.pickles import read_pickle
+from stages.io.checkpoints import read_pickle
 
 ARRAYS: dict[str, NDArray[Any]] = {
     "conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
@@ -93,7 +93,7 @@ class Runs:
     def __init__(self, call: Any, *arguments: Any) -> None:
         self.call, self.arguments = call, arguments
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return self.call, self.arguments
 
 
@@ -138,15 +138,15 @@ def test_cut_off_files(tmp_path: Path, length: int) -> None:
     [
         ([1, 2], "not a state dict"),
         ({}, "not a state dict"),
-        ({"a": "text"}, r"'a' is no array of numbers \(str\)"),
-        ({"a": [1.0, 2.0]}, r"'a' is no array of numbers \(list\)"),
-        ({1: np.zeros(2)}, "1 is no array of numbers"),
+        ({"a": "text"}, r"'a' is not an array of numbers \(str\)"),
+        ({"a": [1.0, 2.0]}, r"'a' is not an array of numbers \(list\)"),
+        ({1: np.zeros(2)}, "1 is not an array of numbers"),
         ({"a": np.array(["text"], dtype=object)}, "the type 'O8'; allowed: floats, integers and booleans"),
         ({"a": np.zeros(2, np.complex64)}, "the type 'c8'"),
         ({"a": np.zeros(2, "f4,i4")}, "the type 'V8'"),
-        ({"a\ud800\n": np.zeros(2)}, r"'a\\ud800\\n' is no array of numbers"),
+        ({"a\ud800\n": np.zeros(2)}, r"'a\\ud800\\n' is not an array of numbers"),
         ({"model": {"a": np.zeros(2)}, "optimizer": {"b": np.zeros(2)}}, "beside the weights it holds optimizer"),
-        ({"blobs": {"a": np.zeros(2)}}, "'blobs' is no array of numbers"),
+        ({"blobs": {"a": np.zeros(2)}}, "'blobs' is not an array of numbers"),
     ],
 )
 def test_other_contents(tmp_path: Path, content: Any, message: str) -> None:
