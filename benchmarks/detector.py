@@ -17,9 +17,10 @@ from torchvision.ops import nms
 
 from benchmarks.compare import Row, duration_row, ratio_row, throughput_rows, time_in_turn
 from benchmarks.stage_inputs import inside, write_frames
-from models.detectors import build_detector
+from models.detectors.build import build_detector
 from models.detectors.class_wise import best_of_classes
-from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
+from models.detectors.config import FasterRcnnConfig
+from models.detectors.faster_rcnn import FasterRcnn
 from stages.detector import build
 from stages.io.schemas import FRAMES
 from stages.io.tables import Shards

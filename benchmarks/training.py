@@ -22,8 +22,9 @@ import torch
 
 from benchmarks.compare import Row, duration_row, ratio_row, time_in_turn
 from benchmarks.stage_inputs import inside
+from models.methods.frame_consistency.config import QualityConfig
 from models.methods.frame_consistency.losses import frame_consistency_loss
-from models.methods.frame_consistency.network import QualityConfig, build_quality
+from models.methods.frame_consistency.network import build_quality
 from models.optim import parameter_groups
 from stages import predict
 from stages.demo_data.clips import make_generators, render_clip

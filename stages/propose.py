@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from models.detectors import Detections, Detector
+from models.detectors.interface import Detections, Detector
 from models.detectors.top_boxes import top_boxes
 from stages.datasets.box_checks import Video, coverage, fit_to_videos
 from stages.datasets.box_table import BoxTable
@@ -43,11 +43,11 @@ def looks_with_frames(frames: pa.Table, *, every: int) -> list[Look]:
     return [look._replace(frame=entry.frame) for look, entry in zip(looks, clip, strict=True)]
 
 
-def by_network(network: Detector, frames: Shards, settings: ProposeParams, *, every: int, batch_size: int) -> Batched:
+def by_network(network: Detector, frames: Shards, settings: ProposeParams, *, batch_size: int) -> Batched:
     """Find objects: frames of one size share a batch, whichever videos they are of."""
 
     return Batched(
-        load=lambda video_id: looks_with_frames(frames.read(video_id), every=every),
+        load=lambda video_id: looks_with_frames(frames.read(video_id), every=settings.every),
         group=lambda look: look.size,
         infer=lambda looks: find_objects(network, looks, settings),
         finish=lambda item, looks, objects: proposals_table(item.video_id, looks, objects),
@@ -82,7 +82,7 @@ def by_table(table: BoxTable, looks: Mapping[str, Sequence[Look]], settings: Pro
     """Look boxes up."""
 
     def find(video_id: str, look: Look) -> Detections:
-        return top_boxes(table.look_up(video_id, look.frame_indices[0]), **settings.model_dump(exclude={"every"}))
+        return top_boxes(table.look_up(video_id, look.frame_indices[0]), **settings.rules())
 
     return Batched(
         load=lambda video_id: [(video_id, look) for look in looks[video_id]],
@@ -101,16 +101,16 @@ def propose(params: Params, *, frames: Path, manifest: Path, detector: Path, out
     make_deterministic(threads=params.engine.n_threads)
     device = pick_device(params.engine.device)
     finder = load_detector(detector, device)
-    table, settings, every = Shards(frames, schema=FRAMES), params.propose, params.detector.every
-    made: dict[str, Any] = {"code": fingerprint("stages.propose"), "params": settings.model_dump(), "every": every}
+    table, settings = Shards(frames, schema=FRAMES), params.propose
+    made: dict[str, Any] = {"code": fingerprint("stages.propose"), "params": settings.model_dump()}
     made |= detector_values(detector)
     if isinstance(finder, BoxTable):
-        looks = {name: looks_of(table.read(name, LOOK_COLUMNS), every=every) for name in table.ids}
+        looks = {name: looks_of(table.read(name, LOOK_COLUMNS), every=settings.every) for name in table.ids}
         boxes = fit_table(finder, looks, manifest)
         compute = by_table(boxes, looks, settings)
         values = {video_id: boxes_digest(boxes, video_id) for video_id in table.ids}
     else:
-        compute = by_network(finder, table, settings, every=every, batch_size=params.engine.batch_frames)
+        compute = by_network(finder, table, settings, batch_size=params.engine.batch_frames)
         values = dict.fromkeys(table.ids, made["weights"])
     around = surroundings(device, batch_frames=params.engine.batch_frames)
     keys = {name: digest("propose", made | {"weights": values[name]}, around, table.keys[name]) for name in table.ids}

@@ -60,7 +60,6 @@ class ProposeRecord(Record):
     """How objects were found: params, and what of the detector's file its boxes depend on."""
 
     params: ProposeParams
-    every: int = 1
     backend: str
     detector: dict[str, Any]
     weights: str

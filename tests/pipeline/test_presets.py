@@ -20,9 +20,8 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from models.detectors import build_detector
-from models.detectors.faster_rcnn import FasterRcnnConfig
-from models.s2cnet.network import S2CNetConfig, build_s2cnet
+from models.detectors.build import build_detector
+from models.s2cnet.network import build_s2cnet
 from stages.io.schemas import MANIFEST, PREDICTIONS
 from stages.io.tables import read_frame
 from stages.params.describe import iter_fields
@@ -31,6 +30,7 @@ from stages.params.presets import read_preset
 from stages.params.schema import Params
 from stages.steps.crops import save_cropper
 from stages.steps.detectors import save_detector
+from tests.configs import faster_rcnn_config, s2cnet_config
 from tests.conftest import ROOT, noise_clip, write_clip, write_dataset
 
 PRESETS = sorted(
@@ -125,10 +125,10 @@ def write_vquala(root: Path) -> None:
 def write_tiny_weights(params: Params) -> None:
     """A detector, a cropper and a backbone where the preset wants those that are downloaded."""
     sizes: dict[str, Any] = {"backbone": "test_resnet", "fpn_channels": 8, "head_channels": 8}
-    tiny = FasterRcnnConfig("timm_fpn", 2, 32, 64, min_score=0.0, **sizes)
+    tiny = faster_rcnn_config("timm_fpn", 2, 32, 64, min_score=0.0, **sizes)
     save_detector(params.detector.source, build_detector(tiny, seed=0), classes=["a", "b"], made_by={})
     widths: dict[str, Any] = {"reduced_channels": 2, "align_size": 3, "embed_width": 16, "heads": 2, "mlp_width": 16}
-    config = S2CNetConfig(variant=params.cropper.variant, backbone="test_resnet", head_width=12, **widths)
+    config = s2cnet_config(variant=params.cropper.variant, backbone="test_resnet", head_width=12, **widths)
     save_cropper(params.cropper.source, build_s2cnet(config), short_side_px=64, mos_mean=3.0, mos_std=0.8, config={})
     assert params.train.pretrained is not None
     state = timm.create_model(params.train.backbone, pretrained=False).state_dict()

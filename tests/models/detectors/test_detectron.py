@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from models.detectors import DetectorError, build_detector
+from models.detectors.build import build_detector
+from models.detectors.config import VISUAL_GENOME, DetectronConfig
 from models.detectors.detectron import DetectronDetector
-from models.detectors.detectron_config import VISUAL_GENOME, DetectronConfig, count_classes
+from models.detectors.detectron_config import count_classes
+from models.detectors.interface import DetectorError
 from models.errors import NonFiniteError, ShapeError
+from tests.configs import detectron_config
 
 FPN = "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"
 RESNET = (
@@ -23,7 +26,7 @@ SETTINGS: dict[str, Any] = {"min_size_px": 48, "max_size_px": 96, "min_score": 0
 
 def tiny(**changes: Any) -> DetectronConfig:
     settings: dict[str, Any] = {"config": FPN, "n_classes": 3, "options": RESNET + HEADS} | SETTINGS | changes
-    return DetectronConfig(**settings)
+    return detectron_config(**settings)
 
 
 def noise(seed: int, height: int, width: int) -> np.ndarray:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.detectors import DetectorError, build_detector
+from models.detectors.build import build_detector
+from models.detectors.config import SET_ELSEWHERE
 from models.detectors.detectron import DetectronDetector
-from models.detectors.detectron_config import SET_ELSEWHERE, count_classes
+from models.detectors.detectron_config import count_classes
+from models.detectors.interface import DetectorError
 from models.errors import NonFiniteError
 from tests.models.detectors.test_detectron import FPN, HEADS, RESNET, noise, tiny
 

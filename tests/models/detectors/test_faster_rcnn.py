@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from models.detectors import DetectorError, build_detector, faster_rcnn
-from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig, SharedBoxPredictor, scaled_size
-from models.detectors.interface import LABELS
+from models.detectors import faster_rcnn
+from models.detectors.build import build_detector
+from models.detectors.faster_rcnn import FasterRcnn, SharedBoxPredictor, scaled_size
+from models.detectors.interface import LABELS, DetectorError
 from models.detectors.passes import check_finite
 from models.errors import NonFiniteError, ShapeError
+from tests.configs import faster_rcnn_config
 
-TINY = FasterRcnnConfig(
+TINY = faster_rcnn_config(
     "timm_fpn",
     n_classes=2,
     min_size_px=32,
@@ -216,7 +218,7 @@ def test_one_box_for_all_classes() -> None:
 
 def test_config_names_every_problem() -> None:
     with pytest.raises(DetectorError) as error:
-        FasterRcnnConfig("yolo", n_classes=0, min_size_px=64, max_size_px=32, nms_iou=1.5, anchor_px=0)
+        faster_rcnn_config("yolo", n_classes=0, min_size_px=64, max_size_px=32, nms_iou=1.5, anchor_px=0)
     for part in (
         "'yolo'; allowed: timm_fpn",
         "n_classes is 0",

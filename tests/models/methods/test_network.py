@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ShapeError
+from models.methods.frame_consistency.config import QualityConfig
 from models.methods.frame_consistency.losses import frame_scores
 from models.methods.frame_consistency.network import (
     FeaturePool,
-    QualityConfig,
     QualityError,
     QualityNet,
     build_quality,
@@ -21,6 +21,7 @@ from models.methods.frame_consistency.network import (
     pixel_statistics,
     video_score,
 )
+from tests.configs import quality_config
 
 PX = 32
 # One of each layout: maps (N, D, H, W) with BatchNorm and with LayerNorm, tokens (N, L, D), maps (N, H, W,
@@ -30,7 +31,7 @@ BACKBONES = ["test_resnet", "test_convnext", "test_vit", "test_mambaout"]
 
 def config(backbone: str = "test_resnet", **changes: object) -> QualityConfig:
     options: dict[str, object] = {"pooling": "mean_std", "dropout": 0.0, "input_px": PX}
-    return QualityConfig(backbone=backbone, **(options | changes))  # type: ignore[arg-type]
+    return quality_config(backbone=backbone, **(options | changes))  # type: ignore[arg-type]
 
 
 def frames(videos: int = 2, count: int = 3, *, seed: int = 0, px: int = PX) -> Tensor:

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from models.errors import NonFiniteError, ShapeError
 from models.s2cnet import network as s2cnet
-from models.s2cnet.network import S2CNet, S2CNetConfig, S2CNetConfigError, build_s2cnet
+from models.s2cnet.network import S2CNet, S2CNetConfigError, build_s2cnet
+from tests.configs import s2cnet_config
 
-TINY = S2CNetConfig(
+TINY = s2cnet_config(
     backbone="test_resnet",
     reduced_channels=2,
     align_size=3,
@@ -191,7 +192,7 @@ def test_inputs_that_cannot_be(inputs, candidates, objects, error, words):
 
 def test_all_problems_of_a_configuration_are_listed():
     with pytest.raises(S2CNetConfigError) as error:
-        S2CNetConfig(variant="journal", heads=3, layers=0, dropout=1.0)  # type: ignore[arg-type]
+        s2cnet_config(variant="journal", heads=3, layers=0, dropout=1.0)  # type: ignore[arg-type]
     text = str(error.value)
     for words in (
         "variant is 'journal'; allowed: paper, release",

@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from models.methods.frame_consistency.losses import frame_scores
-from models.methods.frame_consistency.network import QualityConfig, build_quality
+from models.methods.frame_consistency.network import build_quality
 from stages.commands import export
 from stages.commands.export import ExportError, run_onnx, run_torchscript
 from stages.errors import DatasetError, WeightsError
 from stages.io.weights import save_weights
+from tests.configs import quality_config
 from tests.stages.clip_tables import MADE_BY
 
 PX = 32
@@ -27,7 +28,7 @@ def write_model(
     folder: Path, backbone: str, *, pooling: str = "mean_std", statistics: dict | None = None, **config: object
 ) -> nn.Module:
     """A network with weights far from those of a fresh one, and BatchNorm statistics that are not 0 and 1."""
-    made = QualityConfig(backbone, pooling, 0.5, PX, **(statistics or {}))  # type: ignore[arg-type]
+    made = quality_config(backbone, pooling, 0.5, PX, **(statistics or {}))  # type: ignore[arg-type]
     network = build_quality(made, seed=4)
     random = torch.Generator().manual_seed(5)
     with torch.no_grad():

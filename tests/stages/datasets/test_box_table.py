@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.detectors import DetectorError
 from models.detectors.class_wise import best_of_classes
-from models.detectors.interface import LABELS
-from stages.datasets.box_table import BoxTable, BoxTableConfig
+from models.detectors.interface import LABELS, DetectorError
+from stages.datasets.box_table import BoxTable
+from tests.configs import detection_rules
 
 # IoU of the first two: 2/3; the third overlaps neither.
 LEFT, SHIFTED, FAR = [0.0, 0.0, 10.0, 10.0], [2.0, 0.0, 12.0, 10.0], [30.0, 0.0, 40.0, 10.0]
@@ -17,7 +17,7 @@ LEFT, SHIFTED, FAR = [0.0, 0.0, 10.0, 10.0], [2.0, 0.0, 12.0, 10.0], [30.0, 0.0,
 
 def table(**config: float) -> BoxTable:
     """Video a: frame 0 with three boxes, frame 4 with one; video b: frame 2 with two of different labels."""
-    settings = BoxTableConfig(**({"min_score": 0.1, "nms_iou": 0.5} | config))  # type: ignore[arg-type]
+    settings = detection_rules(**({"min_score": 0.1, "nms_iou": 0.5} | config))  # type: ignore[arg-type]
     return BoxTable(
         settings,
         ("a", "b"),
@@ -46,7 +46,7 @@ def test_the_best_label_of_a_box_that_stands_under_several() -> None:
     """As a network's boxes: suppression within each label first, then each box once, under the best label left."""
     boxes = [LEFT, SHIFTED, LEFT, FAR, SHIFTED, LEFT]
     made = BoxTable(
-        BoxTableConfig(min_score=0.1, nms_iou=0.5, labels="best"),
+        detection_rules(min_score=0.1, nms_iou=0.5, labels="best"),
         ("a",),
         ((1, "boxes.parquet"),),
         starts=torch.tensor([0, 6]),

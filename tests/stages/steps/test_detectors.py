@@ -12,10 +12,10 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from models.detectors import build_detector
-from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
+from models.detectors.build import build_detector
+from models.detectors.faster_rcnn import FasterRcnn
 from models.detectors.published import CLASS_SCORES
-from stages.datasets.box_table import BoxTable, BoxTableConfig
+from stages.datasets.box_table import BoxTable
 from stages.datasets.boxes import read_boxes
 from stages.errors import WeightsError
 from stages.io.weights import check_sha256, load_weights, save_weights, tensors_sha256
@@ -29,8 +29,9 @@ from stages.steps.detectors import (
     save_detector,
     trace_source,
 )
+from tests.configs import detection_rules, faster_rcnn_config
 
-TINY = FasterRcnnConfig(
+TINY = faster_rcnn_config(
     "timm_fpn", 2, 32, 64, min_score=0.0, backbone="test_resnet", fpn_channels=8, head_channels=8, rpn_boxes=10
 )
 SMALLEST = "fasterrcnn_mobilenet_v3_large_320_fpn"
@@ -211,7 +212,7 @@ def test_pretrained_weights_keep_all_but_the_classes(tmp_path: Path, published: 
     torch.save(published, tmp_path / "coco.pth")
     state, frozen_norms = read_pretrained(tmp_path / "coco.pth", architecture=SMALLEST)
     assert not frozen_norms
-    detector = build_detector(FasterRcnnConfig(SMALLEST, 5, 64, 96), seed=1)
+    detector = build_detector(faster_rcnn_config(SMALLEST, 5, 64, 96), seed=1)
     fresh = {name: value.clone() for name, value in detector.network.state_dict().items()}
     load_pretrained(detector, state, "coco.pth")
     assert detector.training
@@ -253,7 +254,7 @@ def test_boxes_in_a_detectors_place(tmp_path: Path) -> None:
     source = tmp_path / "boxes"
     (source / "a.avi").mkdir(parents=True)
     (source / "a.avi" / "4.txt").write_text("1 2 3 4\n")
-    table = read_boxes(source, BoxTableConfig(0.1, 0.5))
+    table = read_boxes(source, detection_rules(0.1, 0.5))
     save_boxes(tmp_path / "table.safetensors", table, made_by={"detector": {"version": 1}})
     loaded = load_detector(tmp_path / "table.safetensors")
     assert isinstance(loaded, BoxTable)

@@ -10,11 +10,13 @@ import PIL
 import pytest
 import torch
 
+from tests.configs import detectron_config
+
 pytest.importorskip("detectron2")
 
-from models.detectors import build_detector
+from models.detectors.build import build_detector
+from models.detectors.config import VISUAL_GENOME
 from models.detectors.detectron import DetectronDetector
-from models.detectors.detectron_config import VISUAL_GENOME, DetectronConfig
 from stages.errors import WeightsError
 from stages.steps.detectors import describe_detector, import_detectron, import_torchvision, load_detector, save_detector
 from tests.models.detectors.test_detectron import FPN, HEADS, RESNET
@@ -25,7 +27,7 @@ SETTINGS: dict[str, Any] = {"min_size_px": 64, "max_size_px": 96, "min_score": 0
 
 def build(config: str, n_classes: int = 6, n_attributes: int = 0) -> DetectronDetector:
     return build_detector(
-        DetectronConfig(config, n_classes, n_attributes=n_attributes, options=OPTIONS[config], **SETTINGS), seed=3
+        detectron_config(config, n_classes, n_attributes=n_attributes, options=OPTIONS[config], **SETTINGS), seed=3
     )
 
 
