@@ -8,6 +8,7 @@ from models.methods.frame_consistency.config import QualityConfig
 from models.s2cnet.candidates import GRID
 from models.s2cnet.config import CandidateConfig, S2CNetConfig
 from models.s2cnet.network import GAICV2
+from stages.params.load import merge
 
 RULES: dict[str, Any] = {"min_score": 0.05, "nms_iou": 0.5, "labels": "all"}
 TIMM_FPN: dict[str, Any] = {
@@ -59,3 +60,26 @@ def quality_config(backbone: str, pooling: str, dropout: float, input_px: int, *
     own: dict[str, Any] = {"backbone": backbone, "pooling": pooling, "dropout": dropout, "input_px": input_px}
     statistics: dict[str, Any] = {"pixel_mean": IMAGENET_MEAN, "pixel_std": IMAGENET_STD}
     return QualityConfig(**(own | statistics | changes))
+
+
+def placed(section: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The changes of a section of params.yaml as it is nested: each key in the first sub-section that has it.
+
+    >>> placed({"source": "a", "training": {"seed": 1}}, {"seed": 2})
+    {"training": {"seed": 2}}
+    """
+
+    def place(values: dict[str, Any], key: str, value: Any) -> dict[str, Any] | None:
+        if key in values:
+            return {key: value}
+        for name, inner in values.items():
+            if isinstance(inner, dict) and (found := place(inner, key, value)) is not None:
+                return {name: found}
+        return None
+
+    result: dict[str, Any] = {}
+    for key, value in changes.items():
+        found = place(section, key, value)
+        assert found is not None, key
+        result = merge(result, found)
+    return result

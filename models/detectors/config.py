@@ -131,11 +131,9 @@ class DetectronNetwork(FrameSizes):
         if len(words) % 2:
             raise ValueError("a value is needed for every key: KEY VALUE KEY VALUE")
         # Where the weights do not tell their classes, the options may.
-        taken = [
-            f"{key} (set by {SET_ELSEWHERE[key]})" for key in words[::2] if key in SET_ELSEWHERE and key != CLASSES
-        ]
+        taken = [key for key in words[::2] if key in SET_ELSEWHERE and key != CLASSES]
         if taken:
-            raise ValueError(f"keys that are set elsewhere: {', '.join(taken)}")
+            raise ValueError("; ".join(f"it has {key}, which is set by {SET_ELSEWHERE[key]}" for key in taken))
         return options
 
 

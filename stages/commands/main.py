@@ -9,6 +9,7 @@ from stages.engine.command import run
 
 # Command -> the module that holds it.
 COMMANDS = {
+    "run": "stages.commands.run",
     "score": "stages.commands.score",
     "crops": "stages.commands.crops",
     "metrics": "stages.commands.metrics",

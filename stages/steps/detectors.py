@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.config import problems_of
 from models.detectors.build import build_detector
-from models.detectors.config import TIMM_FPN, Architecture, DetectionRules, DetectronConfig, FasterRcnnConfig
+from models.detectors.config import TIMM_FPN, DetectionRules, DetectronConfig, FasterRcnnConfig
 from models.detectors.detectron import DetectronDetector
 from models.detectors.detectron_config import count_classes
 from models.detectors.faster_rcnn import FasterRcnn
@@ -108,9 +108,7 @@ def detectron2_version() -> str:
     return f"{installed.version}+{commit[:8]}" if commit else installed.version
 
 
-def import_torchvision(
-    path: str | Path, *, architecture: Architecture, **settings: Any
-) -> tuple[FasterRcnn, list[str]]:
+def import_torchvision(path: str | Path, *, architecture: str, **settings: Any) -> tuple[FasterRcnn, list[str]]:
     """A detector from weights that torchvision's `architecture` fits, and the names of its labels, where known.
 
     A file of `save_detector` brings its own architecture and classes. Any other is a state dict of torchvision's, by
@@ -124,9 +122,8 @@ def import_torchvision(
         state, n_classes, frozen_norms = read_published(read_checkpoint(path), architecture=architecture)
     except DetectorError as error:
         raise WeightsError(f"{path}: {error}") from None
-    detector = build_detector(
-        FasterRcnnConfig(architecture=architecture, n_classes=n_classes, frozen_norms=frozen_norms, **settings)
-    )
+    own = {"architecture": architecture, "n_classes": n_classes, "frozen_norms": frozen_norms}
+    detector = build_detector(FasterRcnnConfig(**(settings | own)))
     _fill(detector, state, path)
     return detector, []
 

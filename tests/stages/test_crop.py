@@ -36,9 +36,9 @@ def clip_of(n_frames: int, *, height: int = 32, width: int = 48) -> list[ClipFra
 def cropper() -> Cropper:
     config = s2cnet_config(
         variant="paper", backbone="test_resnet", reduced_channels=2, align_size=3, embed_width=8, heads=2, layers=1,
-        mlp_width=8, objects=2, head_width=12, readout="candidate",
+        mlp_width=8, objects=2, head_width=12, input_short_side_px=32, readout="candidate",
     )  # fmt: skip
-    return Cropper(build_s2cnet(config, seed=1).eval(), torch.device("cpu"), 32, 3.0, 0.8)
+    return Cropper(build_s2cnet(config, seed=1).eval(), torch.device("cpu"), 3.0, 0.8)
 
 
 def boxes(*values: tuple[float, ...]) -> np.ndarray:

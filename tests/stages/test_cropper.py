@@ -29,7 +29,7 @@ from stages.io.weights import load_weights
 from stages.steps.crops import load_cropper
 from stages.steps.detectors import save_detector
 from stages.training import cropper as crops
-from tests.configs import candidate_config, faster_rcnn_config
+from tests.configs import candidate_config, faster_rcnn_config, placed
 from tests.models.s2cnet.test_release import release_values
 from tests.stages.datasets.test_gaic import write_image
 
@@ -104,7 +104,9 @@ def write_detector(*, licence: str | None = None, **changes) -> None:
 
 
 @pytest.fixture
-def run_stage(workplace: Path, write_params: Callable[..., None], monkeypatch: pytest.MonkeyPatch):
+def run_stage(
+    workplace: Path, write_params: Callable[..., None], shipped_params: dict, monkeypatch: pytest.MonkeyPatch
+):
     """Run the stage in the working directory; returns its metrics."""
     write_detector()
     monkeypatch.setattr(stage, "load_detector", lambda path, device: BrightSquares())
@@ -112,7 +114,7 @@ def run_stage(workplace: Path, write_params: Callable[..., None], monkeypatch: p
     torch.set_num_threads(1)  # tiny products: threads cost more than they bring
 
     def run(source: str = "crops", **changes) -> dict:
-        write_params(cropper={**SMALL, **changes}, engine={"device": "cpu"})
+        write_params(cropper=placed(shipped_params["cropper"], SMALL | changes), engine={"device": "cpu"})
         arguments = ["--source", source, "--detector", "detector.safetensors"]
         stage.main([*arguments, "--weights", "weights/s2cnet.safetensors", "--metrics", "results/cropper.json"])
         return json.loads(Path("results/cropper.json").read_text())

@@ -1,6 +1,5 @@
 """Predictions: one row a video, the same for every batch size, failed videos with their reason."""
 
-import dataclasses
 import errno
 from collections.abc import Callable
 from pathlib import Path
@@ -45,9 +44,7 @@ def tables(workplace: Path, write_params: Callable[..., None]) -> Callable[..., 
     write_tables(workplace, videos=9)
     config = quality_config("test_resnet", "mean_std", 0.1, 32)
     network = build_quality(config, seed=3)
-    save_weights(
-        "quality.safetensors", network.state_dict(), {"network": dataclasses.asdict(config), "made_by": MADE_BY}
-    )
+    save_weights("quality.safetensors", network.state_dict(), {"network": config.model_dump(), "made_by": MADE_BY})
 
     def write(**engine: object) -> None:
         write_params(engine={"device": "cpu", "batch_frames": 8} | engine)
@@ -105,7 +102,7 @@ def test_a_failed_video_keeps_its_row_and_reason(tables: Callable[..., None], wo
 def test_weights_of_another_network_are_refused(tables: Callable[..., None]) -> None:
     config = quality_config("test_resnet", "mean", 0.1, 32)
     network = build_quality(config)
-    wrong = dataclasses.asdict(config) | {"pooling": "mean_std"}
+    wrong = config.model_dump() | {"pooling": "mean_std"}
     save_weights("quality.safetensors", network.state_dict(), {"network": wrong, "made_by": MADE_BY})
     with pytest.raises(WeightsError, match=r"quality.safetensors: weights of another network .*head.weight"):
         predict.main(ARGUMENTS)

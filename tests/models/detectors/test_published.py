@@ -1,7 +1,5 @@
 """torchvision's published architectures: old and new keys of their weights, and the same boxes as torchvision's own."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -37,7 +35,7 @@ def without_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def filled(read: tuple[dict[str, Tensor], int, bool], architecture: str, **settings: float) -> FasterRcnn:
     state, n_classes, frozen = read
     config = faster_rcnn_config(architecture, n_classes, min_size_px=64, max_size_px=96, frozen_norms=frozen)
-    detector = build_detector(dataclasses.replace(config, **settings))  # type: ignore[arg-type]
+    detector = build_detector(config.model_copy(update=settings))
     detector.network.load_state_dict(state)
     return detector
 

@@ -1,6 +1,5 @@
 """Export: the file gives what the model gives, for any number of frames, without the project's code."""
 
-import dataclasses
 import json
 import sys
 import zipfile
@@ -28,7 +27,7 @@ def write_model(
     folder: Path, backbone: str, *, pooling: str = "mean_std", statistics: dict | None = None, **config: object
 ) -> nn.Module:
     """A network with weights far from those of a fresh one, and BatchNorm statistics that are not 0 and 1."""
-    made = quality_config(backbone, pooling, 0.5, PX, **(statistics or {}))  # type: ignore[arg-type]
+    made = quality_config(backbone, pooling, 0.5, PX, **(statistics or {}))
     network = build_quality(made, seed=4)
     random = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -36,7 +35,7 @@ def write_model(
             weight.add_(torch.randn(weight.shape, generator=random), alpha=0.3)
         for _ in range(2):
             network(torch.randint(0, 256, (2, 4, 3, PX, PX), dtype=torch.uint8, generator=random))
-    values = {"network": dataclasses.asdict(made) | config, "made_by": MADE_BY}
+    values = {"network": made.model_dump() | config, "made_by": MADE_BY}
     save_weights(folder / "quality.safetensors", network.state_dict(), values)
     return network.eval()
 

@@ -115,7 +115,7 @@ def test_what_has_no_boxes_is_told(bring) -> None:
     names = ", ".join(["b", *(f"more{number:02d}" for number in range(11))])
     assert coverage(table, many).splitlines() == [
         "boxes were brought along for 1 of 15 videos and 1 of 16 frames that are looked at",
-        f"  none for {names} and 2 more",
+        f"  none for {names}, and 2 more",
         "  none for 1 frames of videos that have some: a",
         "  2 of 3 boxes are at frames that are not looked at",
     ]
