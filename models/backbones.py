@@ -14,10 +14,14 @@ from models.errors import AigcVqaError, listed
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 NEAREST_NAMES = 5
+# Keys of each kind in a message: those of another network are hundreds.
+KEYS_NAMED = 6
 # Files older than batch normalisation's counters lack them; nothing that is computed here reads those.
 COUNTER = "num_batches_tracked"
 
 Shape = tuple[int, ...]
+# What is wrong with keys -> the keys.
+Misfits = dict[str, list[str]]
 
 
 class BackboneError(AigcVqaError, ValueError):
@@ -61,8 +65,8 @@ def shapes_of(state: Mapping[str, Tensor]) -> dict[str, Shape]:
 
 def misfits(
     given: Mapping[str, Shape], expected: Mapping[str, Shape], *, counters_needed: bool = False, closed: bool = True
-) -> list[str]:
-    """The keys of a state dict that do not fit a network, one phrase for each.
+) -> Misfits:
+    """The keys of a state dict that do not fit a network.
 
     Args:
         given: Shapes of the state dict.
@@ -71,21 +75,23 @@ def misfits(
         closed: Whether keys that the network does not have are misfits.
 
     Returns:
-        `missing KEY SHAPE`, `unknown KEY SHAPE`, `KEY is SHAPE, expected SHAPE`.
+        What is wrong -> the keys with their shapes; empty when all fit.
     """
     needed = [key for key in expected if counters_needed or not key.endswith(COUNTER)]
-    problems = [f"missing {key} {expected[key]}" for key in needed if key not in given]
-    if closed:
-        problems += [f"unknown {key} {shape}" for key, shape in given.items() if key not in expected]
-    problems += [
-        f"{key} is {given[key]}, expected {shape}"
-        for key, shape in expected.items()
-        if key in given and given[key] != shape
-    ]
-    return problems
+    found = {
+        "missing": [f"{key} {expected[key]}" for key in needed if key not in given],
+        "unknown": [f"{key} {shape}" for key, shape in given.items() if closed and key not in expected],
+        "of another shape": [
+            f"{key} is {given[key]}, expected {shape}"
+            for key, shape in expected.items()
+            if key in given and given[key] != shape
+        ],
+    }
+    return {what: keys for what, keys in found.items() if keys}
 
 
-def say_misfits(problems: Sequence[str]) -> str:
-    """`3 keys do not fit: ...`, from the phrases of `misfits`."""
-    count = "1 key does not fit" if len(problems) == 1 else f"{len(problems)} keys do not fit"
-    return f"{count}: {listed(problems, separator='; ')}"
+def say_misfits(problems: Misfits) -> str:
+    """`3 keys do not fit: missing a (1,), b (2,); unknown c (3,)`, a few keys of each kind."""
+    count = sum(len(keys) for keys in problems.values())
+    kinds = [f"{what} {listed(keys, shown=KEYS_NAMED)}" for what, keys in problems.items()]
+    return f"{count} {'key does' if count == 1 else 'keys do'} not fit: {'; '.join(kinds)}"

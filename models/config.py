@@ -47,6 +47,8 @@ def problems_of(error: ValidationError) -> str:
     for problem in error.errors(include_url=False):
         place = ".".join(map(str, problem["loc"]))
         message = problem["msg"].removeprefix("Value error, ")
-        value = "" if isinstance(problem["input"], dict | BaseModel) else f" = {problem['input']!r}"
+        # Of a field that is missing the input is all that stands around it.
+        is_around = problem["type"] == "missing" or isinstance(problem["input"], dict | BaseModel)
+        value = "" if is_around else f" = {problem['input']!r}"
         lines.append(f"{place}{value}: {message}" if place else message)
     return "; ".join(lines)

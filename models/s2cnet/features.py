@@ -72,7 +72,7 @@ def build_backbone(name: str) -> tuple[nn.Module, tuple[int, ...]]:
 def load_backbone_state(backbone: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Put pretrained weights, named as torchvision or timm name them, into a backbone of `build_backbone`.
 
-    Layers past stride 32 (a classifier) are left out. Raises BackboneError that lists every key of the
+    Layers past stride 32 (a classifier) are left out. Raises BackboneError that names keys of the
     backbone that the state lacks or has in another shape; the backbone is then as it was.
     """
     # timm joins the first two parts of a name where it flattens a chain of stages (`stages.0.` becomes `stages_0.`).

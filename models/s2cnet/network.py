@@ -142,7 +142,8 @@ def from_release(state_dict: Mapping[str, Tensor]) -> S2CNet:
     """The network of a public checkpoint (GAICv1 or GAICv2), on the CPU, in evaluation mode.
 
     state_dict: the release's own names and shapes; `module.` before a name (a checkpoint of DataParallel) is
-    dropped. Raises CheckpointError that lists every key that is missing, unknown, of another shape or not finite.
+    dropped. Raises CheckpointError that counts and names the keys that are missing, unknown, of another shape or not
+    finite.
     """
     is_gaicv1 = any(key.removeprefix("module.") == "FC_layers.weight" for key in state_dict)
     network = build_s2cnet(GAICV1 if is_gaicv1 else GAICV2)

@@ -114,7 +114,7 @@ def import_torchvision(path: str | Path, *, architecture: str, **settings: Any) 
     A file of `save_detector` brings its own architecture and classes. Any other is a state dict of torchvision's, by
     torch.save or in safetensors. `settings` are the fields of FasterRcnnConfig that weights do not tell, such as sizes
     and thresholds: they are what the detector uses, whichever a file was saved with.
-    Raises WeightsError that lists every key that is missing, unknown or of another shape.
+    Raises WeightsError that counts and names the keys that are missing, unknown or of another shape.
     """
     if is_own_weights(path):
         return _load_as(path, FasterRcnn, backend="torchvision", settings=settings)

@@ -33,14 +33,21 @@ def test_a_seed_counts_alone_and_leaves_the_global_state() -> None:
 
 def test_keys_that_do_not_fit() -> None:
     own = {"a": (1,), "b": (2, 3), "norm.num_batches_tracked": ()}
-    assert misfits(own, own, counters_needed=True) == []
+    assert misfits(own, own, counters_needed=True) == {}
     given = {"b": (3, 2), "c": (4,)}
-    assert misfits(given, own) == ["missing a (1,)", "unknown c (4,)", "b is (3, 2), expected (2, 3)"]
-    assert misfits(given, own, closed=False) == ["missing a (1,)", "b is (3, 2), expected (2, 3)"]
-    assert "missing norm.num_batches_tracked ()" in misfits(given, own, counters_needed=True)
-    assert say_misfits(["missing a (1,)"]) == "1 key does not fit: missing a (1,)"
-    assert say_misfits([str(number) for number in range(14)]) == (
-        "14 keys do not fit: 0; 1; 2; 3; 4; 5; 6; 7; 8; 9; 10; 11; and 2 more"
+    assert misfits(given, own) == {
+        "missing": ["a (1,)"],
+        "unknown": ["c (4,)"],
+        "of another shape": ["b is (3, 2), expected (2, 3)"],
+    }
+    assert misfits(given, own, closed=False) == {
+        "missing": ["a (1,)"],
+        "of another shape": ["b is (3, 2), expected (2, 3)"],
+    }
+    assert misfits(given, own, counters_needed=True)["missing"] == ["a (1,)", "norm.num_batches_tracked ()"]
+    assert say_misfits({"missing": ["a (1,)"]}) == "1 key does not fit: missing a (1,)"
+    assert say_misfits({"missing": [*"abcdefgh"], "unknown": ["i"]}) == (
+        "9 keys do not fit: missing a, b, c, d, e, f, and 2 more; unknown i"
     )
     assert shapes_of({"a": torch.zeros(2, 3)}) == {"a": (2, 3)}
 

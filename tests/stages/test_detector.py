@@ -330,4 +330,4 @@ def test_command(
     main(["--source", str(source), "--weights", "w.safetensors", "--metrics", "m.json"])
     assert "of 5 objects in 6 held-out images are among the best 2 boxes" in capsys.readouterr().out
     assert json.loads(Path("m.json").read_text(encoding="utf-8"))["n_boxes"] == 5
-    assert load_weights("w.safetensors")[1]["detector"]["fpn_channels"] == 16
+    assert load_weights("w.safetensors")[1]["detector"]["timm_fpn"]["fpn_channels"] == 16

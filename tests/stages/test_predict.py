@@ -104,7 +104,7 @@ def test_weights_of_another_network_are_refused(tables: Callable[..., None]) -> 
     network = build_quality(config)
     wrong = config.model_dump() | {"pooling": "mean_std"}
     save_weights("quality.safetensors", network.state_dict(), {"network": wrong, "made_by": MADE_BY})
-    with pytest.raises(WeightsError, match=r"quality.safetensors: weights of another network .*head.weight"):
+    with pytest.raises(WeightsError, match=r"quality.safetensors: weights of another network; .*head.weight"):
         predict.main(ARGUMENTS)
 
 

@@ -60,10 +60,10 @@ def test_other_sources() -> None:
     assert "precomputed boxes" in table.origin.note
     more = wanted(
         detector={"training": {"pretrained": "a.pth"}, "torchvision": {"architecture": "fasterrcnn_resnet50_fpn"}},
-        cropper={"pretrained": "b.pth", "backbone": "mobilenet_v2"},
+        cropper={"training": {"pretrained": "b.pth"}, "network": {"backbone": "mobilenet_v2"}},
     )
-    assert "fasterrcnn_resnet50_fpn_coco-" in more["detector.pretrained"].origin.url
-    assert "mobilenet_v2-" in more["cropper.pretrained"].origin.url
+    assert "fasterrcnn_resnet50_fpn_coco-" in more["detector.training.pretrained"].origin.url
+    assert "mobilenet_v2-" in more["cropper.training.pretrained"].origin.url
     assert torchvision_origin("timm_fpn").note
     assert timm_origin("test_convnext2_unknown").note
     assert timm_origin("convnext_tiny.unknown").note

@@ -185,7 +185,7 @@ def test_published_weights_go_through_a_file(tmp_path: Path, published: dict, su
 def test_weights_of_another_architecture(tmp_path: Path, published: dict) -> None:
     path = tmp_path / "published.pth"
     torch.save(published, path)
-    with pytest.raises(WeightsError, match=r"published\.pth: weights of another network .*missing backbone"):
+    with pytest.raises(WeightsError, match=r"published\.pth: weights of another network; .*missing backbone"):
         import_torchvision(path, architecture="fasterrcnn_resnet50_fpn", **SETTINGS)
     with pytest.raises(WeightsError, match=r"published\.pth: 'timm_fpn' has no published weights"):
         import_torchvision(path, architecture="timm_fpn", **SETTINGS)
