@@ -50,7 +50,7 @@ bench: $(STAMP) ## time the project against its bare parts; the tables go to ben
 	python -m benchmarks
 
 docs: $(STAMP) ## build the documentation into site/, offline; broken links are errors
-	mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
 lint: $(STAMP) ## ruff, format check and mypy
 	ruff check .
