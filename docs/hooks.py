@@ -1,8 +1,8 @@
 """Pages of the documentation that are written from the project itself, so that nothing is described twice."""
 
+import re
 import sys
 from collections.abc import Iterable, Mapping
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 CODE = ("stages", "models")
 
@@ -55,12 +56,19 @@ def _params(root: Path) -> str:
         "`params.yaml`. Unknown keys and values out of range are errors, all reported at once.",
         "",
     ]
-    for section, fields in groupby(iter_fields(Params), key=lambda field: field[0].rpartition(".")[0]):
+    sections: dict[str, list[tuple[str, FieldInfo]]] = {}
+    for key, info in iter_fields(Params):
+        section = key.rpartition(".")[0]
+        sections.setdefault(section.partition(".")[0], [])  # a section stands before its sub-sections
+        sections.setdefault(section, []).append((key, info))
+    for section, fields in sections.items():
         lines += [f"{'#' * (2 + section.count('.'))} {section}", "", _summary(Params, section), ""]
+        if not fields:
+            continue
         lines += ["| key | shipped | allowed | meaning |", "|---|---|---|---|"]
         for key, info in fields:
             value = _look_up(shipped, key.split("."))
-            row = [f"`{key.rpartition('.')[2]}`", _code(value), allowed(info), info.description or ""]
+            row = [f"`{key.rpartition('.')[2]}`", _code(value), _text(allowed(info)), _text(info.description or "")]
             lines.append(f"| {' | '.join(_cell(text) for text in row)} |")
         lines.append("")
     return "\n".join(lines)
@@ -88,24 +96,34 @@ def _code(value: Any) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+def _text(text: str) -> str:
+    """Plain text in Markdown: what stands between backticks stays code, stars and underscores stay themselves."""
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([*_<\[])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _stages(root: Path) -> str:
     stages: dict[str, Any] = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    shipped = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     makers = {out: name for name, stage in stages.items() for out in _paths(stage.get("outs", []))}
     lines = [
         "# Stages",
         "",
-        "The graph of `dvc.yaml`. `dvc repro STAGE` runs a stage and what it depends on; `dvc dag` draws the graph in a terminal.",
+        "The graph of `dvc.yaml`, as shipped: with other data the demo is not rendered. `dvc repro STAGE` runs a stage and what it",
+        "depends on; `dvc dag` draws the graph in a terminal.",
         "",
         "| stage | does | runs after |",
         "|---|---|---|",
     ]
     for name, stage in stages.items():
-        after = dict.fromkeys(makers[path] for path in _paths(stage.get("deps", [])) if path in makers)
-        links = ", ".join(f"[{other}](#{other})" for other in after)
+        paths = [_resolve(path, shipped) for path in _paths(stage.get("deps", []))]
+        after = {maker for out, maker in makers.items() for path in paths if path == out or path.startswith(f"{out}/")}
+        links = ", ".join(f"[{other}](#{other})" for other in stages if other in after)
         lines.append(f"| [{name}](#{name}) | {_cell(stage.get('desc', ''))} | {links} |")
     lines.append("")
     for name, stage in stages.items():
@@ -117,10 +135,14 @@ def _stages(root: Path) -> str:
             "code": [path for path in deps if path.startswith(CODE)],
         }
         lines += [f"## {name}", "", f"{stage.get('desc', '')[:1].upper()}{stage.get('desc', '')[1:]}.", ""]
-        lines += ["| | |", "|---|---|"]
+        lines += ["| | paths and keys |", "|---|---|"]
         lines += [f"| {row} | {', '.join(f'`{path}`' for path in paths)} |" for row, paths in rows.items() if paths]
         lines += ["", "```console", f"$ dvc repro {name}", "```", ""]
     return "\n".join(lines)
+
+
+def _resolve(path: str, shipped: Mapping[str, Any]) -> str:
+    return re.sub(r"\$\{([^}]+)\}", lambda match: str(_look_up(shipped, match[1].split("."))), path)
 
 
 def _paths(entries: Iterable[str | Mapping[str, Any]]) -> list[str]:
