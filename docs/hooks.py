@@ -52,8 +52,8 @@ def _params(root: Path) -> str:
     lines = [
         "# Parameters",
         "",
-        "Every key of `params.yaml`, with the value that is shipped. `aigc-vqa params` prints the same list with the values of your",
-        "`params.yaml`. Unknown keys and values out of range are errors, all reported at once.",
+        "Every key of `params.yaml`, with the value that is shipped. `aigc-vqa params` prints the same list with the values",
+        "of your `params.yaml`. Unknown keys and values out of range are errors, all reported at once.",
         "",
     ]
     sections: dict[str, list[tuple[str, FieldInfo]]] = {}
@@ -77,7 +77,8 @@ def _params(root: Path) -> str:
 def _summary(model: type[BaseModel], section: str) -> str:
     for name in filter(None, section.split(".")):
         annotation = model.model_fields[name].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        assert isinstance(annotation, type), f"{section} is no section"
+        assert issubclass(annotation, BaseModel), f"{section} is no section"
         model = annotation
     return (model.__doc__ or "").strip().partition("\n\n")[0]
 
@@ -114,8 +115,8 @@ def _stages(root: Path) -> str:
     lines = [
         "# Stages",
         "",
-        "The graph of `dvc.yaml`, as shipped: with other data the demo is not rendered. `dvc repro STAGE` runs a stage and what it",
-        "depends on; `dvc dag` draws the graph in a terminal.",
+        "The graph of `dvc.yaml` with the shipped parameters. `dvc repro STAGE` runs a stage and what it depends on;",
+        "`dvc dag` draws the graph in a terminal.",
         "",
         "| stage | does | runs after |",
         "|---|---|---|",
