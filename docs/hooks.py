@@ -52,8 +52,8 @@ def _params(root: Path) -> str:
     lines = [
         "# Parameters",
         "",
-        "Every key of `params.yaml`, with the value that is shipped. `aigc-vqa params` prints the same list with the values",
-        "of your `params.yaml`. Unknown keys and values out of range are errors, all reported at once.",
+        "Every key of `params.yaml`, with the value that is shipped. `aigc-vqa params` prints the same list with the",
+        "values of your `params.yaml`. Unknown keys and values out of range are errors, all reported at once.",
         "",
     ]
     sections: dict[str, list[tuple[str, FieldInfo]]] = {}
