@@ -94,7 +94,10 @@ def _look_up(values: Any, names: Iterable[str]) -> Any:
 def _code(value: Any) -> str:
     if value is None or value == "":
         return "null" if value is None else "empty"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if "|" in text or "`" in text:  # neither can stand in a code span of a table
+        return f"<code>{''.join(sign if sign.isalnum() else f'&#{ord(sign)};' for sign in text)}</code>"
+    return f"`{text}`"
 
 
 def _text(text: str) -> str:
