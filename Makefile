@@ -1,6 +1,6 @@
 # One command a chore; `make` lists them. CI calls the same ones (.ci/run).
 .DEFAULT_GOAL := help
-.PHONY: help install weights demo report experiments ablation protocol test bench lint format deps clean-cache
+.PHONY: help install weights demo report experiments ablation protocol test bench docs lint format deps clean-cache
 
 VENV := .venv
 BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -48,6 +48,9 @@ weights: $(STAMP) ## fetch the weights that params.yaml names, or a preset: make
 
 bench: $(STAMP) ## time the project against its bare parts; the tables go to benchmarks/results
 	python -m benchmarks
+
+docs: $(STAMP) ## build the documentation into site/, offline; broken links are errors
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
 lint: $(STAMP) ## ruff, format check and mypy
 	ruff check .
