@@ -16,7 +16,6 @@ from models.metrics import (
     UndefinedMetricError,
     bootstrap_interval,
     group_pair_accuracy,
-    krocc,
     logistic_fit,
     ntire_score,
     paper_mean,
@@ -27,6 +26,7 @@ from models.metrics import (
 )
 from stages.engine.command import run
 from stages.errors import EvaluationError
+from stages.evaluation.metrics import CORRELATIONS, METRICS, PAIR_KINDS
 from stages.evaluation.plots import plot_curves, plot_frame_scores, plot_generators, plot_residuals, plot_scatter
 from stages.io.json import write_json
 from stages.io.schemas import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS
@@ -34,7 +34,7 @@ from stages.io.tables import read_frame
 from stages.params.load import load_params
 from stages.params.schema import EvaluateParams
 
-CORRELATIONS = {"srocc": srocc, "plcc": plcc, "krocc": krocc}
+FUNCTIONS = {key: METRICS[key].judge_videos for key in CORRELATIONS}
 
 
 def evaluate(rows: pd.DataFrame, params: EvaluateParams) -> dict[str, float | int]:
@@ -50,9 +50,9 @@ def evaluate(rows: pd.DataFrame, params: EvaluateParams) -> dict[str, float | in
     scores, mos = scored["score"].to_numpy(), scored["mos"].to_numpy()
     intervals = {}
     try:
-        correlations = {name: metric(scores, mos) for name, metric in CORRELATIONS.items()}
+        correlations = {name: metric(scores, mos) for name, metric in FUNCTIONS.items()}
         fit = logistic_fit(scores, mos)
-        for name, metric in CORRELATIONS.items():
+        for name, metric in FUNCTIONS.items():
             intervals[f"{name}_ci_low"], intervals[f"{name}_ci_high"] = bootstrap_interval(
                 metric, scores, mos, samples=params.bootstrap_samples, confidence=params.confidence, seed=params.seed
             )
@@ -90,7 +90,7 @@ def pair_metrics(rows: pd.DataFrame, pairs: pd.DataFrame, metrics: dict[str, flo
     """
     scores = rows[rows["status"] == "ok"].set_index("video_id")["score"]
     result: dict[str, float | int] = {}
-    for name, kind in (("rank1", "nonsource"), ("rank2", "source")):
+    for name, kind in PAIR_KINDS.items():
         rated = pairs[pairs["kind"] == kind]
         chosen = rated[rated["first"].isin(scores.index) & rated["second"].isin(scores.index)]
         if len(rated):
@@ -115,7 +115,7 @@ def generator_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
         scored = own[own["status"] == "ok"]
         scores, mos = scored["score"].to_numpy(dtype=float), scored["mos"].to_numpy(dtype=float)
         row: dict[str, Any] = {"generator": generator, "n_expected": len(own), "n_scored": len(scored)}
-        for name, metric in {**CORRELATIONS, "rmse": rmse}.items():
+        for name, metric in {**FUNCTIONS, "rmse": rmse}.items():
             try:
                 row[name] = metric(scores, mos)
             except UndefinedMetricError:

@@ -16,7 +16,8 @@ import numpy as np
 from scipy.stats import ttest_rel
 
 from stages.errors import ExperimentError
-from stages.experiments.ablation_table import COLUMNS, markdown, reading
+from stages.evaluation.metrics import SUMMARY
+from stages.experiments.ablation_table import markdown, reading
 from stages.experiments.dvc import metrics_of, present_commit, queue, run_queued
 from stages.io.digests import digest
 from stages.io.files import write_text
@@ -80,7 +81,7 @@ def experiment_name(row: Row, seed: int) -> str:
 def summarise_row(row: Row, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation (n - 1; null for one run) of each metric over the seeds of a row."""
     result: dict[str, Any] = {"row": row.name, "fcl": row.fcl, "s2cnet": row.s2cnet, "fgm": row.fgm, "n": len(found)}
-    for metric in COLUMNS:
+    for metric in SUMMARY:
         values = [one[metric] for one in found]
         result[f"{metric}_mean"] = float(np.mean(values)) if values else None
         result[f"{metric}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -123,7 +124,7 @@ def collect(seeds: Sequence[int], *, commit: str, params: Params, metrics: str) 
     for row in ROWS:
         for seed in seeds:
             values = metrics_of(experiment_name(row, seed), metrics, commit=commit)
-            if values is None or not all(math.isfinite(values.get(name, math.nan)) for name in COLUMNS):
+            if values is None or not all(math.isfinite(values.get(name, math.nan)) for name in SUMMARY):
                 failed.append(experiment_name(row, seed))
             else:
                 found[row.name][seed] = values

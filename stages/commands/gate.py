@@ -18,7 +18,8 @@ import pandas as pd
 from models.errors import AigcVqaError
 from stages.commands.options import check_out
 from stages.errors import EvaluationError, GateError, RevisionError, TableError
-from stages.evaluation.intervals import KINDS, Intervals
+from stages.evaluation.intervals import Intervals
+from stages.evaluation.metrics import PAIR_KINDS
 from stages.evaluation.runs import Run, belong_together, changed_videos, read_test_part, tested_videos
 from stages.evaluation.verdict_table import markdown
 from stages.evaluation.verdicts import Direction, comparable, judge, rules_with
@@ -154,7 +155,7 @@ def _questions(now: Run, manifest: Path, pairs: Path, notes: list[str]) -> tuple
     try:
         if "within_prompt_accuracy" in now.metrics:
             groups = read_frame(manifest, schema=MANIFEST).set_index("video_id")["group"]
-        if not now.metrics.keys().isdisjoint(KINDS):
+        if not now.metrics.keys().isdisjoint(PAIR_KINDS):
             rated = read_frame(pairs, schema=PAIRS)
     except TableError as error:
         notes.append(f"Prompts or rated pairs are not there ({error}): the tolerance alone decides on theirs.")

@@ -17,6 +17,7 @@ from tabulate import tabulate
 from stages.datasets.adapters import read_entries
 from stages.datasets.labels import Entry
 from stages.errors import ExperimentError
+from stages.evaluation.metrics import COMPARED
 from stages.experiments.dvc import metrics_of, present_commit, run_now
 from stages.io.files import write_text
 from stages.io.json import write_json
@@ -25,18 +26,6 @@ from stages.params.presets import change_arguments, read_preset
 from stages.params.schema import Params
 
 KINDS = ("group", "video", "dataset", "generator")
-METRICS = (
-    "srocc",
-    "plcc",
-    "krocc",
-    "mean",
-    "plcc_logistic",
-    "rmse",
-    "within_prompt_accuracy",
-    "rank1",
-    "rank2",
-    "ntire_score",
-)
 
 
 @dataclass(frozen=True)
@@ -111,7 +100,7 @@ def summaries(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, f
     """Kind of split -> metric -> `summarise` over the runs that have it."""
     result: dict[str, dict[str, dict[str, float | int | None]]] = {}
     for kind in dict.fromkeys(row["by"] for row in rows):
-        metrics = {name: [row[name] for row in rows if row["by"] == kind and name in row] for name in METRICS}
+        metrics = {name: [row[name] for row in rows if row["by"] == kind and name in row] for name in COMPARED}
         result[kind] = {name: summarise(values) for name, values in metrics.items() if values}
     return result
 
@@ -133,7 +122,7 @@ def markdown(report: dict[str, Any]) -> str:
     first, *others = report["summary"]
     if others:
         means = {kind: {name: one["mean"] for name, one in found.items()} for kind, found in report["summary"].items()}
-        names = [name for name in METRICS if all(name in one for one in means.values())]
+        names = [name for name in COMPARED if all(name in one for one in means.values())]
         cells = [[kind, *(f"{means[kind][name] - means[first][name]:+.4f}" for name in names)] for kind in others]
         lines += [f"## Difference of the means to the split by {first}", "", _table(["split", *names], cells), ""]
     lines.append("Splits share videos: the deviation tells how much a draw matters, and is no error of the mean.")

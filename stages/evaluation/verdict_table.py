@@ -6,37 +6,20 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from stages.evaluation.verdicts import ONLY_AFTER_A_DROP, Verdict
-
-LABELS = {
-    "srocc": "SROCC",
-    "plcc": "PLCC",
-    "krocc": "KROCC",
-    "mean": "mean of the three",
-    "plcc_logistic": "PLCC, logistic fit",
-    "logistic_converged": "logistic fit converged",
-    "rmse": "RMSE",
-    "within_prompt_accuracy": "right pairs within a prompt",
-    "rank1": "Rank1",
-    "rank2": "Rank2",
-    "ntire_score": "NTIRE final score",
-    "n_expected": "test videos",
-    "n_scored": "scored videos",
-    "n_failed": "failed videos",
-    "n_within_prompt_pairs": "pairs within a prompt",
-}
+from stages.evaluation.metrics import INTERVAL_ENDS, METRICS, label_of
+from stages.evaluation.verdicts import Verdict
 
 
 def markdown(
     verdicts: Sequence[Verdict], baseline: str, *, confidence: float, problems: Sequence[str], notes: Sequence[str]
 ) -> str:
     """The headline, what is wrong, the table, and what could not be done."""
-    failed = [LABELS.get(verdict.key, verdict.key) for verdict in verdicts if not verdict.passes]
+    failed = [label_of(verdict.key) for verdict in verdicts if not verdict.passes]
     good = not problems and not failed
     reasons = [*problems, *([f"Failed: {'; '.join(failed)}"] if failed else [])]
     rows = [
         {
-            "metric": _cell(LABELS.get(one.key, one.key)),
+            "metric": _cell(label_of(one.key)),
             "baseline": _value(one.key, one.baseline),
             "this run": _value(one.key, one.now),
             "change": _value(one.key, one.change, sign=True),
@@ -46,7 +29,7 @@ def markdown(
         }
         for one in verdicts
         # Ends of intervals are nobody's target, and would double the table.
-        if not one.key.endswith(("_ci_low", "_ci_high")) or not one.passes
+        if not one.key.endswith(INTERVAL_ENDS) or not one.passes
     ]
     align = ("left", "right", "right", "right", "right", "left", "left")
     table = tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=align)
@@ -57,7 +40,7 @@ def markdown(
 
 def _interval(verdict: Verdict) -> str:
     if verdict.interval is None:
-        unasked = verdict.change is not None and verdict.key in ONLY_AFTER_A_DROP
+        unasked = verdict.change is not None and verdict.key in METRICS and METRICS[verdict.key].slow
         return "tolerance alone" if verdict.alone else "only after a drop" if unasked else ""
     return f"{verdict.interval[0]:+.4f} to {verdict.interval[1]:+.4f}"
 

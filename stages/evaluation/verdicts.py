@@ -7,13 +7,11 @@ tells the drop from chance; else the tolerance alone decides. Floors hold whatev
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from stages.errors import GateError
 from stages.evaluation.intervals import Interval
+from stages.evaluation.metrics import METRICS, Direction
 from stages.io.json import number
-
-Direction = Literal["higher", "lower"]
 
 
 @dataclass(frozen=True)
@@ -30,23 +28,10 @@ class Rule:
 
 
 RULES: dict[str, Rule] = {
-    "srocc": Rule("higher", 0.01),
-    "plcc": Rule("higher", 0.01),
-    "krocc": Rule("higher", 0.01),
-    "mean": Rule("higher", 0.01),
-    "plcc_logistic": Rule("higher", 0.01),
-    "logistic_converged": Rule("higher", 0.0),
-    "rmse": Rule("lower", 0.5),
-    "within_prompt_accuracy": Rule("higher", 0.01),
-    "rank1": Rule("higher", 0.01),
-    "rank2": Rule("higher", 0.01),
-    "ntire_score": Rule("higher", 0.01),
-    "n_failed": Rule("lower", 0.0, floor=0.0),
+    key: Rule(metric.better, metric.tolerance, metric.floor) for key, metric in METRICS.items() if metric.better
 }
 # Judged by their floor, whatever the baseline has.
-WITHOUT_BASELINE = {"n_failed"}
-# A logistic fit for each of thousands of resamples is worth its seconds only where it decides.
-ONLY_AFTER_A_DROP = {"plcc_logistic"}
+WITHOUT_BASELINE = {key for key, rule in RULES.items() if rule.floor is not None}
 
 
 @dataclass(frozen=True)
@@ -116,7 +101,7 @@ def judge(
 def wants_interval(key: str, rule: Rule, change: float) -> bool:
     """Whether the interval of a change is worth its time: always, or only after a drop beyond the tolerance."""
     gain = change if rule.better == "higher" else -change
-    return key not in ONLY_AFTER_A_DROP or gain < -rule.tolerance
+    return key not in METRICS or not METRICS[key].slow or gain < -rule.tolerance
 
 
 def _judge_one(

@@ -5,8 +5,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-# Metrics with a column of their own.
-COLUMNS = ("srocc", "plcc", "krocc", "mean")
+from stages.evaluation.metrics import SUMMARY, label_of
+
 SHORT = 8
 
 
@@ -28,10 +28,10 @@ def reading(steps: Sequence[Mapping[str, Any]]) -> str:
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    head = ["FCL", "S²CNet", "FGM", "seeds", "SROCC", "PLCC", "KROCC", "mean of the three", "paper, T2VQA-DB"]
+    head = ["FCL", "S²CNet", "FGM", "seeds", *map(label_of, SUMMARY), "paper, T2VQA-DB"]
     cells = [
         [*("✓" if row[name] else "" for name in ("fcl", "s2cnet", "fgm")), row["n"],
-         *(_spread(row, metric) for metric in COLUMNS), f"{row['paper_mean']:.3f}"]
+         *(_spread(row, metric) for metric in SUMMARY), f"{row['paper_mean']:.3f}"]
         for row in report["rows"]
     ]  # fmt: skip
     step_cells = [

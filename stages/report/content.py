@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from models.errors import AigcVqaError
-from models.metrics import bootstrap_interval, krocc, plcc, rmse, srocc
-from stages.evaluation.intervals import Interval, Intervals, mean_of_three
+from models.metrics import bootstrap_interval, srocc
+from stages.evaluation.intervals import Interval, Intervals
+from stages.evaluation.metrics import COMPARED, METRICS
 from stages.evaluation.runs import Run
 from stages.evaluation.verdicts import RULES, wants_interval
 from stages.params.schema import EvaluateParams
@@ -62,38 +63,39 @@ class MetricRow:
         return self.verdict if self.change_interval is not None and self.verdict != "within noise" else "same"
 
 
-# Key, label, meaning, function of (scores, mos) where there is one, higher is better, digits.
-METRICS: tuple[tuple[str, str, str, Callable[..., float] | None, bool, int], ...] = (
-    ("srocc", "SROCC", "Spearman: is the order right?", srocc, True, 3),
-    ("plcc", "PLCC", "Pearson: is it a straight line?", plcc, True, 3),
-    ("krocc", "KROCC", "Kendall: share of pairs in order, as -1 to 1", krocc, True, 3),
-    ("mean", "mean", "of the three: the paper's summary", mean_of_three, True, 3),
-    ("plcc_logistic", "PLCC, fitted", "Pearson after a logistic fit", None, True, 3),
-    ("rmse", "RMSE", "typical error, points of 0-100", rmse, False, 2),
-    ("within_prompt_accuracy", "within a prompt", "share of pairs of one prompt in the right order", None, True, 3),
-    ("rank1", "Rank1", "share of rated pairs of two sources in the right order", None, True, 3),
-    ("rank2", "Rank2", "share of rated pairs of one source in the right order", None, True, 3),
-    ("ntire_score", "NTIRE 2024", "final score of the challenge, from rated pairs", None, True, 3),
-)
-
-
 def metric_rows(sources: Sources, params: EvaluateParams) -> list[MetricRow]:
     """The known metrics that this run has."""
     previous = sources.previous
     comparable = previous is None or not previous.differences
     changes = change_intervals(sources, params)
     rows = []
-    for key, label, meaning, function, higher, digits in METRICS:
+    for key in COMPARED:
         if key not in sources.metrics:
             continue
-        low, high = interval(function, sources.test, params) if function else (None, None)
+        metric = METRICS[key]
+        by_video = metric.unit == "videos" and not metric.slow
+        low, high = interval(metric.judge_videos, sources.test, params) if by_video else (None, None)
         before = previous.run.value(key) if previous else None
         value, change = sources.metrics[key], None
         if changes and before is not None and wants_interval(key, RULES[key], value - before):
             change = changes.of(key)
         failed = key == "plcc_logistic" and sources.metrics.get("logistic_converged") == 0
         flag = "the fit failed: this is the plain PLCC" if failed else ""
-        rows.append(MetricRow(label, meaning, value, low, high, before, higher, digits, comparable, change, flag))
+        rows.append(
+            MetricRow(
+                metric.label,
+                metric.meaning,
+                value,
+                low,
+                high,
+                before,
+                metric.better == "higher",
+                min(metric.digits, 3),
+                comparable,
+                change,
+                flag,
+            )
+        )
     return rows
 
 

@@ -131,10 +131,10 @@ def load_quality(path: str | Path, *, device: torch.device) -> QualityModel:
         WeightsError: Names the file: missing, damaged, of another program or another version of this one.
     """
     state, config = load_weights(path)
-    history = History.read(config.get("made_by"), source=path)
     try:
         network = build_quality(QualityConfig(**config["network"]))
     except (KeyError, TypeError, QualityError) as error:
         raise WeightsError(f"{path}: not weights of a quality model that can be built here ({error})") from None
     load_state(network, state, path)
+    history = History.read(config.get("made_by"), source=path)
     return QualityModel(network.to(device).eval(), device, config["network"]["input_px"], history, config["made_by"])

@@ -13,7 +13,8 @@ import yaml
 from stages.commands import ablation
 from stages.commands.ablation import ROWS, STEPS, compare_steps
 from stages.errors import ExperimentError
-from stages.experiments.ablation_table import COLUMNS, reading
+from stages.evaluation.metrics import SUMMARY
+from stages.experiments.ablation_table import reading
 from stages.params.load import load_params
 from tests.conftest import ROOT
 from tests.pipeline.toy import environment, make_one_stage
@@ -77,7 +78,7 @@ def test_the_queue_runs_every_row_and_seed(project: Path, capfd: pytest.CaptureF
 
 
 def test_a_table_of_other_params_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics = dict.fromkeys(COLUMNS, 0.5)
+    metrics = dict.fromkeys(SUMMARY, 0.5)
     monkeypatch.setattr(ablation, "metrics_of", lambda *_, **__: metrics)
     shipped = load_params(ROOT / "params.yaml")
     other = shipped.model_copy(update={"train": shipped.train.model_copy(update={"epochs": 99})})
