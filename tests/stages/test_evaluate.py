@@ -235,7 +235,7 @@ def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
         "SROCC of plain sharpness",
         "right pairs within a prompt",
         "NTIRE 2024 score",
-        "of rated pairs",
+        "pairs of two sources rated",
     ):
         assert label in table
 
