@@ -6,7 +6,6 @@ A NaN among the predictions, or predictions without spread, fail the evaluation:
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,10 +21,11 @@ from models.metrics import (
     plcc,
     rank_accuracy,
     rmse,
-    srocc,
 )
 from stages.engine.command import run
 from stages.errors import EvaluationError
+from stages.evaluation.baselines import sharpness_srocc
+from stages.evaluation.generators import generator_rows
 from stages.evaluation.metrics import CORRELATIONS, METRICS, PAIR_KINDS
 from stages.evaluation.plots import plot_curves, plot_frame_scores, plot_generators, plot_residuals, plot_scatter
 from stages.io.json import write_json
@@ -103,35 +103,6 @@ def pair_metrics(rows: pd.DataFrame, pairs: pd.DataFrame, metrics: dict[str, flo
             srocc=metrics["srocc"], plcc=metrics["plcc"], rank1=result["rank1"], rank2=result["rank2"]
         )
     return result
-
-
-def generator_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row a generator, sorted by name: how well its own videos are ranked, and by how much they are overrated.
-
-    bias: mean of score - MOS, on 0-100. What does not exist (too few videos, constant scores) is None.
-    """
-    result = []
-    for generator, own in rows[rows["generator"].notna()].groupby("generator", sort=True):
-        scored = own[own["status"] == "ok"]
-        scores, mos = scored["score"].to_numpy(dtype=float), scored["mos"].to_numpy(dtype=float)
-        row: dict[str, Any] = {"generator": generator, "n_expected": len(own), "n_scored": len(scored)}
-        for name, metric in {**FUNCTIONS, "rmse": rmse}.items():
-            try:
-                row[name] = metric(scores, mos)
-            except UndefinedMetricError:
-                row[name] = None
-        row["bias"] = float(np.mean(scores - mos)) if len(scored) else None
-        result.append(row)
-    return result
-
-
-def sharpness_srocc(rows: pd.DataFrame) -> float:
-    """SROCC of plain sharpness with the MOS, with the sign that suits it best: a bar that any model must clear."""
-    scored = rows[rows["status"] == "ok"]
-    try:
-        return abs(srocc(scored["sharpness"].to_numpy(), scored["mos"].to_numpy()))
-    except AigcVqaError:
-        return 0.0  # constant sharpness ranks nothing
 
 
 def main(argv: Sequence[str] | None = None) -> None:
