@@ -61,8 +61,9 @@ format: $(STAMP) ## let ruff mend what it can
 	ruff check --fix .
 	ruff format .
 
-deps: $(STAMP) ## write into dvc.yaml the modules that each stage imports
+deps: $(STAMP) ## write the rooms that stages import from into dvc.yaml, and its graph into README
 	python -m tests.rules.dvc_deps
+	python -m tests.rules.readme_graph
 
 clean-cache: ## delete .cache: finished work of single videos, and trainings
 	rm -rf .cache

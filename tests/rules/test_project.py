@@ -13,6 +13,7 @@ from stages.params.describe import iter_fields
 from stages.params.schema import Params
 from tests.conftest import ROOT
 from tests.rules.dvc_deps import CODE, code_deps
+from tests.rules.readme_graph import BLOCK, README, drawn
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 SHARED_SECTIONS = {"dataset", "engine"}
@@ -104,3 +105,14 @@ def test_no_data_path_is_written_in_python() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in documentation:
                 assert not re.match(r"(data|weights)/", node.value), f"{path.name}: {node.value}"
+
+
+def test_readme_shows_the_graph_of_dvc_yaml() -> None:
+    found = BLOCK.search(README.read_text(encoding="utf-8"))
+    assert found is not None, "README has no place for the graph"
+    assert found[0] == drawn(), "`make deps` writes it"
+
+
+def test_dvc_yaml_and_readme_stay_readable_in_one_sitting() -> None:
+    for name in ("dvc.yaml", "README.md"):
+        assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= 200, name
