@@ -27,8 +27,8 @@ demo: $(STAMP) ## run the whole pipeline on the embedded demo and show its metri
 	dvc repro
 	@aigc-vqa metrics
 
-experiments: $(STAMP) ## the experiments beside this commit, best first, with what they changed
-	@dvc exp show --md --only-changed --sort-by srocc --sort-order desc \
+experiments: $(STAMP) ## the experiments beside this commit, best on validation first, with what they changed
+	@dvc exp show --md --only-changed --sort-by val_srocc --sort-order desc \
 	  --drop 'Created|State|Executor|n_.*|(plcc|krocc)_ci.*|.*\.py|(data|weights|results)/.*'
 
 report: $(STAMP) ## write results/report.html: the last run as one page that opens from disk

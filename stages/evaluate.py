@@ -24,7 +24,7 @@ from models.metrics import (
 )
 from stages.engine.command import run
 from stages.errors import EvaluationError
-from stages.evaluation.baselines import sharpness_srocc
+from stages.evaluation.baselines import label_baselines, sharpness_srocc
 from stages.evaluation.generators import generator_rows
 from stages.evaluation.metrics import CORRELATIONS, METRICS, PAIR_KINDS
 from stages.evaluation.plots import plot_curves, plot_frame_scores, plot_generators, plot_residuals, plot_scatter
@@ -68,6 +68,22 @@ def evaluate(rows: pd.DataFrame, params: EvaluateParams) -> dict[str, float | in
         **intervals,
         **counts,
     }
+
+
+def validation_metrics(rows: pd.DataFrame) -> dict[str, float]:
+    """val_srocc and val_plcc: what epochs are selected by, and what experiments are to be ranked by.
+
+    Args:
+        rows: The validation part's rows of the PREDICTIONS schema.
+
+    Returns:
+        Empty where the validation part has no correlation, such as of constant scores.
+    """
+    scored = rows[rows["status"] == "ok"]
+    try:
+        return {f"val_{name}": FUNCTIONS[name](scored["score"], scored["mos"]) for name in ("srocc", "plcc")}
+    except AigcVqaError:
+        return {}
 
 
 def prompt_metrics(rows: pd.DataFrame, groups: pd.Series) -> dict[str, float | int]:
@@ -120,8 +136,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load_params().evaluate
     predictions = read_frame(arguments.predictions, schema=PREDICTIONS)
     test = predictions[predictions["part"] == "test"]
-    metrics, baseline = evaluate(test, params), sharpness_srocc(test)
-    metrics |= prompt_metrics(test, read_frame(arguments.manifest, schema=MANIFEST).set_index("video_id")["group"])
+    groups = read_frame(arguments.manifest, schema=MANIFEST).set_index("video_id")["group"]
+    metrics = validation_metrics(predictions[predictions["part"] == "val"]) | evaluate(test, params)
+    metrics |= prompt_metrics(test, groups)
     metrics |= pair_metrics(test, read_frame(arguments.pairs, schema=PAIRS), metrics)
     generators = generator_rows(test)
     plot_scatter(test, metrics, arguments.plots, confidence=params.confidence)
@@ -129,12 +146,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     plot_generators(generators, arguments.plots)
     plot_frame_scores(test, read_frame(arguments.scores, schema=FRAME_SCORES), arguments.plots)
     plot_curves(arguments.training, arguments.plots)
-    write_json(arguments.baselines, {"sharpness_srocc": baseline})
+    baselines = {"sharpness_srocc": sharpness_srocc(test)} | label_baselines(predictions, groups)
+    write_json(arguments.baselines, baselines, sort_keys=False)
     write_json(arguments.generators, {"generators": generators})
     write_json(arguments.metrics, metrics, sort_keys=False)
     print(
         f"evaluate: {metrics['n_scored']} of {metrics['n_expected']} test videos scored, SROCC {metrics['srocc']:.4f}, "
-        f"PLCC {metrics['plcc']:.4f}; sharpness alone {baseline:.4f}"
+        f"PLCC {metrics['plcc']:.4f}; sharpness alone {baselines['sharpness_srocc']:.4f}"
     )
 
 

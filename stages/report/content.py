@@ -267,6 +267,10 @@ def compared_srocc(sources: Sources) -> list[tuple[str, float]]:
         found.append((previous.run.name, before))
     if "sharpness_srocc" in sources.baselines:
         found.append(("plain sharpness", sources.baselines["sharpness_srocc"]))
+    labels = (("generator", "generator"), ("prompt", "prompt"), ("generator_prompt", "generator and prompt"))
+    for key, label in labels:
+        if f"{key}_srocc" in sources.baselines:
+            found.append((f"labels alone: {label}", sources.baselines[f"{key}_srocc"]))
     return found
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.rules.readme_graph` (`make deps`) writes the graph of README from dvc.yaml, as `dvc dag` draws it."""
+"""`python -m tests.rules.readme_graph` (`make deps`) writes README's graph from dvc.yaml, as `dvc dag` draws it."""
 
 import re
 import subprocess

@@ -14,6 +14,7 @@ from stages.commands.metrics import metrics_table
 from stages.errors import EvaluationError
 from stages.evaluation.baselines import sharpness_srocc
 from stages.evaluation.generators import generator_rows
+from stages.evaluation.metrics import METRICS
 from stages.io.schemas import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS
 from stages.io.tables import write_frame
 from stages.params.load import load_params
@@ -245,3 +246,13 @@ def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
 def test_no_metrics_yet_says_what_writes_them(workplace: Path) -> None:
     with pytest.raises(EvaluationError, match=r"no metrics yet; `dvc repro` writes them"):
         metrics_table(workplace)
+
+
+def test_validation_stands_first_and_constant_scores_have_none() -> None:
+    rows = pd.DataFrame(
+        {"status": ["ok", "ok", "ok", "failed"], "score": [1.0, 2.0, 4.0, np.nan], "mos": [10, 20, 15, 1]}
+    )
+    # Ranks 1 2 3 against 1 3 2: 1 - 6 (1 + 1) / (3 * 8) = 0.5.
+    assert evaluate.validation_metrics(rows)["val_srocc"] == pytest.approx(0.5)
+    assert evaluate.validation_metrics(rows.assign(score=1.0)) == {}
+    assert next(iter(METRICS)) == "val_srocc"
