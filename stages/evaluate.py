@@ -3,7 +3,6 @@
 A NaN among the predictions, or predictions without spread, fail the evaluation: such a run has no quality to report.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from models.metrics import (
     rmse,
     srocc,
 )
-from stages.engine.command import run
+from stages.engine.command import run, stage_arguments
 from stages.errors import EvaluationError
 from stages.evaluation.metrics import CORRELATIONS, METRICS, PAIR_KINDS
 from stages.evaluation.plots import plot_curves, plot_frame_scores, plot_generators, plot_residuals, plot_scatter
@@ -32,12 +31,12 @@ from stages.io.json import write_json
 from stages.io.schemas import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS
 from stages.io.tables import read_frame
 from stages.params.load import load_params
-from stages.params.schema import EvaluateParams
+from stages.params.schema import EvaluateParams, Params
 
 FUNCTIONS = {key: METRICS[key].judge_videos for key in CORRELATIONS}
 
 
-def evaluate(rows: pd.DataFrame, params: EvaluateParams) -> dict[str, float | int]:
+def video_metrics(rows: pd.DataFrame, params: EvaluateParams) -> dict[str, float | int]:
     """The metrics of one part, all finite; rows of the PREDICTIONS schema, failed videos included.
 
     Raises EvaluationError when a scored video has a NaN, the predictions are constant, or too few are left.
@@ -134,37 +133,66 @@ def sharpness_srocc(rows: pd.DataFrame) -> float:
         return 0.0  # constant sharpness ranks nothing
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.evaluate", description=__doc__)
-    parser.add_argument("--manifest", type=Path, required=True, help="for the prompts")
-    parser.add_argument("--pairs", type=Path, required=True, help="rated pairs")
-    parser.add_argument("--predictions", type=Path, required=True)
-    parser.add_argument("--scores", type=Path, required=True, help="frame scores")
-    parser.add_argument("--training", type=Path, required=True, help="folder of the training curves")
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON to write")
-    parser.add_argument("--generators", type=Path, required=True, help="JSON to write: a row a generator")
-    parser.add_argument("--baselines", type=Path, required=True, help="JSON to write: what simple numbers reach")
-    parser.add_argument("--plots", type=Path, required=True, help="folder to write")
-    arguments = parser.parse_args(argv)
-    params = load_params().evaluate
-    predictions = read_frame(arguments.predictions, schema=PREDICTIONS)
-    test = predictions[predictions["part"] == "test"]
-    metrics, baseline = evaluate(test, params), sharpness_srocc(test)
-    metrics |= prompt_metrics(test, read_frame(arguments.manifest, schema=MANIFEST).set_index("video_id")["group"])
-    metrics |= pair_metrics(test, read_frame(arguments.pairs, schema=PAIRS), metrics)
-    generators = generator_rows(test)
-    plot_scatter(test, metrics, arguments.plots, confidence=params.confidence)
-    plot_residuals(test, arguments.plots, confidence=params.confidence)
-    plot_generators(generators, arguments.plots)
-    plot_frame_scores(test, read_frame(arguments.scores, schema=FRAME_SCORES), arguments.plots)
-    plot_curves(arguments.training, arguments.plots)
-    write_json(arguments.baselines, {"sharpness_srocc": baseline})
-    write_json(arguments.generators, {"generators": generators})
-    write_json(arguments.metrics, metrics, sort_keys=False)
+def evaluate(
+    params: Params,
+    *,
+    manifest: Path,
+    pairs: Path,
+    predictions: Path,
+    scores: Path,
+    training: Path,
+    metrics: Path,
+    generators: Path,
+    baselines: Path,
+    plots: Path,
+) -> None:
+    """Write the metrics of the test part, what simple numbers reach, and plots.
+
+    Args:
+        params: The checked params.
+        manifest: Table of videos, for the prompts (Parquet).
+        pairs: Rated pairs (Parquet).
+        predictions: Scores of videos (Parquet).
+        scores: Scores of frames (Parquet).
+        training: Folder of the training curves.
+        metrics: Metrics to write (JSON).
+        generators: Metrics of every generator to write (JSON).
+        baselines: What simple numbers reach, to write (JSON).
+        plots: Folder of plots to write.
+
+    Raises:
+        EvaluationError: No metric can be computed from the predictions.
+        TableError: A table is missing or another one.
+    """
+    rows = read_frame(predictions, schema=PREDICTIONS)
+    test = rows[rows["part"] == "test"]
+    settings = params.evaluate
+    found, baseline = video_metrics(test, settings), sharpness_srocc(test)
+    found |= prompt_metrics(test, read_frame(manifest, schema=MANIFEST).set_index("video_id")["group"])
+    found |= pair_metrics(test, read_frame(pairs, schema=PAIRS), found)
+    by_generator = generator_rows(test)
+    plot_scatter(test, found, plots, confidence=settings.confidence)
+    plot_residuals(test, plots, confidence=settings.confidence)
+    plot_generators(by_generator, plots)
+    plot_frame_scores(test, read_frame(scores, schema=FRAME_SCORES), plots)
+    plot_curves(training, plots)
+    write_json(baselines, {"sharpness_srocc": baseline})
+    write_json(generators, {"generators": by_generator})
+    write_json(metrics, found, sort_keys=False)
     print(
-        f"evaluate: {metrics['n_scored']} of {metrics['n_expected']} test videos scored, SROCC {metrics['srocc']:.4f}, "
-        f"PLCC {metrics['plcc']:.4f}; sharpness alone {baseline:.4f}"
+        f"evaluate: {found['n_scored']} of {found['n_expected']} test videos scored, SROCC {found['srocc']:.4f}, "
+        f"PLCC {found['plcc']:.4f}; sharpness alone {baseline:.4f}"
     )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage.
+
+    Args:
+        argv: The words after `python -m stages.evaluate`; None: those of the process.
+    """
+    arguments = stage_arguments(evaluate, argv)
+    evaluate(load_params(), **arguments)
 
 
 if __name__ == "__main__":
