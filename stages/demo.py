@@ -21,10 +21,8 @@ def demo(params: Params, *, out: Path) -> None:
     """
     sizes = params.demo
     render_dataset(out, sizes, params.engine.n_workers)
-    print(
-        f"demo: {sizes.prompts * sizes.generators} videos, {sizes.object_images} object images and "
-        f"{sizes.crop_images} crop images in {out}"
-    )
+    n_videos = sizes.prompts * sizes.generators
+    print(f"demo: {n_videos} videos, {sizes.object_images} object images and {sizes.crop_images} crop images in {out}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,12 +1,16 @@
 """The house's own rules: names agree in all places, dvc.yaml lists what stages import and read, models stay pure."""
 
 import ast
+import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
+from stages.commands.main import COMMANDS, build_app
+from stages.engine.command import stage_arguments
 from stages.engine.device import LIBRARIES
 from stages.engine.fingerprint import closure
 from stages.params.describe import iter_fields
@@ -28,6 +32,40 @@ def test_stages_have_one_name_in_all_places() -> None:
         assert (ROOT / "tests" / "stages" / f"test_{stage}.py").is_file()
         assert values["desc"]
         assert re.match(rf"python -m stages\.{stage} ", values["cmd"])
+
+
+def test_commands_have_one_name_in_all_places() -> None:
+    """On the command line, of the module and of its function, of the test, and of a section of the documentation."""
+    text = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    sections = re.findall(r"(?m)^## (\w+)$", text)
+    assert sorted(sections) == sorted(COMMANDS)
+    modules = {path.stem for path in (ROOT / "stages/commands").glob("*.py")}
+    assert modules - {"__init__", "main", "options"} == set(COMMANDS)
+    for name in COMMANDS:
+        found = getattr(importlib.import_module(f"stages.commands.{name}"), name)
+        assert callable(found)
+        assert (ROOT / "tests/stages/commands" / f"test_{name}.py").is_file()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_documentation_has_the_options_of_every_command(name: str) -> None:
+    """And no others: `cache` has them on its own commands."""
+    text = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    section = re.split(r"(?m)^## ", text.partition(f"\n## {name}\n")[2])[0]
+    app = build_app()[name]
+    leaves = [app[inner] for inner in app if not inner.startswith("-")] or [app]
+    taken = {option for leaf in leaves for argument in leaf.assemble_argument_collection() for option in argument.names}
+    options = {option for option in taken if option.startswith("-")}
+    rows = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| ")]
+    assert {option for row in rows for option in re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", row)} == options
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_calls_a_stage_with_the_options_that_it_has(stage: str) -> None:
+    module = importlib.import_module(f"stages.{stage}")
+    words = shlex.split(STAGES[stage]["cmd"])
+    arguments = stage_arguments(getattr(module, stage), words[3:])
+    assert {f"--{name}" for name in arguments} == set(words[3::2])
 
 
 @pytest.mark.parametrize("stage", STAGES)
