@@ -27,8 +27,8 @@ demo: $(STAMP) ## run the whole pipeline on the embedded demo and show its metri
 	dvc repro
 	@aigc-vqa metrics
 
-experiments: $(STAMP) ## the experiments beside this commit, best first, with what they changed
-	@dvc exp show --md --only-changed --sort-by srocc --sort-order desc \
+experiments: $(STAMP) ## the experiments beside this commit, best on validation first, with what they changed
+	@dvc exp show --md --only-changed --sort-by val_srocc --sort-order desc \
 	  --drop 'Created|State|Executor|n_.*|(plcc|krocc)_ci.*|.*\.py|(data|weights|results)/.*'
 
 report: $(STAMP) ## write results/report.html: the last run as one page that opens from disk
@@ -61,8 +61,9 @@ format: $(STAMP) ## let ruff mend what it can
 	ruff check --fix .
 	ruff format .
 
-deps: $(STAMP) ## write into dvc.yaml the modules that each stage imports
+deps: $(STAMP) ## write the rooms that stages import from into dvc.yaml, and its graph into README
 	python -m tests.rules.dvc_deps
+	python -m tests.rules.readme_graph
 
 clean-cache: ## delete .cache: finished work of single videos, and trainings
 	rm -rf .cache

@@ -5,7 +5,6 @@ A NaN among the predictions, or predictions without spread, fail the evaluation:
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,10 +20,11 @@ from models.metrics import (
     plcc,
     rank_accuracy,
     rmse,
-    srocc,
 )
 from stages.engine.command import run, stage_arguments
 from stages.errors import EvaluationError
+from stages.evaluation.baselines import label_baselines, sharpness_srocc
+from stages.evaluation.generators import generator_rows
 from stages.evaluation.metrics import CORRELATIONS, METRICS, PAIR_KINDS
 from stages.evaluation.plots import plot_curves, plot_frame_scores, plot_generators, plot_residuals, plot_scatter
 from stages.io.json import write_json
@@ -69,6 +69,22 @@ def video_metrics(rows: pd.DataFrame, params: EvaluateParams) -> dict[str, float
     }
 
 
+def validation_metrics(rows: pd.DataFrame) -> dict[str, float]:
+    """val_srocc and val_plcc: what epochs are selected by, and what experiments are to be ranked by.
+
+    Args:
+        rows: The validation part's rows of the PREDICTIONS schema.
+
+    Returns:
+        Empty where the validation part has no correlation, such as of constant scores.
+    """
+    scored = rows[rows["status"] == "ok"]
+    try:
+        return {f"val_{name}": FUNCTIONS[name](scored["score"], scored["mos"]) for name in ("srocc", "plcc")}
+    except AigcVqaError:
+        return {}
+
+
 def prompt_metrics(rows: pd.DataFrame, groups: pd.Series) -> dict[str, float | int]:
     """Pair accuracy within groups (prompts); `groups` maps video ids. Empty where no group has a pair to compare."""
     scored = rows[rows["status"] == "ok"]
@@ -102,35 +118,6 @@ def pair_metrics(rows: pd.DataFrame, pairs: pd.DataFrame, metrics: dict[str, flo
             srocc=metrics["srocc"], plcc=metrics["plcc"], rank1=result["rank1"], rank2=result["rank2"]
         )
     return result
-
-
-def generator_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row a generator, sorted by name: how well its own videos are ranked, and by how much they are overrated.
-
-    bias: mean of score - MOS, on 0-100. What does not exist (too few videos, constant scores) is None.
-    """
-    result = []
-    for generator, own in rows[rows["generator"].notna()].groupby("generator", sort=True):
-        scored = own[own["status"] == "ok"]
-        scores, mos = scored["score"].to_numpy(dtype=float), scored["mos"].to_numpy(dtype=float)
-        row: dict[str, Any] = {"generator": generator, "n_expected": len(own), "n_scored": len(scored)}
-        for name, metric in {**FUNCTIONS, "rmse": rmse}.items():
-            try:
-                row[name] = metric(scores, mos)
-            except UndefinedMetricError:
-                row[name] = None
-        row["bias"] = float(np.mean(scores - mos)) if len(scored) else None
-        result.append(row)
-    return result
-
-
-def sharpness_srocc(rows: pd.DataFrame) -> float:
-    """SROCC of plain sharpness with the MOS, with the sign that suits it best: a bar that any model must clear."""
-    scored = rows[rows["status"] == "ok"]
-    try:
-        return abs(srocc(scored["sharpness"].to_numpy(), scored["mos"].to_numpy()))
-    except AigcVqaError:
-        return 0.0  # constant sharpness ranks nothing
 
 
 def evaluate(
@@ -167,8 +154,9 @@ def evaluate(
     rows = read_frame(predictions, schema=PREDICTIONS)
     test = rows[rows["part"] == "test"]
     settings = params.evaluate
-    found, baseline = video_metrics(test, settings), sharpness_srocc(test)
-    found |= prompt_metrics(test, read_frame(manifest, schema=MANIFEST).set_index("video_id")["group"])
+    groups = read_frame(manifest, schema=MANIFEST).set_index("video_id")["group"]
+    found = validation_metrics(rows[rows["part"] == "val"]) | video_metrics(test, settings)
+    found |= prompt_metrics(test, groups)
     found |= pair_metrics(test, read_frame(pairs, schema=PAIRS), found)
     by_generator = generator_rows(test)
     plot_scatter(test, found, plots, confidence=settings.confidence)
@@ -176,12 +164,13 @@ def evaluate(
     plot_generators(by_generator, plots)
     plot_frame_scores(test, read_frame(scores, schema=FRAME_SCORES), plots)
     plot_curves(training, plots)
-    write_json(baselines, {"sharpness_srocc": baseline})
+    simple = {"sharpness_srocc": sharpness_srocc(test)} | label_baselines(rows, groups)
+    write_json(baselines, simple, sort_keys=False)
     write_json(generators, {"generators": by_generator})
     write_json(metrics, found, sort_keys=False)
     print(
         f"evaluate: {found['n_scored']} of {found['n_expected']} test videos scored, SROCC {found['srocc']:.4f}, "
-        f"PLCC {found['plcc']:.4f}; sharpness alone {baseline:.4f}"
+        f"PLCC {found['plcc']:.4f}; sharpness alone {simple['sharpness_srocc']:.4f}"
     )
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from stages.datasets.adapters import read_entries
 from stages.datasets.labels import Entry
+from stages.datasets.mos import MosScale
 from stages.datasets.pairs import RatedPair, read_pairs
 from stages.engine.cache import ItemCache
 from stages.engine.command import run, stage_arguments
@@ -39,11 +40,11 @@ def probe_table(payload: tuple[str, float]) -> pa.Table:
 def manifest_row(entry: Entry, params: DatasetParams) -> dict[str, Any]:
     """The columns that come from the label; a label with a problem, or of a data set without scores, has no MOS."""
     mos_raw = entry.mos_raw if entry.problem is None else None
-    span = params.mos_max - params.mos_min
+    scale = MosScale(params.mos_min, params.mos_max)
     return {
         "video_id": entry.video_id,
         "path": entry.path,
-        "mos": None if mos_raw is None else 100 * (mos_raw - params.mos_min) / span,
+        "mos": None if mos_raw is None else scale.to_100(mos_raw),
         "mos_raw": mos_raw,
         "prompt": entry.prompt,
         "generator": entry.generator,

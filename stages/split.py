@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from stages.engine.command import run, stage_arguments
 from stages.errors import DatasetError
@@ -47,11 +49,37 @@ def deal_groups(groups: Mapping[str, Sequence[str]], shares: Mapping[str, float]
 
 def deal(manifest: pd.DataFrame, shares: Mapping[str, float], *, seed: int, by_video: bool = False) -> pd.Series:
     """A part for every row, whole groups (or single videos) together."""
-    unit = _units(manifest, by_video=by_video)
+    unit = join_equal_files(_units(manifest, by_video=by_video), manifest["sha256"])
     groups = {
         str(group): [name or "" for name in rows["generator"]] for group, rows in manifest.groupby(unit, sort=True)
     }
     return unit.map(deal_groups(groups, shares, seed=seed))
+
+
+def join_equal_files(unit: pd.Series, sha256: pd.Series) -> pd.Series:
+    """Units that hold files of equal bytes become one, under the first of their names: no content in two parts.
+
+    Args:
+        unit: What is dealt as one, of every row.
+        sha256: Of every row's file; missing where there is none.
+    """
+    names, unit_of = np.unique(unit.to_numpy(dtype=str), return_inverse=True)
+    hashed = sha256.notna().to_numpy()
+    _, file_of = np.unique(sha256[hashed].to_numpy(dtype=str), return_inverse=True)
+    size = len(names) + (file_of.max() + 1 if len(file_of) else 0)
+    edges = unit_of[hashed], len(names) + file_of
+    graph = coo_array((np.ones(len(file_of)), edges), shape=(size, size))
+    component = connected_components(graph, directed=False)[1]
+    first = {part: name for name, part in zip(names[::-1], component[: len(names)][::-1], strict=True)}
+    return pd.Series([first[component[index]] for index in unit_of], index=unit.index)
+
+
+def count_joined(manifest: pd.DataFrame, params: SplitParams) -> int:
+    """How many groups, or videos, are dealt with another one because they hold a file of equal bytes."""
+    if params.by == "dataset":
+        return 0
+    unit = _units(manifest, by_video=params.by == "video")
+    return int(unit.nunique() - join_equal_files(unit, manifest["sha256"]).nunique())
 
 
 def deal_rest(manifest: pd.DataFrame, is_test: pd.Series, params: SplitParams) -> pd.Series:
@@ -149,10 +177,13 @@ def split(params: Params, *, manifest: Path, out: Path) -> None:
         DatasetError: The videos cannot be dealt as asked for.
         TableError: The manifest is missing or another table.
     """
-    parts = deal_parts(read_frame(manifest, schema=MANIFEST), params.split)
+    videos = read_frame(manifest, schema=MANIFEST)
+    parts = deal_parts(videos, params.split)
     write_text(out, parts.to_csv(index=False, lineterminator="\n"))
     counts = parts["part"].value_counts()
-    print("split: " + ", ".join(f"{counts[part]} {part}" for part in PARTS))
+    joined = count_joined(videos, params.split)
+    text = f"; {joined} joined with another one that holds an equal file" if joined else ""
+    print("split: " + ", ".join(f"{counts[part]} {part}" for part in PARTS) + text)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

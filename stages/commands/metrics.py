@@ -12,6 +12,10 @@ from stages.io.json import number, read_json
 # Of the other files: name, key, label. Rows whose file or key is not there are left out.
 OTHERS = (
     ("baselines.json", "sharpness_srocc", "SROCC of plain sharpness"),
+    ("baselines.json", "generator_srocc", "SROCC of labels: generator"),
+    ("baselines.json", "prompt_srocc", "SROCC of labels: prompt"),
+    ("baselines.json", "generator_prompt_srocc", "SROCC of labels: both"),
+    ("baselines.json", "generator_within_prompt_accuracy", "pairs by the generator alone"),
     ("detector.json", "recall_at_n", "detector: recall, IoU 0.5"),
     ("cropper.json", "srcc", "cropper: SRCC"),
     ("cropper.json", "acc5", "cropper: Acc5"),

@@ -129,7 +129,9 @@ def with_common_groups(entries: list[Entry]) -> list[Entry]:
 
 
 def _folded(prompt: str) -> str:
-    return " ".join(prompt.casefold().split())
+    """Case, spaces and punctuation make no other prompt; one of signs alone stays as it is."""
+    words = re.findall(r"\w+", prompt.casefold())
+    return " ".join(words) or prompt.strip()
 
 
 def refuse(source: Path, headline: str, problems: Iterable[str], *, shown: int = 20) -> None:

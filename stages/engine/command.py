@@ -7,7 +7,7 @@ imported when a command line is read, so that worker processes, which import the
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -160,15 +160,15 @@ class _PlainHelp:
         is_command = panel.format == "command"
         if not panel.entries or (is_command and all(entry.names[0].startswith("-") for entry in panel.entries)):
             return
-        names = {_names(entry): _meaning(entry, is_command) for entry in panel.entries}
+        names = {option_names(entry): option_meaning(entry) for entry in panel.entries}
         width = min(max(map(len, names)), NAMES_WIDTH) + 4
         lines = [f"{panel.title}:"]
-        for name, words in names.items():
+        for name, meaning in names.items():
             label = f"  {name}"
             if len(label) + 2 > width:  # a long name stands alone
                 lines.append(label)
                 label = ""
-            lines.append(_wrapped(" ".join(words), console, first=label.ljust(width), indent=width))
+            lines.append(_wrapped(meaning, console, first=label.ljust(width), indent=width))
         _put(console, "\n".join(lines))
 
     def render_usage(self, console: "Console", _: "ConsoleOptions", usage: object) -> None:
@@ -201,17 +201,32 @@ def _put(console: "Console", text: str) -> None:
     print(f"{text.rstrip()}\n", file=console.file)
 
 
-def _names(entry: "HelpEntry") -> str:
+def option_names(entry: "HelpEntry") -> str:
+    """How an option, an argument or a command is typed.
+
+    Args:
+        entry: Its entry in the help.
+
+    Returns:
+        Such as "--out FILE".
+    """
     return ", ".join(entry.display_labels_with_metavar)
 
 
-def _meaning(entry: "HelpEntry", is_command: bool) -> Iterator[str]:
-    yield " ".join(_plain(entry.description).split())
-    if is_command:
-        return
+def option_meaning(entry: "HelpEntry") -> str:
+    """What an option, an argument or a command is for, what is allowed, and what holds without it.
+
+    Args:
+        entry: Its entry in the help.
+
+    Returns:
+        One line.
+    """
+    words = _plain(entry.description).split()
     if entry.choices:
-        yield f"[{'|'.join(entry.choices)}]"
+        words.append(f"[{'|'.join(entry.choices)}]")
     if entry.required:
-        yield "[required]"
+        words.append("[required]")
     elif entry.default not in (None, "", "False", "None"):
-        yield f"[default: {entry.default}]"
+        words.append(f"[default: {entry.default}]")
+    return " ".join(words)

@@ -70,6 +70,8 @@ def _count(key: str, label: str) -> Metric:
 METRICS: dict[str, Metric] = {
     metric.key: metric
     for metric in (
+        Metric("val_srocc", "validation SROCC", "of the part that selects: rank experiments by it"),
+        Metric("val_plcc", "validation PLCC", "of the part that selects"),
         _correlation("srocc", "SROCC", "Spearman: is the order right?"),
         _correlation("plcc", "PLCC", "Pearson: is it a straight line?"),
         _correlation("krocc", "KROCC", "Kendall: share of pairs in order, as -1 to 1"),

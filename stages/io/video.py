@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from stages.errors import VideoError
 from stages.io.images import encode_image
+from stages.io.sampling import spread_indices
 from stages.io.schemas import FRAMES
 
 MIN_FRAMES = 2
@@ -33,13 +34,6 @@ class Probe:
     fps: float
     width: int
     height: int
-
-
-def spread_indices(n: int, count: int) -> list[int]:
-    """`count` evenly spaced indices of 0..n-1, ends included, with repeats when n < count; the middle for count 1."""
-    if count == 1:
-        return [(n - 1) // 2]
-    return [math.floor(step * (n - 1) / (count - 1) + 0.5) for step in range(count)]
 
 
 def probe(path: str | Path, *, max_missing_fraction: float) -> Probe:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from models.errors import AigcVqaError
 from models.metrics import bootstrap_interval, srocc
+from stages.evaluation import generators as evaluation
 from stages.evaluation.intervals import Interval, Intervals
 from stages.evaluation.metrics import COMPARED, METRICS
 from stages.evaluation.runs import Run
@@ -127,25 +128,12 @@ def interval(
 
 
 def generator_rows(test: pd.DataFrame, params: EvaluateParams) -> list[dict[str, Any]]:
-    """A row a generator: n, mean MOS, mean error, SROCC with its interval (None where it does not exist)."""
-    rows = []
-    for name, group in test.groupby("generator", sort=True):
-        try:
-            value: float | None = srocc(group["score"], group["mos"])
-            low, high = interval(srocc, group, params)
-        except AigcVqaError:
-            value = low = high = None
-        rows.append(
-            {
-                "generator": str(name),
-                "n": len(group),
-                "mos": float(group["mos"].mean()),
-                "error": float(group["error"].mean()),
-                "srocc": value,
-                "low": low,
-                "high": high,
-            }
-        )
+    """One row per generator: what the evaluation says of it, its mean MOS, and the interval of its SROCC."""
+    rows = evaluation.generator_rows(test)
+    for row in rows:
+        group = test[test["generator"] == row["generator"]]
+        low, high = interval(srocc, group, params) if row["srocc"] is not None else (None, None)
+        row |= {"mos": float(group["mos"].mean()), "low": low, "high": high}
     return rows
 
 
@@ -279,6 +267,10 @@ def compared_srocc(sources: Sources) -> list[tuple[str, float]]:
         found.append((previous.run.name, before))
     if "sharpness_srocc" in sources.baselines:
         found.append(("plain sharpness", sources.baselines["sharpness_srocc"]))
+    labels = (("generator", "generator"), ("prompt", "prompt"), ("generator_prompt", "generator and prompt"))
+    for key, label in labels:
+        if f"{key}_srocc" in sources.baselines:
+            found.append((f"labels alone: {label}", sources.baselines[f"{key}_srocc"]))
     return found
 
 

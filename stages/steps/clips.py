@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from stages.errors import TableError
 from stages.io.images import Frame, cut, decode_image
+from stages.io.sampling import spread_indices
 from stages.io.schemas import BOX_COLUMNS
-from stages.io.video import spread_indices
 
 Box = tuple[float, float, float, float]
 # What `read_clip` and `selected_boxes` need of the tables.

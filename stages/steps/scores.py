@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.methods.frame_consistency.losses import frame_scores
 from models.methods.frame_consistency.network import QualityConfig, QualityError, QualityNet, build_quality
+from stages.datasets.mos import MosScale
 from stages.errors import WeightsError
 from stages.io.images import sharpness
 from stages.io.schemas import FRAME_SCORES
@@ -61,14 +62,10 @@ class QualityModel:
         return self.history.decode.params.frames
 
     @property
-    def mos_scale(self) -> tuple[float, float]:
-        """Lowest and highest MOS on the data set's own scale."""
-        return self.history.prepare.params.mos_min, self.history.prepare.params.mos_max
-
-    def to_raw(self, score: float) -> float:
-        """A score on 0-100 on the data set's own scale."""
-        low, high = self.mos_scale
-        return low + score / 100 * (high - low)
+    def mos_scale(self) -> MosScale:
+        """The data set's own scale of MOS."""
+        params = self.history.prepare.params
+        return MosScale(params.mos_min, params.mos_max)
 
     @torch.inference_mode()
     def score(self, crops: Sequence[CropOfFrame]) -> list[float]:
@@ -86,7 +83,7 @@ class QualityModel:
         score = float(slots["score"].mean())
         return {
             "score": score,
-            "score_raw": self.to_raw(score),
+            "score_raw": self.mos_scale.to_raw(score),
             "spread": float(slots["score"].std(ddof=0)),
             "worst_frame_index": int(worst["frame_index"]),
             "worst_time_s": float(worst["time_s"]),

@@ -12,6 +12,9 @@ from scipy import stats
 from stages import evaluate
 from stages.commands.metrics import metrics_table
 from stages.errors import EvaluationError
+from stages.evaluation.baselines import sharpness_srocc
+from stages.evaluation.generators import generator_rows
+from stages.evaluation.metrics import METRICS
 from stages.io.schemas import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS
 from stages.io.tables import write_frame
 from stages.params.load import load_params
@@ -120,7 +123,7 @@ def test_a_row_for_every_generator() -> None:
     rows["generator"] = ["b"] * 6 + ["a"] * 2 + ["c"] * 3 + [None]
     rows.loc[rows["generator"] == "c", "score"] = 50.0
     rows.loc[0, ["status", "score"]] = ["failed", np.nan]
-    a, b, c = evaluate.generator_rows(rows)
+    a, b, c = generator_rows(rows)
     own = rows.iloc[1:6]
     assert (b["generator"], b["n_expected"], b["n_scored"]) == ("b", 6, 5)
     assert b["srocc"] == pytest.approx(stats.spearmanr(own["score"].astype(float), own["mos"]).statistic)
@@ -128,8 +131,8 @@ def test_a_row_for_every_generator() -> None:
     assert (a["generator"], a["srocc"], a["krocc"]) == ("a", None, None)  # two videos have no correlation
     assert a["rmse"] == pytest.approx(float(np.sqrt(((rows.iloc[6:8]["score"] - rows.iloc[6:8]["mos"]) ** 2).mean())))
     assert (c["generator"], c["plcc"], c["n_scored"]) == ("c", None, 3)  # constant scores rank nothing
-    assert evaluate.generator_rows(rows.assign(generator=None)) == []
-    gone = evaluate.generator_rows(rows.assign(status="failed", score=np.nan))[0]
+    assert generator_rows(rows.assign(generator=None)) == []
+    gone = generator_rows(rows.assign(status="failed", score=np.nan))[0]
     assert (gone["n_scored"], gone["rmse"], gone["bias"]) == (0, None, None)
 
 
@@ -168,8 +171,8 @@ def test_too_few_videos_fail() -> None:
 
 def test_sharpness_counts_with_its_better_sign() -> None:
     rows = predictions()
-    assert evaluate.sharpness_srocc(rows.assign(sharpness=-rows["mos"].astype(float))) == pytest.approx(1.0)
-    assert evaluate.sharpness_srocc(rows.assign(sharpness=1.0)) == 0.0
+    assert sharpness_srocc(rows.assign(sharpness=-rows["mos"].astype(float))) == pytest.approx(1.0)
+    assert sharpness_srocc(rows.assign(sharpness=1.0)) == 0.0
 
 
 def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
@@ -235,7 +238,7 @@ def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
         "SROCC of plain sharpness",
         "right pairs within a prompt",
         "NTIRE 2024 score",
-        "of rated pairs",
+        "pairs of two sources rated",
     ):
         assert label in table
 
@@ -243,3 +246,13 @@ def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
 def test_no_metrics_yet_says_what_writes_them(workplace: Path) -> None:
     with pytest.raises(EvaluationError, match=r"no metrics yet; `dvc repro` writes them"):
         metrics_table(workplace)
+
+
+def test_validation_stands_first_and_constant_scores_have_none() -> None:
+    rows = pd.DataFrame(
+        {"status": ["ok", "ok", "ok", "failed"], "score": [1.0, 2.0, 4.0, np.nan], "mos": [10, 20, 15, 1]}
+    )
+    # Ranks 1 2 3 against 1 3 2: 1 - 6 (1 + 1) / (3 * 8) = 0.5.
+    assert evaluate.validation_metrics(rows)["val_srocc"] == pytest.approx(0.5)
+    assert evaluate.validation_metrics(rows.assign(score=1.0)) == {}
+    assert next(iter(METRICS)) == "val_srocc"

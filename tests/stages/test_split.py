@@ -11,7 +11,7 @@ from stages.errors import DatasetError
 from stages.io.schemas import MANIFEST
 from stages.io.tables import write_frame
 from stages.params.schema import SplitParams
-from stages.split import PARTS, deal_groups, deal_parts, main
+from stages.split import PARTS, count_joined, deal_groups, deal_parts, main
 
 
 def options(**changes: object) -> SplitParams:
@@ -28,6 +28,7 @@ def make_manifest(*, prompts: int = 40, generators: str = "abc", failed: tuple[s
     ]
     frame = pd.DataFrame(rows).sort_values("video_id", ignore_index=True)
     frame["mos"] = 50.0
+    frame["sha256"] = None
     frame["status"] = ["failed" if video_id in failed else "ok" for video_id in frame["video_id"]]
     return frame
 
@@ -207,3 +208,18 @@ def test_the_command_writes_a_csv_for_git(
     assert counts(read) == {"train": 39, "val": 9, "test": 12}
     main(["--manifest", "m.parquet", "--out", "data/split.csv"])
     assert Path("data/split.csv").read_bytes() == text
+
+
+def test_equal_files_never_stand_in_two_parts() -> None:
+    """Ten prompts of two videos; a chain of equal files ties the first five prompts together."""
+    rows = make_manifest(prompts=10, generators="ab").sort_values("group", ignore_index=True)
+    rows["sha256"] = [f"{number}" for number in range(20)]
+    for prompt in range(4):
+        rows.loc[2 * prompt + 3, "sha256"] = rows.loc[2 * prompt, "sha256"]
+    for by in ("group", "video"):
+        params = options(by=by, val_fraction=0.25, test_fraction=0.25)
+        part_of = deal_parts(rows, params).set_index("video_id")["part"]
+        files = rows.assign(part=rows["video_id"].map(part_of)).groupby("sha256")["part"].nunique()
+        assert (files == 1).all()
+        assert count_joined(rows, params) == 4
+    assert count_joined(rows.assign(sha256=None), options()) == 0
