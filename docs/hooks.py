@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def _options(root: Path, command: str) -> str:
 
     entries: list[Any] = []
     words, app = command.split(), build_app()
-    for found in (app, *(app[words[: depth + 1]] for depth in range(len(words)))):
+    for found in accumulate(words, lambda outer, word: outer[word], initial=app):
         found.help_formatter = lambda _console, _options, panel: entries.extend(panel.entries)
     with contextlib.redirect_stdout(io.StringIO()):  # the usage, which MkDocs would show
         app.help_print(words)

@@ -19,10 +19,10 @@ from models.errors import AigcVqaError
 from stages.commands.options import File, check_out
 from stages.errors import EvaluationError, GateError, RevisionError, TableError
 from stages.evaluation.intervals import Intervals
-from stages.evaluation.metrics import PAIR_KINDS
+from stages.evaluation.metrics import PAIR_KINDS, Direction
 from stages.evaluation.runs import Run, belong_together, changed_videos, read_test_part, tested_videos
 from stages.evaluation.verdict_table import markdown
-from stages.evaluation.verdicts import Direction, comparable, judge, rules_with
+from stages.evaluation.verdicts import comparable, judge, rules_with
 from stages.experiments.revisions import describe_revision, read_at
 from stages.io.files import write_text
 from stages.io.json import parse_object

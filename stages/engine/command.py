@@ -155,7 +155,7 @@ def _described(error: "CycloptsError", app: "App") -> str:
 class _PlainHelp:
     """Prints help as plain text: no boxes, no colours, nothing at the ends of lines, so that it reads well in logs."""
 
-    def __call__(self, console: "Console", _: "ConsoleOptions", panel: "HelpPanel") -> None:
+    def __call__(self, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
         """Print the commands or the options, names beside their text."""
         is_command = panel.format == "command"
         if not panel.entries or (is_command and all(entry.names[0].startswith("-") for entry in panel.entries)):
