@@ -44,7 +44,7 @@ test: $(STAMP) ## run the tests
 	OMP_NUM_THREADS=1 python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 weights: $(STAMP) ## fetch the weights that params.yaml names, or a preset: make weights PRESET=t2vqa_db
-	python -m stages.commands.weights $(if $(PRESET),--preset $(PRESET))
+	aigc-vqa weights $(if $(PRESET),--preset $(PRESET))
 
 bench: $(STAMP) ## time the project against its bare parts; the tables go to benchmarks/results
 	python -m benchmarks

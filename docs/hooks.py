@@ -1,18 +1,24 @@
 """Pages of the documentation that are written from the project itself, so that nothing is described twice."""
 
+import contextlib
+import html
+import io
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 CODE = ("stages", "models")
+OPTIONS = re.compile(r"<!-- options: ([\w ]+?) -->")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -36,6 +42,40 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: object) -> str:
+    """Put the options of the commands where a page asks for them (an event of MkDocs).
+
+    Args:
+        markdown: The text of a page; `<!-- options: NAME -->` asks for the options of a command.
+        page: The page.
+        config: The configuration of the site.
+
+    Returns:
+        The text with tables of options.
+    """
+    root = Path(config.config_file_path).parent
+    return OPTIONS.sub(lambda match: _options(root, match[1]), markdown)
+
+
+def _options(root: Path, command: str) -> str:
+    """The options of a command as a table, from its signature and docstring: the entries of its `--help`."""
+    sys.path.insert(0, str(root))
+    from stages.commands.main import build_app
+    from stages.engine.command import option_meaning, option_names
+
+    entries: list[Any] = []
+    words, app = command.split(), build_app()
+    for found in accumulate(words, lambda outer, word: outer[word], initial=app):
+        found.help_formatter = lambda _console, _options, panel: entries.extend(panel.entries)
+    with contextlib.redirect_stdout(io.StringIO()):  # the usage, which MkDocs would show
+        app.help_print(words)
+    rows = [(option_names(entry), option_meaning(entry)) for entry in entries if "--help" not in entry.names]
+    cells = [
+        f"| <code>{html.escape(name).replace('|', '&#124;')}</code> | {_cell(_text(text))} |" for name, text in rows
+    ]
+    return "\n".join(["| option | meaning |", "|---|---|", *cells])
 
 
 def _contributing(root: Path) -> str:

@@ -5,7 +5,6 @@ stratified: those with the same set of generators are shuffled together and deal
 the test part is one generator that training never sees. By dataset: its own lists.
 """
 
-import argparse
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,13 +14,13 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from stages.engine.command import run
+from stages.engine.command import run, stage_arguments
 from stages.errors import DatasetError
 from stages.io.files import write_text
 from stages.io.schemas import MANIFEST
 from stages.io.tables import read_frame
 from stages.params.load import load_params
-from stages.params.schema import SplitParams
+from stages.params.schema import Params, SplitParams
 
 PARTS = ("train", "val", "test")
 
@@ -118,7 +117,7 @@ def leave_out(manifest: pd.DataFrame, params: SplitParams) -> pd.Series:
     return deal_rest(manifest, manifest["generator"] == params.held_out, params)
 
 
-def split(manifest: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
+def deal_parts(manifest: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
     """Columns video_id, part, sorted by video_id. Videos that failed are dealt too: they count as expected.
 
     Raises DatasetError when there are no scores, when a part would be empty, or when the data set's own lists or the
@@ -166,18 +165,35 @@ def _why_empty(manifest: pd.DataFrame, empty: Sequence[str], params: SplitParams
     )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.split", description=__doc__)
-    parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="CSV to write: video_id, part")
-    arguments = parser.parse_args(argv)
-    manifest, params = read_frame(arguments.manifest, schema=MANIFEST), load_params().split
-    parts = split(manifest, params)
-    write_text(arguments.out, parts.to_csv(index=False, lineterminator="\n"))
+def split(params: Params, *, manifest: Path, out: Path) -> None:
+    """Deal the videos to train, val and test.
+
+    Args:
+        params: The checked params.
+        manifest: Table of videos (Parquet).
+        out: Table to write: video_id, part (CSV).
+
+    Raises:
+        DatasetError: The videos cannot be dealt as asked for.
+        TableError: The manifest is missing or another table.
+    """
+    videos = read_frame(manifest, schema=MANIFEST)
+    parts = deal_parts(videos, params.split)
+    write_text(out, parts.to_csv(index=False, lineterminator="\n"))
     counts = parts["part"].value_counts()
-    joined = count_joined(manifest, params)
+    joined = count_joined(videos, params.split)
     text = f"; {joined} joined with another one that holds an equal file" if joined else ""
     print("split: " + ", ".join(f"{counts[part]} {part}" for part in PARTS) + text)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage.
+
+    Args:
+        argv: The words after `python -m stages.split`; None: those of the process.
+    """
+    arguments = stage_arguments(split, argv)
+    split(load_params(), **arguments)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """`aigc-vqa metrics`: the results of the last run as a table for people; the JSON files beside are for programs."""
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.commands.options import Folder
 from stages.errors import EvaluationError
 from stages.evaluation.metrics import INTERVAL_ENDS, METRICS
 from stages.io.json import number, read_json
@@ -23,14 +23,15 @@ OTHERS = (
 )
 
 
-def add_arguments(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser("metrics", help="show the metrics of the last run")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the JSON files")
-    parser.set_defaults(call=show)
+def metrics(*, results: Folder = Path("results")) -> None:
+    """Show the metrics of the last run.
 
+    Args:
+        results: Folder of the JSON files.
 
-def show(results: Path) -> None:
-    """Print the table; raise EvaluationError when there are no metrics yet."""
+    Raises:
+        EvaluationError: There are no metrics yet.
+    """
     print(metrics_table(results))
 
 

@@ -1,9 +1,9 @@
 """Parquet tables: their schemas, atomic writing, and shards with one row group a video.
 
 Every table carries in its schema metadata, under the key `aigc_vqa`, a JSON object that says what made it: `made_by`
-(a chain: stage -> version, parameters, library versions, for the stage itself and all before it). Sharded tables add
-`keys` (video_id -> item key, in row-group order), `failed` (video_id -> reason) and `n_shards`. There are no timestamps
-and no host names, so the same input writes the same bytes.
+(a chain: stage -> code, parameters, library versions, for the stage itself and all before it). Tables made from items
+of the cache add `keys` (video_id -> item key), sharded ones (keys in row-group order) `failed` (video_id -> reason) and
+`n_shards` too. There are no timestamps and no host names, so the same input writes the same bytes.
 """
 
 import hashlib
@@ -71,6 +71,23 @@ def read_table(path: str | Path, *, schema: pa.Schema) -> tuple[pa.Table, dict[s
     path = Path(path)
     with _open(path, schema) as file:
         return file.read(), _metadata(file.schema_arrow, path)
+
+
+def read_keys(path: Path) -> dict[str, str]:
+    """The keys of the items that a table was made from.
+
+    Args:
+        path: A Parquet file.
+
+    Returns:
+        Video id -> key; empty where the file is not readable or no table of this pipeline.
+    """
+    try:
+        text = (pq.read_schema(path).metadata or {}).get(METADATA_KEY, b"{}")
+    except (pa.ArrowInvalid, OSError):
+        return {}
+    keys: dict[str, str] = json.loads(text).get("keys", {})
+    return keys
 
 
 def read_frame(path: str | Path, *, schema: pa.Schema) -> pd.DataFrame:

@@ -1,12 +1,16 @@
 """The house's own rules: names agree in all places, dvc.yaml lists what stages import and read, models stay pure."""
 
 import ast
+import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
+from stages.commands.main import COMMANDS
+from stages.engine.command import stage_arguments
 from stages.engine.device import LIBRARIES
 from stages.engine.fingerprint import closure
 from stages.params.describe import iter_fields
@@ -29,6 +33,26 @@ def test_stages_have_one_name_in_all_places() -> None:
         assert (ROOT / "tests" / "stages" / f"test_{stage}.py").is_file()
         assert values["desc"]
         assert re.match(rf"python -m stages\.{stage} ", values["cmd"])
+
+
+def test_commands_have_one_name_in_all_places() -> None:
+    """On the command line, of the module and of its function, of the test, and of a section of the documentation."""
+    modules = {path.stem for path in (ROOT / "stages/commands").glob("*.py")}
+    assert modules - {"__init__", "main", "options"} == set(COMMANDS)
+    text = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    for name in COMMANDS:
+        assert callable(getattr(importlib.import_module(f"stages.commands.{name}"), name))
+        assert (ROOT / "tests/stages/commands" / f"test_{name}.py").is_file()
+        section = re.split(r"(?m)^## ", text.partition(f"\n## {name}\n")[2])[0]
+        assert re.search(rf"<!-- options: {name}( \w+)? -->", section), "docs/hooks.py puts the options there"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_calls_a_stage_with_the_options_that_it_has(stage: str) -> None:
+    module = importlib.import_module(f"stages.{stage}")
+    words = shlex.split(STAGES[stage]["cmd"])
+    arguments = stage_arguments(getattr(module, stage), words[3:])
+    assert {f"--{name}" for name in arguments} == set(words[3::2])
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -15,7 +15,7 @@ import torch
 import torchvision
 
 from models.errors import NonFiniteError
-from stages.detector import detect, main
+from stages.detector import detector, main
 from stages.errors import DatasetError, WeightsError
 from stages.io.digests import file_sha256
 from stages.io.weights import load_weights
@@ -77,7 +77,7 @@ def source(workplace: Path) -> Path:
 def run_stage(params: Params, source: Path, name: str = "first") -> tuple[bytes, dict[str, float]]:
     """The bytes of the weights and the metrics that a run of the stage writes."""
     weights, metrics = Path(name) / "detector.safetensors", Path(name) / "detector.json"
-    detect(params, source=source, weights=weights, metrics=metrics)
+    detector(params, source=source, weights=weights, metrics=metrics)
     return weights.read_bytes(), json.loads(metrics.read_text(encoding="utf-8"))
 
 

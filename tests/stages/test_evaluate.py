@@ -43,7 +43,7 @@ def predictions(n: int = 40, *, seed: int = 0) -> pd.DataFrame:
 
 def test_metrics_equal_scipys_and_are_flat_and_finite() -> None:
     rows = predictions()
-    metrics = evaluate.evaluate(rows, PARAMS)
+    metrics = evaluate.video_metrics(rows, PARAMS)
     assert set(metrics) == KEYS
     assert all(isinstance(value, (int, float)) and np.isfinite(value) for value in metrics.values())
     assert metrics["srocc"] == pytest.approx(stats.spearmanr(rows["score"], rows["mos"]).statistic, abs=1e-12)
@@ -59,7 +59,7 @@ def test_metrics_equal_scipys_and_are_flat_and_finite() -> None:
 
 def test_a_logistic_fit_that_fails_is_flagged(tmp_path: Path) -> None:
     # Three videos cannot determine four parameters: the plain PLCC stands there, and the flag says so.
-    metrics = evaluate.evaluate(predictions(3), PARAMS)
+    metrics = evaluate.video_metrics(predictions(3), PARAMS)
     assert metrics["logistic_converged"] == 0
     assert metrics["plcc_logistic"] == metrics["plcc"]
     (tmp_path / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
@@ -89,7 +89,7 @@ def rated(*pairs: tuple[str, int, int, bool]) -> pd.DataFrame:
 
 def test_rated_pairs_give_the_challenges_ranks_and_final_score() -> None:
     rows = predictions(5).assign(score=[1.0, 2, 3, 3, 5])
-    metrics = evaluate.evaluate(rows, PARAMS)
+    metrics = evaluate.video_metrics(rows, PARAMS)
     pairs = rated(
         ("nonsource", 0, 1, False),  # 1 before 2: the second is predicted, right
         ("nonsource", 2, 3, True),  # equal scores: the first is predicted, right
@@ -138,9 +138,9 @@ def test_a_row_for_every_generator() -> None:
 
 def test_failed_videos_are_counted_not_scored() -> None:
     rows = predictions()
-    whole = evaluate.evaluate(rows.iloc[5:], PARAMS)
+    whole = evaluate.video_metrics(rows.iloc[5:], PARAMS)
     rows.loc[:4, ["status", "score", "reason"]] = ["failed", np.nan, "cannot be opened"]
-    metrics = evaluate.evaluate(rows, PARAMS)
+    metrics = evaluate.video_metrics(rows, PARAMS)
     assert (metrics["n_expected"], metrics["n_scored"], metrics["n_failed"]) == (40, 35, 5)
     assert metrics["srocc"] == whole["srocc"]
 
@@ -156,17 +156,17 @@ def test_a_number_that_is_not_finite_fails(column: str, value: float, message: s
     rows = predictions()
     rows.loc[3, column] = value
     with pytest.raises(EvaluationError, match=message):
-        evaluate.evaluate(rows, PARAMS)
+        evaluate.video_metrics(rows, PARAMS)
 
 
 def test_predictions_without_spread_fail() -> None:
     with pytest.raises(EvaluationError, match="no metrics from 40 scored test videos"):
-        evaluate.evaluate(predictions().assign(score=50.0), PARAMS)
+        evaluate.video_metrics(predictions().assign(score=50.0), PARAMS)
 
 
 def test_too_few_videos_fail() -> None:
     with pytest.raises(EvaluationError, match="no metrics from 2 scored test videos"):
-        evaluate.evaluate(predictions().head(2), PARAMS)
+        evaluate.video_metrics(predictions().head(2), PARAMS)
 
 
 def test_sharpness_counts_with_its_better_sign() -> None:
