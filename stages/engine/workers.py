@@ -56,7 +56,7 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """End this worker with its parent; after a kill it would wait for ever, as its siblings keep the pool's pipe open."""
+    """End this worker with its parent: after a kill it would wait for ever, as siblings keep the pool's pipe open."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
