@@ -32,7 +32,7 @@ def frame_quality(severities: np.ndarray) -> np.ndarray:
 
 
 def video_quality(severities: np.ndarray) -> float:
-    """Quality of a video: the mean over its frames less a penalty for their spread, as inconsistency is noticed at once.
+    """Quality of a video: the mean over its frames less a penalty for their spread, since inconsistency is noticed.
 
     Args:
         severities: (F, len(ARTEFACTS)), 0..1.

@@ -11,7 +11,7 @@ SHORT = 8
 
 
 def reading(steps: Sequence[Mapping[str, Any]]) -> str:
-    """One line per step: it helps or hurts when the interval excludes zero; otherwise the seeds' noise hides its effect.
+    """One line per step: it helps or hurts when the interval excludes zero; otherwise the seeds' noise may hide it.
 
     Args:
         steps: The `steps` of ablation.json.

@@ -56,7 +56,7 @@ def _is_commit(name: str) -> bool:
 
 
 def describe_revision(revision: str) -> str:
-    """A revision with its commit, such as `main (0b61afb)`; the name alone where it is the hash or cannot be resolved."""
+    """A revision with its commit, such as `main (0b61afb)`; the name alone where it is a hash or cannot be resolved."""
     from dvc.scm import Git
     from scmrepo.exceptions import SCMError
 

@@ -123,7 +123,7 @@ def _previous(
 
 
 def _run_then(run: Run, predictions: Path, split: Path, revision: str) -> Run:
-    """A run with its test videos from the revision's predictions, else from its split; unchanged where it has neither."""
+    """A run with its test videos from the revision's predictions, else from its split; unchanged without either."""
     contents = [_bytes_then(path, revision) for path in (predictions, split)]
     test = None if contents[0] is None else read_test_part(contents[0])
     try:
