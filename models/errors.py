@@ -1,4 +1,4 @@
-"""The errors of the project that do not concern files: one base class, one class a failure."""
+"""The errors of the project that do not concern files: one base class, one class per failure."""
 
 
 class AigcVqaError(Exception):

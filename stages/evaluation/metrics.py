@@ -51,7 +51,12 @@ class Metric:
         return function
 
     def show(self, value: float, *, sign: bool = False) -> str:
-        """The value as tables have it."""
+        """A value with the digits that tables show.
+
+        Args:
+            value: The value.
+            sign: Whether to show a plus sign too.
+        """
         return f"{value:{'+' if sign else ''}.{self.digits}f}"
 
 
@@ -115,5 +120,5 @@ INTERVAL_ENDS = ("_ci_low", "_ci_high")
 
 
 def label_of(key: str) -> str:
-    """The label of a metric; other keys are their own."""
+    """The label of a metric; a key that is no metric is its own label."""
     return METRICS[key].label if key in METRICS else key

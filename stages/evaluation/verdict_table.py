@@ -13,7 +13,15 @@ from stages.evaluation.verdicts import Verdict
 def markdown(
     verdicts: Sequence[Verdict], baseline: str, *, confidence: float, problems: Sequence[str], notes: Sequence[str]
 ) -> str:
-    """The headline, what is wrong, the table, and what could not be done."""
+    """The headline, the problems, the table, and the notes.
+
+    Args:
+        verdicts: One per metric, in the order of the table.
+        baseline: What the run is compared with.
+        confidence: Of the intervals, 0..1, for their column's title.
+        problems: What else makes the run fail.
+        notes: What could not be done.
+    """
     failed = [label_of(verdict.key) for verdict in verdicts if not verdict.passes]
     good = not problems and not failed
     reasons = [*problems, *([f"Failed: {'; '.join(failed)}"] if failed else [])]
@@ -46,7 +54,7 @@ def _interval(verdict: Verdict) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text for a Markdown cell: names of files and keys may hold its signs, or HTML."""
+    """Text for a Markdown cell: names of files and keys may contain markup, or HTML."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
 
 

@@ -11,7 +11,11 @@ SHORT = 8
 
 
 def reading(steps: Sequence[Mapping[str, Any]]) -> str:
-    """A line a step: it helps or hurts when the interval leaves zero out; else the seeds' noise hides it."""
+    """One line per step: it helps or hurts when the interval excludes zero; otherwise the seeds' noise may hide it.
+
+    Args:
+        steps: The `steps` of ablation.json.
+    """
     lines = []
     for step in steps:
         head = f"{step['component']}, added to {step['added_to']}"
@@ -28,6 +32,11 @@ def reading(steps: Sequence[Mapping[str, Any]]) -> str:
 
 
 def markdown(report: Mapping[str, Any]) -> str:
+    """The report of an ablation as Markdown.
+
+    Args:
+        report: The object in ablation.json.
+    """
     head = ["FCL", "S²CNet", "FGM", "seeds", *map(label_of, SUMMARY), "paper, T2VQA-DB"]
     cells = [
         [*("✓" if row[name] else "" for name in ("fcl", "s2cnet", "fgm")), row["n"],

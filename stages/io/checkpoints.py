@@ -50,10 +50,10 @@ class _NumberType:
     """Stand-in for numpy.dtype: a kind of number, whose byte order follows as its state."""
 
     def __init__(self, code: object, *_: object) -> None:
-        found = NUMBERS.fullmatch(code) if isinstance(code, str) else None
-        if not found:
+        match = NUMBERS.fullmatch(code) if isinstance(code, str) else None
+        if not match:
             raise pickle.UnpicklingError(f"an array of the type {_show(code)}; allowed: floats, integers and booleans")
-        self.code = found["number"]
+        self.code = match["number"]
         self.order = "="
 
     def __setstate__(self, state: Any) -> None:
@@ -66,6 +66,7 @@ class _NumberType:
         self.order = order
 
     def to_numpy(self) -> np.dtype[Any]:
+        """The type with its byte order."""
         return np.dtype(self.order + self.code)
 
 
@@ -86,7 +87,11 @@ class _Array:
         self.fill(content, dtype, shape, "F" if is_fortran else "C")
 
     def fill(self, content: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> None:
-        """Take over a content whose length fits the shape; raise pickle.UnpicklingError for any other."""
+        """Take over a content whose length fits the shape.
+
+        Raises:
+            pickle.UnpicklingError: The arguments do not describe an array of numbers of that length.
+        """
         if not isinstance(dtype, _NumberType) or not isinstance(content, bytes | str):
             raise pickle.UnpicklingError("an array of something other than numbers")
         if not isinstance(shape, tuple) or len(shape) > MAX_DIMENSIONS or not all(map(_is_length, shape)):
@@ -100,7 +105,11 @@ class _Array:
         self.axes = axes if is_permuted else None
 
     def to_numpy(self) -> NDArray[Any]:
-        """The numbers, in this machine's byte order; raises ValueError for text that does not stand for bytes."""
+        """The numbers, in this machine's byte order.
+
+        Raises:
+            ValueError: The content is text that does not stand for bytes.
+        """
         content = self.content.encode("latin1") if isinstance(self.content, str) else self.content
         values = np.frombuffer(content, dtype=self.dtype.to_numpy())
         values = values.reshape(self.shape, order="F" if self.order == "F" else "C")
@@ -172,14 +181,19 @@ def _ordered(pairs: Any = None) -> dict[Any, Any]:
         return {}
     if type(pairs) is not list:
         raise pickle.UnpicklingError("an OrderedDict of something other than a list")
-    found = _pair_up([part for key, value in pairs for part in (key, value)])
+    result = _pair_up([part for key, value in pairs for part in (key, value)])
     # Each call uses its list up, or a file could make thousands of large dicts from one list.
     pairs.clear()
-    return found
+    return result
 
 
 def _pair_up(items: list[Any]) -> dict[Any, Any]:
-    """A dict of alternating keys and values; raises ValueError when one is left over."""
+    """A dict of alternating keys and values.
+
+    Raises:
+        ValueError: A key is left over.
+        pickle.UnpicklingError: A key is not of one of the allowed types.
+    """
     pairs = list(zip(items[::2], items[1::2], strict=True))
     for key, _ in pairs:
         if not isinstance(key, KEYS):
@@ -187,7 +201,7 @@ def _pair_up(items: list[Any]) -> dict[Any, Any]:
     return dict(pairs)
 
 
-# numpy 2 renamed numpy.core to numpy._core; pickles of both kinds are about.
+# numpy 2 renamed numpy.core to numpy._core; pickles of both kinds are in use.
 FUNCTIONS: dict[str, Callable[..., Any] | None] = {
     "collections.OrderedDict": _ordered,
     "_codecs.encode": _encode,
@@ -228,6 +242,7 @@ class _ArrayUnpickler(pickle._Unpickler):
     read: Callable[[int], bytes]
 
     def find_class(self, module: str, name: str) -> Any:
+        """The stand-in for a name in the file; called by the base class."""
         path = f"{module}.{name}"
         if path not in GLOBALS:
             raise pickle.UnpicklingError(f"it names {ascii(path)[1:-1]}, which could run code")

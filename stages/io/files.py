@@ -16,9 +16,15 @@ def _umask() -> int:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it over `path` when the block ends without an error.
+    """Give a temporary path beside `path`, and rename it to `path` when the block ends without an error.
 
-    When the block raises (a full disk included) the temporary file goes and `path` is as it was.
+    When the block raises (a full disk included), the temporary file is removed and `path` is as it was.
+
+    Args:
+        path: The file to replace; its folder is created.
+
+    Yields:
+        The path to write to.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,16 +35,22 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield temporary
         # mkstemp makes files that only their owner reads; outputs get what the umask gives every file.
         temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing_folder(path: str | Path) -> Iterator[Path]:
-    """Give an empty temporary folder beside `path`; rename it to `path` when the block ends without an error.
+    """Give an empty temporary folder beside `path`, and rename it to `path` when the block ends without an error.
 
-    A folder that was there before is replaced only then. When the block raises, the temporary folder goes.
+    An existing folder is replaced only then. When the block raises, the temporary folder is removed.
+
+    Args:
+        path: The folder to replace; its parent is created.
+
+    Yields:
+        The folder to write into.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,9 +69,11 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file of bytes whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: str | Path, text: str) -> None:
+    """Write a file of UTF-8 text whole or not at all, newlines as they are."""
     write_bytes(path, text.encode())

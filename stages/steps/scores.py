@@ -44,7 +44,7 @@ class QualityModel:
 
     Attributes:
         network: In evaluation mode.
-        device: Where it lies.
+        device: Where it runs.
         input_px: Side of the crops that it sees, pixels.
         history: The stages whose choices scoring repeats, typed.
         made_by: The whole history, as it stands in the file.
@@ -58,7 +58,7 @@ class QualityModel:
 
     @property
     def frames(self) -> int:
-        """Frames that a video is scored on."""
+        """Number of frames that a video is scored on."""
         return self.history.decode.params.frames
 
     @property
@@ -69,14 +69,29 @@ class QualityModel:
 
     @torch.inference_mode()
     def score(self, crops: Sequence[CropOfFrame]) -> list[float]:
-        """Scores (0-100) of frames; the result of one does not depend on the others, which may be of other videos."""
+        """Score frames; the score of one does not depend on the others, which may be of other videos.
+
+        Args:
+            crops: The frames, of the network's input size.
+
+        Returns:
+            One score per frame, 0-100.
+        """
         batch = torch.from_numpy(np.stack([each.crop for each in crops])).to(self.device)
-        return (100 * frame_scores(self.network(batch.unsqueeze(0)))).squeeze(0).double().cpu().tolist()
+        scores: list[float] = (100 * frame_scores(self.network(batch.unsqueeze(0)))).squeeze(0).double().cpu().tolist()
+        return scores
 
     def summarise(self, scores: pd.DataFrame) -> dict[str, Any]:
-        """One video's result from its frames' rows (frame_index, time_s, score, sharpness).
+        """The result of one video from those of its frames.
 
         Mean and spread (standard deviation) are over the places of a clip: a short video repeats frames there.
+
+        Args:
+            scores: One row per frame with the columns frame_index, time_s, score and sharpness.
+
+        Returns:
+            score and spread on 0-100, score_raw on the data set's own scale, worst_frame_index, worst_time_s,
+            sharpness.
         """
         slots = scores.iloc[frame_slots(len(scores), self.frames)]
         worst = scores.iloc[int(scores["score"].argmin())]
@@ -92,7 +107,7 @@ class QualityModel:
 
 
 def cut_crops(clip: Sequence[ClipFrame], crops: pa.Table, *, size_px: int) -> list[CropOfFrame]:
-    """The selected crop of every frame of one video, cut out and resized to (size_px, size_px).
+    """Cut out the selected crop of every frame of one video.
 
     Args:
         clip: The decoded frames.
@@ -110,7 +125,13 @@ def cut_crops(clip: Sequence[ClipFrame], crops: pa.Table, *, size_px: int) -> li
 
 
 def frame_rows(video_id: str, crops: Sequence[CropOfFrame], scores: Sequence[float]) -> pa.Table:
-    """One video's rows of the FRAME_SCORES schema."""
+    """One video's rows of the FRAME_SCORES schema.
+
+    Args:
+        video_id: Id of the video.
+        crops: Its frames.
+        scores: Their scores, 0-100, in the same order.
+    """
     columns = {
         "video_id": [video_id] * len(crops),
         "frame_index": [each.frame_index for each in crops],
@@ -124,8 +145,12 @@ def frame_rows(video_id: str, crops: Sequence[CropOfFrame], scores: Sequence[flo
 def load_quality(path: str | Path, *, device: torch.device) -> QualityModel:
     """The model in a file that the train stage wrote.
 
+    Args:
+        path: The file of weights.
+        device: Where the network will run.
+
     Raises:
-        WeightsError: Names the file: missing, damaged, of another program or another version of this one.
+        WeightsError: The file is missing or damaged, or was written by another program or another version of this one.
     """
     state, config = load_weights(path)
     try:

@@ -260,7 +260,7 @@ def test_a_wanted_hash_and_a_licence(params: Make, workplace: Path, source: Path
     first = Path("first/detector.safetensors").read_bytes()
     wanted = {"architecture": SMALLEST, "sha256": None, "licence": "BSD-3-Clause", "epochs": 77, "recall_boxes": 9}
     assert run_stage(params(**wanted), Path("coco.pth"), "again")[0] == first
-    with pytest.raises(WeightsError, match=rf"coco\.pth: its SHA-256 is {found}, wanted is {'0' * 64}"):
+    with pytest.raises(WeightsError, match=rf"coco\.pth: its SHA-256 is {found}, expected {'0' * 64}"):
         run_stage(params(architecture=SMALLEST, sha256="0" * 64), Path("coco.pth"), "second")
     with pytest.raises(DatasetError, match=r"detector.sha256 = 0+ is for a weights file"):
         run_stage(params(sha256="0" * 64), source, "second")
