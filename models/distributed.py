@@ -55,13 +55,13 @@ def gather_rows(rows: Tensor, sizes: Sequence[int]) -> Tensor:
         return rows
     most = max(sizes)
     padding = rows.new_zeros((max(0, most - len(rows)), *rows.shape[1:]))
-    gathered = _Gather.apply(torch.cat([rows, padding])[:most])
+    gathered: Tensor = _Gather.apply(torch.cat([rows, padding])[:most])
     kept = [rank * most + row for rank, size in enumerate(sizes) for row in range(size)]
     return gathered[kept]
 
 
 class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch normalisation whose statistics are those of all processes, on any device; torch's own needs a GPU."""
+    """Batch normalisation with the statistics of all processes, on any device; torch's own needs a GPU."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not (self.training or not self.track_running_stats):
@@ -71,7 +71,7 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         exact = input if input.dtype == torch.float64 else input.float()
         features = exact.transpose(0, 1).flatten(1)  # (C, positions of this process)
         count = features.new_tensor([features.shape[1]])
-        mean = features.sum(dim=1) / count.clamp(min=1)  # 0 without any row
+        mean = features.sum(dim=1) / count.clamp(min=1)  # 0 without rows
         squares = (features - mean[:, None]).square().sum(dim=1)
         parts = _Gather.apply(torch.cat([count, mean, squares])[None])  # (processes, 1 + 2 C)
         counts, (means, all_squares) = parts[:, :1], parts[:, 1:].chunk(2, dim=1)
@@ -79,7 +79,7 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         if total == 1:
             raise ValueError(f"Expected more than 1 value per channel when training, got {tuple(features.shape)}")
         mean = (counts * means).sum(dim=0) / total
-        # Sums of squares around each process's own mean: no difference of large numbers.
+        # Sums of squares around each process's own mean, so that large numbers do not cancel.
         variance = (all_squares + counts * (means - mean).square()).sum(dim=0) / total
         if self.track_running_stats:
             self._follow(mean.detach(), (variance * total / (total - 1)).detach())

@@ -300,7 +300,7 @@ class Graph(nn.Module):
         nodes = join(*features)
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, GraphLayer)
-            # Before the first layer an object is the same in every graph of its image.
+            # Before the first layer, an object is the same in every graph of its image.
             shared = features if index == 0 else None
             last = index == len(self.layers) - 1
             rows = slice(0, 1) if last and self.candidate_only else slice(None)

@@ -127,7 +127,7 @@ def _rows(labels: Path, wanted: Columns) -> Iterator[tuple[str, dict[str, Any] |
         raise DatasetError(f"{labels}: cannot be read as a table ({error})") from None
     _check_columns(labels, columns, wanted)
     for place, row in rows:
-        # csv keeps surplus fields under None and fills short rows with None; it skips empty lines, not those of spaces.
+        # csv keeps surplus fields under None and fills short rows with None; it skips empty lines, but not blank ones.
         if is_csv and (None in row or None in row.values()):
             if "".join(str(value or "") for value in row.values()).strip():
                 yield place, f"not the {len(columns)} fields of the header"

@@ -30,7 +30,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def surroundings(device: torch.device, **settings: int) -> dict[str, Any]:
-    """What decides the last bits of a network's values beside code, params and versions.
+    """What decides the last bits of a network's values besides code, params and versions.
 
     Keys of the cache hold it; tables do not.
 
@@ -61,7 +61,7 @@ def make_deterministic(*, threads: int) -> None:
     # cuBLAS needs this before its first call when deterministic algorithms are wanted.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Filling every fresh tensor with NaN finds bugs in kernels; it would cost this pipeline its speed on a CPU.
+    # Filling every new tensor with NaN finds bugs in kernels, but makes this pipeline slow on a CPU.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     warnings.filterwarnings("once", message=".*deterministic.*")

@@ -31,9 +31,9 @@ NEUTRAL = {
     "stages.params.load": "the params that a stage reads stand in the key by their values",
     "stages.params.schema": "the params that a stage reads stand in the key by their values",
 }
-# Arguments that hold words for people, by the names that argparse, pydantic and progress bars give them.
+# Arguments that hold text for people, as argparse, pydantic and progress bars name them.
 WORDS = {"help", "description", "desc", "unit", "title", "metavar"}
-# Fields of a syntax tree that say nothing beyond the others.
+# Fields of a syntax tree that add nothing to the others.
 UNSEEN = {"ctx", "kind", "type_comment"}
 
 

@@ -202,7 +202,7 @@ def in_processes(function: Callable[[Any], pa.Table], *, workers: int) -> Comput
                 try:
                     while waiting or running:
                         while waiting and len(running) < 2 * workers:
-                            # A broken pool refuses: the item leaves the queue only when it was taken.
+                            # A broken pool raises: the item leaves the queue only after it was accepted.
                             future = pool.submit(_compute_one, function, waiting[0], cache)
                             running.append((waiting.popleft(), future))
                         item, future = running[0]

@@ -81,7 +81,7 @@ METRICS: dict[str, Metric] = {
         _correlation("plcc", "PLCC", "Pearson: is it a straight line?"),
         _correlation("krocc", "KROCC", "Kendall: share of pairs in order, as -1 to 1"),
         _correlation("mean", "mean of the three", "the paper's summary", function="mean_of_three"),
-        # A logistic fit for each of thousands of resamples is worth its seconds only where it decides.
+        # A logistic fit for each of thousands of resamples takes seconds: worth it only where it decides.
         _correlation("plcc_logistic", "PLCC, logistic fit", "Pearson after a logistic fit", slow=True),
         Metric("logistic_converged", "logistic fit converged", "1, or 0: the fit failed", "higher", digits=0),
         Metric(
@@ -108,10 +108,10 @@ METRICS: dict[str, Metric] = {
         _count("n_rank2_rated", "pairs of one source rated"),
     )
 }
-# The three that every publication gives, and the paper's summary of them.
+# The three that every publication reports, and the paper's summary of them.
 CORRELATIONS = ("srocc", "plcc", "krocc")
 SUMMARY = (*CORRELATIONS, "mean")
-# What a table of several runs compares: qualities, no counts and no flags.
+# What a table of several runs compares: neither counts nor flags.
 COMPARED = tuple(key for key, metric in METRICS.items() if metric.better and metric.unit)
 # Accuracies on rated pairs, with the kind of pair that each is of.
 PAIR_KINDS = {key: metric.kind for key, metric in METRICS.items() if metric.kind}

@@ -27,17 +27,17 @@ def markdown(
     reasons = [*problems, *([f"Failed: {'; '.join(failed)}"] if failed else [])]
     rows = [
         {
-            "metric": _cell(label_of(one.key)),
-            "baseline": _value(one.key, one.baseline),
-            "this run": _value(one.key, one.now),
-            "change": _value(one.key, one.change, sign=True),
-            f"{confidence:.0%} interval of the change": _interval(one),
-            "allowed": one.allowed,
-            "verdict": _cell(one.text) if one.passes else f"**{_cell(one.text)}**",
+            "metric": _cell(label_of(verdict.key)),
+            "baseline": _value(verdict.key, verdict.baseline),
+            "this run": _value(verdict.key, verdict.now),
+            "change": _value(verdict.key, verdict.change, sign=True),
+            f"{confidence:.0%} interval of the change": _interval(verdict),
+            "allowed": verdict.allowed,
+            "verdict": _cell(verdict.text) if verdict.passes else f"**{_cell(verdict.text)}**",
         }
-        for one in verdicts
-        # Ends of intervals are nobody's target, and would double the table.
-        if not one.key.endswith(INTERVAL_ENDS) or not one.passes
+        for verdict in verdicts
+        # Ends of intervals are no targets, and would double the table.
+        if not verdict.key.endswith(INTERVAL_ENDS) or not verdict.passes
     ]
     align = ("left", "right", "right", "right", "right", "left", "left")
     table = tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=align)

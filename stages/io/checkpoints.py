@@ -24,7 +24,7 @@ from torch import Tensor
 
 from stages.errors import WeightsError
 
-# What training programs write beside the weights: notes, which say nothing about the network.
+# What training programs store along with the weights: notes, which say nothing about the network.
 NOTES = (str, bytes, bool, int, float, type(None))
 # Hashing deeply nested tuples would overflow the stack of the process, so they are no keys.
 KEYS = (str, bytes, int, float, type(None))
@@ -235,7 +235,7 @@ class _ArrayUnpickler(pickle._Unpickler):
     It is the one in Python, since ten bytes make `pickle.Unpickler`, the one in C, take 64 GiB for a place in its memo.
     """
 
-    # What typeshed does not know of the base.
+    # Members of the base class that typeshed does not declare.
     stack: list[Any]
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
@@ -278,7 +278,7 @@ class _ArrayUnpickler(pickle._Unpickler):
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
-    """Read a state dict of numpy arrays, as detectron2's model zoo writes it: bare, or under "model" beside notes.
+    """Read a state dict of numpy arrays, as in detectron2's model zoo: bare, or under "model" along with notes.
 
     Args:
         path: A pickle of any protocol, by Python 2 or 3. Nothing in it is run.
@@ -292,7 +292,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     """
     try:
         with path.open("rb") as file, warnings.catch_warnings():
-            # About escapes in the text of a damaged file: what the text says is checked all the same.
+            # Warnings about escapes in the text of a damaged file: the text itself is checked in any case.
             warnings.simplefilter("ignore")
             content = _ArrayUnpickler(file, encoding="latin1").load()
         arrays = _state_dict(content, path)
@@ -312,7 +312,7 @@ def _state_dict(content: Any, path: Path) -> dict[str, _Array]:
         others = [name for name, value in content.items() if name != "model" and not isinstance(value, NOTES)]
         if others:
             named = ", ".join(f"{name!s:.40}" for name in others[:12])
-            raise WeightsError(f"{path}: beside the weights it holds {named}, which is not a note")
+            raise WeightsError(f"{path}: besides the weights it holds {named}, which is not a note")
         content = content["model"]
     if not isinstance(content, dict) or not content:
         raise WeightsError(f"{path}: not a state dict (a mapping from names to arrays)")

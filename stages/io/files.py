@@ -33,7 +33,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files that only their owner reads; outputs get what the umask gives every file.
+        # Only their owner can read files made by mkstemp; outputs get the permissions that the umask allows.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
@@ -59,7 +59,7 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
-        # The old folder goes away by a rename too: a run killed while it deletes files leaves none of them visible.
+        # The old folder is renamed too: a run that is killed while it deletes files leaves no half-deleted folder.
         if path.is_dir():
             path.rename(outgoing)
         temporary.rename(path)

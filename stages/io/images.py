@@ -28,7 +28,7 @@ def encode_image(frame: Frame, *, encoding: str, jpeg_quality: int) -> bytes:
     """
     options = {
         "png": [cv2.IMWRITE_PNG_COMPRESSION, 1],
-        "webp": [cv2.IMWRITE_WEBP_QUALITY, 101],  # above 100 is OpenCV's sign for lossless
+        "webp": [cv2.IMWRITE_WEBP_QUALITY, 101],  # above 100 means lossless to OpenCV
         "jpeg": [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality],
     }[encoding]
     done, data = cv2.imencode(f".{encoding}", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), options)

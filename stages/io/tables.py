@@ -279,5 +279,5 @@ class Shards:
         with self._lock:
             if path not in self._files:
                 self._files[path] = pq.ParquetFile(path, pre_buffer=False)
-            # A video's few columns are a few small reads: waking threads for them, or a cache of ranges, takes longer.
+            # The few columns of a video are small reads: waking threads for them, or caching ranges, takes longer.
             return self._files[path].read_row_group(group, columns=columns, use_threads=False)

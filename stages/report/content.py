@@ -266,7 +266,7 @@ def file_notes(row: dict[str, Any]) -> list[str]:
     return notes
 
 
-# Key of audit.json, what it counts: videos.
+# Key of audit.json, and what it counts the videos of.
 AUDIT_COUNTS = (
     ("n_damaged", "damaged or missing files"),
     ("n_unusable_labels", "labels without a usable MOS"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# matplotlib draws in these colours; in the page each becomes a variable of its style sheet.
+# The colours that matplotlib draws in; in the page each becomes a variable of its style sheet.
 THEME = {
     "#101112": "var(--ink)",
     "#202122": "var(--muted)",
