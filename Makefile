@@ -1,6 +1,6 @@
 # One command a chore; `make` lists them. CI calls the same ones (.ci/run).
 .DEFAULT_GOAL := help
-.PHONY: help install weights demo report experiments ablation protocol test bench lint format deps clean-cache
+.PHONY: help install weights demo report experiments ablation protocol test bench docs lint format deps clean-cache
 
 VENV := .venv
 BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -27,8 +27,8 @@ demo: $(STAMP) ## run the whole pipeline on the embedded demo and show its metri
 	dvc repro
 	@aigc-vqa metrics
 
-experiments: $(STAMP) ## the experiments beside this commit, best first, with what they changed
-	@dvc exp show --md --only-changed --sort-by srocc --sort-order desc \
+experiments: $(STAMP) ## the experiments beside this commit, best on validation first, with what they changed
+	@dvc exp show --md --only-changed --sort-by val_srocc --sort-order desc \
 	  --drop 'Created|State|Executor|n_.*|(plcc|krocc)_ci.*|.*\.py|(data|weights|results)/.*'
 
 report: $(STAMP) ## write results/report.html: the last run as one page that opens from disk
@@ -44,10 +44,13 @@ test: $(STAMP) ## run the tests
 	OMP_NUM_THREADS=1 python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 weights: $(STAMP) ## fetch the weights that params.yaml names, or a preset: make weights PRESET=t2vqa_db
-	python -m stages.commands.weights $(if $(PRESET),--preset $(PRESET))
+	aigc-vqa weights $(if $(PRESET),--preset $(PRESET))
 
 bench: $(STAMP) ## time the project against its bare parts; the tables go to benchmarks/results
 	python -m benchmarks
+
+docs: $(STAMP) ## build the documentation into site/, offline; broken links are errors
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
 lint: $(STAMP) ## ruff, format check and mypy
 	ruff check .
@@ -58,8 +61,9 @@ format: $(STAMP) ## let ruff mend what it can
 	ruff check --fix .
 	ruff format .
 
-deps: $(STAMP) ## write into dvc.yaml the modules that each stage imports
+deps: $(STAMP) ## write the rooms that stages import from into dvc.yaml, and its graph into README
 	python -m tests.rules.dvc_deps
+	python -m tests.rules.readme_graph
 
 clean-cache: ## delete .cache: finished work of single videos, and trainings
 	rm -rf .cache

@@ -1,23 +1,23 @@
 """Several processes as one: rows of all of them in one tensor, and batch statistics over all of them.
 
 Each process computes its own share of a batch and then the same loss from the rows of all. Its gradient is the sum over
-the processes, of which `DistributedDataParallel` takes the mean: what comes out is the gradient of the whole batch, for
-any loss, also one that multiplies means over the batch.
+the processes, of which `DistributedDataParallel` takes the mean: the result is the gradient of the whole batch, for any
+loss, also one that multiplies means over the batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
-from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 
 class _Gather(torch.autograd.Function):
-    """Equal shapes of all processes, one after the other; backward sums what each process asks of a row."""
+    """Rows of all processes, one after the other; backward sums the gradients that each process has for a row."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
@@ -29,31 +29,39 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         summed = gradients[0].contiguous().clone()
         distributed.all_reduce(summed)
-        return summed.chunk(distributed.get_world_size())[distributed.get_rank()]
+        part: Tensor = summed.chunk(distributed.get_world_size())[distributed.get_rank()]
+        return part
 
 
 def share_sizes(rows: int, processes: int) -> list[int]:
-    """How many of the rows each process works on: in order, as equal as can be, none for some when rows are few."""
+    """How many of the rows each process works on: in order, as equal as possible; 0 for some when rows are few."""
     return [rows // processes + (rank < rows % processes) for rank in range(processes)]
 
 
 def gather_rows(rows: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Rows of all processes in their order, (sum of sizes, ...); what a process has beyond its size is left out.
+    """Rows of all processes in the order of the processes.
 
-    rows: (N, ...), N at least this process's size, the same trailing shape everywhere. sizes: one number a process;
-    with one size the rows come back as they are. Gradients flow to the process that a row came from.
+    Gradients flow to the process that a row came from.
+
+    Args:
+        rows: (N, ...), N at least this process's size, the same trailing shape everywhere; rows beyond the size are
+            left out.
+        sizes: One number per process; with one size the rows are returned as they are.
+
+    Returns:
+        (sum of sizes, ...).
     """
     if len(sizes) == 1:
         return rows
     most = max(sizes)
     padding = rows.new_zeros((max(0, most - len(rows)), *rows.shape[1:]))
-    gathered = _Gather.apply(torch.cat([rows, padding])[:most])
+    gathered: Tensor = _Gather.apply(torch.cat([rows, padding])[:most])
     kept = [rank * most + row for rank, size in enumerate(sizes) for row in range(size)]
     return gathered[kept]
 
 
 class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch normalisation whose statistics are those of all processes, on any device; torch's own needs a GPU."""
+    """Batch normalisation with the statistics of all processes, on any device; torch's own needs a GPU."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not (self.training or not self.track_running_stats):
@@ -63,7 +71,7 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         exact = input if input.dtype == torch.float64 else input.float()
         features = exact.transpose(0, 1).flatten(1)  # (C, positions of this process)
         count = features.new_tensor([features.shape[1]])
-        mean = features.sum(dim=1) / count.clamp(min=1)  # 0 without any row
+        mean = features.sum(dim=1) / count.clamp(min=1)  # 0 without rows
         squares = (features - mean[:, None]).square().sum(dim=1)
         parts = _Gather.apply(torch.cat([count, mean, squares])[None])  # (processes, 1 + 2 C)
         counts, (means, all_squares) = parts[:, :1], parts[:, 1:].chunk(2, dim=1)
@@ -71,7 +79,7 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         if total == 1:
             raise ValueError(f"Expected more than 1 value per channel when training, got {tuple(features.shape)}")
         mean = (counts * means).sum(dim=0) / total
-        # Sums of squares around each process's own mean: no difference of large numbers.
+        # Sums of squares around each process's own mean, so that large numbers do not cancel.
         variance = (all_squares + counts * (means - mean).square()).sum(dim=0) / total
         if self.track_running_stats:
             self._follow(mean.detach(), (variance * total / (total - 1)).detach())
@@ -80,7 +88,8 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         shift = -mean * scale
         if self.affine:
             scale, shift = scale * self.weight, shift * self.weight + self.bias
-        return (input * scale.view(shape) + shift.view(shape)).to(input.dtype)
+        normalised: Tensor = (input * scale.view(shape) + shift.view(shape)).to(input.dtype)
+        return normalised
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None
@@ -93,20 +102,26 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 class _SyncBatchNormAct(_SyncBatchNorm):
-    """The same with dropout and activation behind it, as timm fuses them."""
+    """The same followed by dropout and activation, as timm fuses them."""
 
     drop: nn.Module
     act: nn.Module
 
     def forward(self, input: Tensor) -> Tensor:
-        return self.act(self.drop(super().forward(input)))
+        result: Tensor = self.act(self.drop(super().forward(input)))
+        return result
 
 
 def synchronise_batch_norms(network: nn.Module) -> None:
-    """Let every batch normalisation inside `network` use the statistics of all processes; weights and names stay."""
+    """Make every batch normalisation inside a network use the statistics of all processes; weights and names stay.
+
+    Args:
+        network: Changed in place; all of it on one device.
+    """
     if next(network.parameters()).device.type == "cuda":
+        convert: Callable[[nn.Module], nn.Module] = convert_sync_batchnorm
         for name, child in list(network.named_children()):
-            setattr(network, name, convert_sync_batchnorm(child))  # torch's kernels, made for this
+            setattr(network, name, convert(child))  # torch's kernels, made for this
         return
     for module in network.modules():
         if isinstance(module, BatchNormAct2d):
@@ -117,10 +132,13 @@ def synchronise_batch_norms(network: nn.Module) -> None:
 
 @contextmanager
 def without_statistics(network: nn.Module) -> Iterator[None]:
-    """Within the block this process's rows count in no batch statistics, as if it had none; its outputs mean nothing.
+    """Leave this process's rows out of all batch statistics within the block; its outputs mean nothing there.
 
-    It takes part in all that the processes do together, forward and backward, so that the others do not wait for it.
-    For a process that no row of a small batch is left for.
+    The process takes part in everything that the processes do together, forward and backward, so that the others do not
+    wait for it. For a process that gets no row of a small batch.
+
+    Args:
+        network: With batch normalisations that `synchronise_batch_norms` has treated.
     """
     norms = [norm for norm in network.modules() if isinstance(norm, (_SyncBatchNorm, nn.SyncBatchNorm))]
     for norm in norms:
@@ -133,5 +151,6 @@ def without_statistics(network: nn.Module) -> Iterator[None]:
 
 
 def _pass_beside(norm: nn.Module, input: Tensor) -> Tensor:
-    # The sum over no rows is zero, and asks them for a gradient: backward meets the other processes too.
-    return input + type(norm).forward(norm, input[:0]).sum()
+    # The sum over no rows is zero but has a gradient, so that backward takes part in the exchange too.
+    result: Tensor = input + type(norm).forward(norm, input[:0]).sum()
+    return result

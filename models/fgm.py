@@ -2,10 +2,11 @@
 
 Source: "Advancing Video Quality Assessment for AIGC", arXiv 2409.14888, algorithm 1 and equations 12-14:
 
-    g      = gradient of the loss at the weights w                      (12)
-    delta  = epsilon g / ||g||, the norm over all perturbed weights     (13)
-    g_adv  = gradient of the same loss at w + delta                     (14)
-    the optimiser's step at w uses g + g_adv
+    g      = gradient of the loss at the weights w
+    delta  = epsilon g / ||g||, the norm over all perturbed weights     (12)
+    w'     = w + delta                                                  (13)
+    g_adv  = gradient of the same loss at w'
+    w      = w - eta (g + g_adv), as the optimiser makes its step       (14)
 
 The perturbed weights are the parameters that require a gradient and received one; the others stay.
 """
@@ -27,8 +28,11 @@ class EpsilonError(AigcVqaError, ValueError):
 def gradient_norm(gradients: list[Tensor]) -> float:
     """Euclidean norm of all gradients taken as one vector; NaN or infinity if any entry is; 0.0 for none.
 
-    Summed in float64: the squares of float32 gradients that carry a loss scale of 65536, or are tiny, would
-    leave the range of float32 and turn a good direction into infinity or zero.
+    It is summed in float64: the squares of float32 gradients that carry a loss scale of 65536, or are tiny, would leave
+    the range of float32 and turn a good direction into infinity or zero.
+
+    Args:
+        gradients: Of any shapes, on any devices.
     """
     if not gradients:
         return 0.0
@@ -38,17 +42,22 @@ def gradient_norm(gradients: list[Tensor]) -> float:
 
 @contextmanager
 def perturbed(weights: nn.Module | Iterable[Tensor], epsilon: float) -> Iterator[bool]:
-    """Within the block the weights stand at w + epsilon g / ||g||; after it, at w again, bit for bit.
+    """Move the weights to w + epsilon g / ||g|| (equations 12, 13) within the block; after it they are w, bit for bit.
 
-    weights: a module or parameters, any device; g is what their `.grad` holds on entry. A parameter that
-        appears twice (shared weights) counts once; one that is frozen or has no gradient is neither moved nor
-        counted.
-    epsilon: Euclidean length of the move over all weights together, >= 0.
-    Yields True when the weights were moved. They are not, and False is yielded, for epsilon 0, for a gradient
-    of zero (it has no direction) and for one with a NaN or an infinity: moving along it would make every
-    weight NaN. Whether such a gradient is an error is for the caller to say.
-    The weights come back from a copy, never by subtraction, which rounds; also when the block raises.
-    Raises EpsilonError.
+    The weights are restored from a copy, never by subtraction, which rounds; also when the block raises.
+
+    Args:
+        weights: A module or parameters, on any device; g is what their `.grad` holds on entry. A parameter that appears
+            twice (shared weights) counts once; one that is frozen or has no gradient is neither moved nor counted.
+        epsilon: Euclidean length of the move over all weights together, >= 0.
+
+    Yields:
+        Whether the weights were moved. They are not for epsilon 0, for a gradient of zero (it has no direction) and for
+        one with a NaN or an infinity: moving along it would make every weight NaN. Whether such a gradient is an error
+        is for the caller to say.
+
+    Raises:
+        EpsilonError: Epsilon is negative, NaN or infinite.
     """
     _check_epsilon(epsilon)
     params = [param for param in _trainable(weights) if param.grad is not None] if epsilon > 0 else []
@@ -63,7 +72,7 @@ def perturbed(weights: nn.Module | Iterable[Tensor], epsilon: float) -> Iterator
     try:
         with torch.no_grad():
             torch._foreach_add_(params, gradients, alpha=epsilon / norm)  # w + delta (13)
-        # Autocast keeps the half-precision copies that it made of w, and would go on with them.
+        # Autocast keeps the half-precision copies that it made of w, and would continue to use them.
         torch.clear_autocast_cache()
         yield True
     finally:
@@ -79,29 +88,38 @@ def fgm_backward(
     *,
     scaler: torch.amp.GradScaler | None = None,
 ) -> Tensor:
-    """Forward and backward at w and at w + delta: adds g + g_adv to `.grad`. The caller makes the step.
+    """Forward and backward at w and at w + delta: adds g + g_adv to `.grad`. The caller makes the step (equation 14).
 
-    module: its trainable parameters are perturbed; its buffers are protected from the second pass.
-    loss_fn: runs the forward pass and returns the scalar loss; called once, and once more when epsilon > 0.
-    epsilon: radius of the perturbation, >= 0. With 0 this is one plain forward and backward pass.
-    scaler: the loss scaler of float16 training. Both passes use its scale, so that g and g_adv add up and
-        `scaler.step` unscales their sum. Nothing is unscaled here: g / ||g|| does not depend on the scale.
-    Returns the loss at w, detached and unscaled.
+    Gradient accumulation: delta follows the gradient of this call alone, not what `.grad` already held. Algorithm 1
+    takes both gradients from one batch; the sum would mix in other batches and their g_adv.
 
-    Gradient accumulation: delta follows the gradient of this call alone, not what `.grad` already held.
-    Algorithm 1 takes both gradients from one batch; the sum would mix in other batches and their g_adv.
     Statistics: buffers (BatchNorm's running mean, variance and counter) keep what the clean forward pass gave them,
     also where activation checkpointing repeats that pass inside backward.
+
     Several processes: with `DistributedDataParallel` as the module every process sees the same averaged g and moves its
     weights alike, so delta follows the gradient of the global batch.
-    Randomness: the second pass replays the random numbers of the first (same dropout masks), from the CPU and
-    from the CUDA devices of the parameters; the generators go on from where the first pass left them.
-    A clean gradient of zero, or with a NaN or an infinity (float16 overflow), skips the second pass; `.grad`
-    then holds g alone, for the caller or the scaler to judge.
 
-    Raises EpsilonError; ShapeError if the loss is no scalar; NonFiniteError if the loss at w + delta is not
-    finite and no enabled scaler is there to skip the step. After any error, of `loss_fn` too, the weights are
-    w and `.grad` is what it was before the call.
+    Randomness: the second pass replays the random numbers of the first (same dropout masks), from the CPU and from the
+    CUDA devices of the parameters; the generators continue from where the first pass left them.
+
+    A clean gradient of zero, or with a NaN or an infinity (float16 overflow), skips the second pass; `.grad` then holds
+    g alone, for the caller or the scaler to judge.
+
+    Args:
+        module: Its trainable parameters are perturbed; its buffers are protected from the second pass.
+        loss_fn: Runs the forward pass and returns the scalar loss; called once, and once more when epsilon > 0.
+        epsilon: Radius of the perturbation, >= 0. With 0 this is one plain forward and backward pass.
+        scaler: The loss scaler of float16 training. Both passes use its scale, so that g and g_adv add up and
+            `scaler.step` unscales their sum. Nothing is unscaled here: g / ||g|| does not depend on the scale.
+
+    Returns:
+        The loss at w, detached and unscaled.
+
+    Raises:
+        EpsilonError: Epsilon is negative, NaN or infinite.
+        ShapeError: The loss is no scalar.
+        NonFiniteError: The loss at w + delta is not finite, and no enabled scaler is there to skip the step. After any
+            error, of `loss_fn` too, the weights are w and `.grad` is what it was before the call.
     """
     _check_epsilon(epsilon)
     if epsilon == 0:
@@ -142,13 +160,13 @@ def _backward(module: nn.Module, loss_fn: Callable[[], Tensor], scaler: torch.am
         raise ShapeError(f"the loss has shape {tuple(loss.shape)}; needed: a scalar, shape ()")
     # Activation checkpointing runs the forward pass again inside backward: statistics would count a batch twice.
     with _kept_buffers(module):
-        (loss if scaler is None else scaler.scale(loss)).backward()
+        torch.autograd.backward(loss if scaler is None else scaler.scale(loss))
     return loss.detach()
 
 
 @contextmanager
 def _kept_buffers(module: nn.Module) -> Iterator[None]:
-    """After the block every buffer holds what it held before it."""
+    """Restore every buffer after the block to what it held before."""
     before = {name: buffer.clone() for name, buffer in module.named_buffers()}
     try:
         yield

@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the layers before it: what is only evaluated need not normalise."""
+"""Batch normalisation folded into the layers before it, for networks that are only evaluated."""
 
 import copy
 from typing import TypeVar
@@ -12,8 +12,11 @@ Network = TypeVar("Network", bound=nn.Module)
 def fold_batch_norms(network: Network) -> Network:
     """A copy that computes the same (to float32 rounding) with fewer passes over memory; for evaluation only.
 
-    network: in evaluation mode. Inside every nn.Sequential a BatchNorm that directly follows a convolution or a linear
-    layer is folded into its weights, with the running statistics as they are now; others stay.
+    Inside every nn.Sequential a BatchNorm that directly follows a convolution or a linear layer is folded into its
+    weights, with the running statistics as they are now; others stay.
+
+    Args:
+        network: In evaluation mode.
     """
     assert not network.training, "batch statistics of training cannot be folded"
     folded = copy.deepcopy(network)
@@ -32,5 +35,5 @@ def _fold_chain(chain: nn.Sequential) -> None:
             chain[index] = fuse_linear_bn_eval(layer, norm)
         else:
             continue
-        # The place stays, so that names and slices of the chain do.
+        # An identity takes its place, so that names and slices of the chain stay valid.
         chain[index + 1] = nn.Identity()

@@ -115,6 +115,11 @@ def paper_mean(srocc: float, plcc: float, krocc: float) -> float:
     return (srocc + plcc + krocc) / 3.0
 
 
+def mean_of_three(scores: ArrayLike, mos: ArrayLike) -> float:
+    """The paper's mean of SROCC, PLCC and KROCC, of one set of videos: (N,), (N,) -> -1..1."""
+    return paper_mean(srocc(scores, mos), plcc(scores, mos), krocc(scores, mos))
+
+
 def rank_accuracy(first_scores: ArrayLike, second_scores: ArrayLike, first_is_better: ArrayLike) -> float:
     """Share of pairs, 0..1, whose predicted order is that of the raters (NTIRE 2024).
 

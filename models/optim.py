@@ -1,21 +1,49 @@
 """What all trainings share: the learning rate over the steps, which weights decay, and how fast each layer learns."""
 
 import math
+import warnings
 from typing import Any
 
 from timm.optim import param_groups_layer_decay
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 
-def warmup_cosine(step: int, *, steps: int, peak: float, warmup_fraction: float) -> float:
-    """Learning rate of step 0..steps-1: linear warm-up, then half a cosine (arXiv 1608.03983, without restarts).
+def warmup_cosine(optimizer: Optimizer, *, steps: int, warmup_fraction: float, done: int) -> LambdaLR:
+    """A schedule of learning rates: linear warm-up, then half a cosine (arXiv 1608.03983, without restarts).
 
-    It rises to `peak` over the first `warmup_fraction` of the steps, not from zero, and then falls to zero.
+    Each group's rate rises to the one that it was made with over the first `warmup_fraction` of the steps, not from
+    zero, and then falls to zero. The rate of a step depends on nothing but its number, so a training that goes on has
+    the rates of an unbroken one.
+
+    Args:
+        optimizer: Its groups get the rates.
+        steps: Of the whole training.
+        warmup_fraction: 0 to 1, 1 not included.
+        done: Steps that were taken before.
+
+    Returns:
+        The schedule; the groups have the rate of step `done` already. Call its `step` after the optimiser's.
     """
     warmup = warmup_fraction * steps
-    if step < warmup:
-        return peak * (step + 1) / (warmup + 1)
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+    def share(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+    # A step that the scaler of float16 skips is one of the schedule's all the same.
+    warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
+    for group in optimizer.param_groups:
+        # What LambdaLR starts from; it asks for it where it does not start at step 0.
+        group.setdefault("initial_lr", group["lr"])
+    return LambdaLR(optimizer, share, last_epoch=done - 1)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of one epoch's random numbers: epochs of neighbouring seeds share none."""
+    return seed * 1_000_003 + epoch
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ Raters saw what a player made of a file; the pipeline sees what a decoder makes 
 belongs to another picture: frame faults are label noise. The audit judges nothing and fails nothing; it counts.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from stages.engine.cache import ItemCache
-from stages.engine.command import run
+from stages.engine.command import run, stage_arguments
 from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, closing_line, in_processes, run_items
 from stages.evaluation import inspection
@@ -22,6 +21,7 @@ from stages.io.json import write_json
 from stages.io.schemas import AUDIT, MANIFEST
 from stages.io.tables import read_table, write_frame
 from stages.params.load import load_params
+from stages.params.schema import Params
 
 COLOUR_TAGS = ("colour_range", "colour_matrix", "colour_primaries", "colour_transfer")
 
@@ -90,8 +90,16 @@ def _counts(values: pd.Series) -> dict[str, int]:
     return {str(name): int(count) for name, count in values.value_counts().items()}
 
 
-def audit(*, manifest: Path, root: Path, out: Path, videos: Path, workers: int) -> dict[str, Any]:
-    """Write the summary and the table; damaged files are rows of it, whatever their number."""
+def audit(params: Params, *, manifest: Path, root: Path, out: Path, videos: Path) -> None:
+    """Write what the files are like; damaged files are rows of the table, whatever their number.
+
+    Args:
+        params: The checked params.
+        manifest: Table of videos (Parquet).
+        root: Folder that the manifest's paths start from.
+        out: Summary to write (JSON).
+        videos: Table to write, one row per video (Parquet).
+    """
     table, metadata = read_table(manifest, schema=MANIFEST)
     labels = table.to_pylist()
     code, libraries = fingerprint("stages.audit"), library_versions("opencv-python-headless", "av")
@@ -102,26 +110,17 @@ def audit(*, manifest: Path, root: Path, out: Path, videos: Path, workers: int) 
         if row["sha256"]
     ]
     cache = ItemCache("audit")
-    outcome = run_items("audit", items, in_processes(inspect_payload, workers=workers), cache)
+    outcome = run_items("audit", items, in_processes(inspect_payload, workers=params.engine.n_workers), cache)
     print(closing_line("audit", outcome))
     inspected = {item.video_id: cache.read(item.key).to_pylist()[0] for item in items if cache.has(item.key)}
     frame = pd.DataFrame(labels, columns=MANIFEST.names)
     rows = audit_rows(frame, inspected, outcome.failed)
     summary = summarise(rows, n_unusable_labels=int(unusable_labels(frame).sum()))
     made = {"code": code, "libraries": libraries}
-    write_frame(videos, rows, schema=AUDIT, metadata={"made_by": metadata["made_by"] | {"audit": made}})
+    keys = {item.video_id: item.key for item in items if item.video_id in inspected}
+    made_by = metadata["made_by"] | {"audit": made}
+    write_frame(videos, rows, schema=AUDIT, metadata={"made_by": made_by, "keys": keys})
     write_json(out, summary)
-    return summary
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.audit", description=__doc__)
-    parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--root", type=Path, required=True, help="folder that the manifest's paths start from")
-    parser.add_argument("--out", type=Path, required=True, help="summary to write (JSON)")
-    parser.add_argument("--videos", type=Path, required=True, help="table to write, a row a video (Parquet)")
-    arguments = parser.parse_args(argv)
-    summary = audit(**vars(arguments), workers=load_params().engine.n_workers)
     n_labels = summary["n_unusable_labels"]
     print(
         f"audit: {summary['n_damaged']} of {summary['n_videos']} files damaged; header wrong in "
@@ -129,6 +128,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"{summary['identical_share']:.1%} of neighbouring frames identical"
         + (f"; {n_labels} labels without a usable MOS" if n_labels else "")
     )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage.
+
+    Args:
+        argv: The words after `python -m stages.audit`; None: those of the process.
+    """
+    arguments = stage_arguments(audit, argv)
+    audit(load_params(), **arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """crop: every candidate of every frame with its score, the selected one marked, in shards, one row group a video."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stages.engine.batches import Batched
-from stages.engine.command import run
+from stages.engine.command import run, stage_arguments
 from stages.engine.device import LIBRARIES, make_deterministic, pick_device, surroundings
 from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, run_stage
@@ -40,7 +39,20 @@ def read_inputs(frames: pa.Table, proposals: pa.Table) -> list[Input]:
 
 
 def crop(params: Params, *, frames: Path, proposals: Path, cropper: Path, out: Path) -> None:
-    """Write the crop shards; raise EngineError when too many videos fail, WeightsError for foreign weights."""
+    """Write every candidate of every frame with its score, the selected one marked.
+
+    Args:
+        params: The checked params.
+        frames: Folder of frames.
+        proposals: Folder of object boxes.
+        cropper: Weights of S2CNet.
+        out: Folder of shards to write.
+
+    Raises:
+        EngineError: Too many videos fail.
+        TableError: A table is missing, or the proposals are of other videos.
+        WeightsError: The weights are not those of a cropper.
+    """
     make_deterministic(threads=params.engine.n_threads)
     device = pick_device(params.engine.device)
     network = load_cropper(cropper, device)
@@ -84,13 +96,13 @@ def crop(params: Params, *, frames: Path, proposals: Path, cropper: Path, out: P
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.crop", description=__doc__)
-    parser.add_argument("--frames", type=Path, required=True)
-    parser.add_argument("--proposals", type=Path, required=True)
-    parser.add_argument("--cropper", type=Path, required=True, help="weights of S2CNet")
-    parser.add_argument("--out", type=Path, required=True, help="folder of shards to write")
-    arguments = parser.parse_args(argv)
-    crop(load_params(), **vars(arguments))
+    """Run the stage.
+
+    Args:
+        argv: The words after `python -m stages.crop`; None: those of the process.
+    """
+    arguments = stage_arguments(crop, argv)
+    crop(load_params(), **arguments)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ depends on: a killed training goes on there, and a finished one is not trained a
 the public release's, or one that this stage wrote.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from models.s2cnet.network import S2CNet, build_s2cnet, from_release
 from models.s2cnet.release import RELEASE_MOS_MEAN, RELEASE_MOS_STD
 from stages.datasets.gaic import ScoredImage, objects_path, read_gaic, read_objects, split_images
 from stages.engine.cache import cache_root
-from stages.engine.command import run
+from stages.engine.command import run, stage_arguments
 from stages.engine.device import LIBRARIES, make_deterministic, pick_device, surroundings
 from stages.engine.fingerprint import fingerprint
 from stages.engine.progress import progress
@@ -159,7 +158,22 @@ def take_over(
 
 
 def cropper(params: Params, *, source: Path, detector: Path, weights: Path, metrics: Path) -> None:
-    """Write weights and metrics. Raises DatasetError, WeightsError, CheckpointError, ParamsError, NonFiniteError."""
+    """Train S2CNet on a folder of crop scores, or import a checkpoint.
+
+    Args:
+        params: The checked params.
+        source: Folder in GAIC's format, or a checkpoint.
+        detector: Weights of the detector, for objects.
+        weights: Weights to write (safetensors).
+        metrics: Metrics to write (JSON).
+
+    Raises:
+        DatasetError: The source is missing, or cannot be trained on.
+        WeightsError: Weights are damaged or of another network.
+        CheckpointError: The checkpoint is not that of the release.
+        ParamsError: `cropper.variant` is not the checkpoint's.
+        NonFiniteError: The loss is not finite.
+    """
     make_deterministic(threads=params.engine.n_threads)
     if not source.exists():
         raise DatasetError(f"{source}: no such folder of crop scores (images/, annotations/) or checkpoint")
@@ -169,13 +183,13 @@ def cropper(params: Params, *, source: Path, detector: Path, weights: Path, metr
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.cropper", description=__doc__)
-    parser.add_argument("--source", type=Path, required=True, help="folder in GAIC's format, or a checkpoint")
-    parser.add_argument("--detector", type=Path, required=True, help="weights of the detector, for objects")
-    parser.add_argument("--weights", type=Path, required=True, help="safetensors to write")
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON to write")
-    arguments = parser.parse_args(argv)
-    cropper(load_params(), **vars(arguments))
+    """Run the stage.
+
+    Args:
+        argv: The words after `python -m stages.cropper`; None: those of the process.
+    """
+    arguments = stage_arguments(cropper, argv)
+    cropper(load_params(), **arguments)
 
 
 if __name__ == "__main__":

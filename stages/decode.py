@@ -1,13 +1,12 @@
 """decode: evenly spaced frames of every usable video, by decoded index, into shards with one row group a video."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from stages.engine.command import run
+from stages.engine.command import run, stage_arguments
 from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, in_processes, run_stage
 from stages.io import video
@@ -24,7 +23,18 @@ def decode_payload(payload: dict[str, Any]) -> pa.Table:
 
 
 def decode(params: Params, *, manifest: Path, root: Path, out: Path) -> None:
-    """Write the frame shards; raise EngineError when too many videos fail."""
+    """Decode evenly spaced frames of every usable video.
+
+    Args:
+        params: The checked params.
+        manifest: Table of videos (Parquet).
+        root: Folder that the manifest's paths start from.
+        out: Folder of shards to write.
+
+    Raises:
+        EngineError: Too many videos fail.
+        TableError: The manifest is missing or another table.
+    """
     table, metadata = read_table(manifest, schema=MANIFEST)
     code, libraries = fingerprint("stages.decode"), library_versions("opencv-python-headless")
     builds = library_builds("opencv-python-headless")
@@ -51,12 +61,13 @@ def decode(params: Params, *, manifest: Path, root: Path, out: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.decode", description=__doc__)
-    parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--root", type=Path, required=True, help="folder that the manifest's paths start from")
-    parser.add_argument("--out", type=Path, required=True, help="folder of shards to write")
-    arguments = parser.parse_args(argv)
-    decode(load_params(), manifest=arguments.manifest, root=arguments.root, out=arguments.out)
+    """Run the stage.
+
+    Args:
+        argv: The words after `python -m stages.decode`; None: those of the process.
+    """
+    arguments = stage_arguments(decode, argv)
+    decode(load_params(), **arguments)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ select nothing. The state after every epoch lies in `.cache/detector`, named by 
 training goes on there, and when only detecting has changed since, nothing is trained again.
 """
 
-import argparse
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +22,7 @@ from models.detectors.top_boxes import top_boxes
 from stages.datasets.boxes import read_boxes
 from stages.datasets.coco import ObjectImage, ObjectSet, merge_classes, read_coco, stop_on
 from stages.engine.cache import cache_root
-from stages.engine.command import run
+from stages.engine.command import run, stage_arguments
 from stages.engine.device import make_deterministic, pick_device, surroundings
 from stages.engine.fingerprint import fingerprint
 from stages.engine.progress import progress
@@ -220,8 +219,22 @@ def take_over_boxes(params: Params, *, source: Path, weights: Path, metrics: Pat
     print(f"detector: took over {len(table.scores)} boxes of {len(table.videos)} videos from {source}")
 
 
-def detect(params: Params, *, source: Path, weights: Path, metrics: Path) -> None:
-    """Write weights and metrics. Raises DatasetError, TableError, WeightsError, DetectorError or NonFiniteError."""
+def detector(params: Params, *, source: Path, weights: Path, metrics: Path) -> None:
+    """Train Faster R-CNN on a folder of boxes, import weights, or take over precomputed boxes.
+
+    Args:
+        params: The checked params.
+        source: Folder to train on, weights file, or boxes.
+        weights: Weights to write (safetensors).
+        metrics: Metrics to write (JSON).
+
+    Raises:
+        DatasetError: The source is missing, or cannot be trained on.
+        TableError: The boxes cannot be read.
+        WeightsError: The weights are damaged or of another network.
+        DetectorError: The network cannot be built.
+        NonFiniteError: The loss is not finite.
+    """
     make_deterministic(threads=params.engine.n_threads)
     if not source.exists():
         raise DatasetError(
@@ -234,12 +247,13 @@ def detect(params: Params, *, source: Path, weights: Path, metrics: Path) -> Non
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.detector", description=__doc__)
-    parser.add_argument("--source", type=Path, required=True, help="folder to train on, weights file, or boxes")
-    parser.add_argument("--weights", type=Path, required=True, help="safetensors to write")
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON to write")
-    arguments = parser.parse_args(argv)
-    detect(load_params(), **vars(arguments))
+    """Run the stage.
+
+    Args:
+        argv: The words after `python -m stages.detector`; None: those of the process.
+    """
+    arguments = stage_arguments(detector, argv)
+    detector(load_params(), **arguments)
 
 
 if __name__ == "__main__":

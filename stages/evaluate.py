@@ -3,10 +3,8 @@
 A NaN among the predictions, or predictions without spread, fail the evaluation: such a run has no quality to report.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,28 +14,29 @@ from models.metrics import (
     UndefinedMetricError,
     bootstrap_interval,
     group_pair_accuracy,
-    krocc,
     logistic_fit,
     ntire_score,
     paper_mean,
     plcc,
     rank_accuracy,
     rmse,
-    srocc,
 )
-from stages.engine.command import run
+from stages.engine.command import run, stage_arguments
 from stages.errors import EvaluationError
+from stages.evaluation.baselines import label_baselines, sharpness_srocc
+from stages.evaluation.generators import generator_rows
+from stages.evaluation.metrics import CORRELATIONS, METRICS, PAIR_KINDS
 from stages.evaluation.plots import plot_curves, plot_frame_scores, plot_generators, plot_residuals, plot_scatter
 from stages.io.json import write_json
 from stages.io.schemas import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS
 from stages.io.tables import read_frame
 from stages.params.load import load_params
-from stages.params.schema import EvaluateParams
+from stages.params.schema import EvaluateParams, Params
 
-CORRELATIONS = {"srocc": srocc, "plcc": plcc, "krocc": krocc}
+FUNCTIONS = {key: METRICS[key].judge_videos for key in CORRELATIONS}
 
 
-def evaluate(rows: pd.DataFrame, params: EvaluateParams) -> dict[str, float | int]:
+def video_metrics(rows: pd.DataFrame, params: EvaluateParams) -> dict[str, float | int]:
     """The metrics of one part, all finite; rows of the PREDICTIONS schema, failed videos included.
 
     Raises EvaluationError when a scored video has a NaN, the predictions are constant, or too few are left.
@@ -50,9 +49,9 @@ def evaluate(rows: pd.DataFrame, params: EvaluateParams) -> dict[str, float | in
     scores, mos = scored["score"].to_numpy(), scored["mos"].to_numpy()
     intervals = {}
     try:
-        correlations = {name: metric(scores, mos) for name, metric in CORRELATIONS.items()}
+        correlations = {name: metric(scores, mos) for name, metric in FUNCTIONS.items()}
         fit = logistic_fit(scores, mos)
-        for name, metric in CORRELATIONS.items():
+        for name, metric in FUNCTIONS.items():
             intervals[f"{name}_ci_low"], intervals[f"{name}_ci_high"] = bootstrap_interval(
                 metric, scores, mos, samples=params.bootstrap_samples, confidence=params.confidence, seed=params.seed
             )
@@ -68,6 +67,22 @@ def evaluate(rows: pd.DataFrame, params: EvaluateParams) -> dict[str, float | in
         **intervals,
         **counts,
     }
+
+
+def validation_metrics(rows: pd.DataFrame) -> dict[str, float]:
+    """val_srocc and val_plcc: what epochs are selected by, and what experiments are to be ranked by.
+
+    Args:
+        rows: The validation part's rows of the PREDICTIONS schema.
+
+    Returns:
+        Empty where the validation part has no correlation, such as of constant scores.
+    """
+    scored = rows[rows["status"] == "ok"]
+    try:
+        return {f"val_{name}": FUNCTIONS[name](scored["score"], scored["mos"]) for name in ("srocc", "plcc")}
+    except AigcVqaError:
+        return {}
 
 
 def prompt_metrics(rows: pd.DataFrame, groups: pd.Series) -> dict[str, float | int]:
@@ -90,7 +105,7 @@ def pair_metrics(rows: pd.DataFrame, pairs: pd.DataFrame, metrics: dict[str, flo
     """
     scores = rows[rows["status"] == "ok"].set_index("video_id")["score"]
     result: dict[str, float | int] = {}
-    for name, kind in (("rank1", "nonsource"), ("rank2", "source")):
+    for name, kind in PAIR_KINDS.items():
         rated = pairs[pairs["kind"] == kind]
         chosen = rated[rated["first"].isin(scores.index) & rated["second"].isin(scores.index)]
         if len(rated):
@@ -105,66 +120,68 @@ def pair_metrics(rows: pd.DataFrame, pairs: pd.DataFrame, metrics: dict[str, flo
     return result
 
 
-def generator_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row a generator, sorted by name: how well its own videos are ranked, and by how much they are overrated.
+def evaluate(
+    params: Params,
+    *,
+    manifest: Path,
+    pairs: Path,
+    predictions: Path,
+    scores: Path,
+    training: Path,
+    metrics: Path,
+    generators: Path,
+    baselines: Path,
+    plots: Path,
+) -> None:
+    """Write the metrics of the test part, what simple numbers reach, and plots.
 
-    bias: mean of score - MOS, on 0-100. What does not exist (too few videos, constant scores) is None.
+    Args:
+        params: The checked params.
+        manifest: Table of videos, for the prompts (Parquet).
+        pairs: Rated pairs (Parquet).
+        predictions: Scores of videos (Parquet).
+        scores: Scores of frames (Parquet).
+        training: Folder of the training curves.
+        metrics: Metrics to write (JSON).
+        generators: Metrics of every generator to write (JSON).
+        baselines: What simple numbers reach, to write (JSON).
+        plots: Folder of plots to write.
+
+    Raises:
+        EvaluationError: No metric can be computed from the predictions.
+        TableError: A table is missing or another one.
     """
-    result = []
-    for generator, own in rows[rows["generator"].notna()].groupby("generator", sort=True):
-        scored = own[own["status"] == "ok"]
-        scores, mos = scored["score"].to_numpy(dtype=float), scored["mos"].to_numpy(dtype=float)
-        row: dict[str, Any] = {"generator": generator, "n_expected": len(own), "n_scored": len(scored)}
-        for name, metric in {**CORRELATIONS, "rmse": rmse}.items():
-            try:
-                row[name] = metric(scores, mos)
-            except UndefinedMetricError:
-                row[name] = None
-        row["bias"] = float(np.mean(scores - mos)) if len(scored) else None
-        result.append(row)
-    return result
-
-
-def sharpness_srocc(rows: pd.DataFrame) -> float:
-    """SROCC of plain sharpness with the MOS, with the sign that suits it best: a bar that any model must clear."""
-    scored = rows[rows["status"] == "ok"]
-    try:
-        return abs(srocc(scored["sharpness"].to_numpy(), scored["mos"].to_numpy()))
-    except AigcVqaError:
-        return 0.0  # constant sharpness ranks nothing
+    rows = read_frame(predictions, schema=PREDICTIONS)
+    test = rows[rows["part"] == "test"]
+    settings = params.evaluate
+    groups = read_frame(manifest, schema=MANIFEST).set_index("video_id")["group"]
+    found = validation_metrics(rows[rows["part"] == "val"]) | video_metrics(test, settings)
+    found |= prompt_metrics(test, groups)
+    found |= pair_metrics(test, read_frame(pairs, schema=PAIRS), found)
+    by_generator = generator_rows(test)
+    plot_scatter(test, found, plots, confidence=settings.confidence)
+    plot_residuals(test, plots, confidence=settings.confidence)
+    plot_generators(by_generator, plots)
+    plot_frame_scores(test, read_frame(scores, schema=FRAME_SCORES), plots)
+    plot_curves(training, plots)
+    simple = {"sharpness_srocc": sharpness_srocc(test)} | label_baselines(rows, groups)
+    write_json(baselines, simple, sort_keys=False)
+    write_json(generators, {"generators": by_generator})
+    write_json(metrics, found, sort_keys=False)
+    print(
+        f"evaluate: {found['n_scored']} of {found['n_expected']} test videos scored, SROCC {found['srocc']:.4f}, "
+        f"PLCC {found['plcc']:.4f}; sharpness alone {simple['sharpness_srocc']:.4f}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.evaluate", description=__doc__)
-    parser.add_argument("--manifest", type=Path, required=True, help="for the prompts")
-    parser.add_argument("--pairs", type=Path, required=True, help="rated pairs")
-    parser.add_argument("--predictions", type=Path, required=True)
-    parser.add_argument("--scores", type=Path, required=True, help="frame scores")
-    parser.add_argument("--training", type=Path, required=True, help="folder of the training curves")
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON to write")
-    parser.add_argument("--generators", type=Path, required=True, help="JSON to write: a row a generator")
-    parser.add_argument("--baselines", type=Path, required=True, help="JSON to write: what simple numbers reach")
-    parser.add_argument("--plots", type=Path, required=True, help="folder to write")
-    arguments = parser.parse_args(argv)
-    params = load_params().evaluate
-    predictions = read_frame(arguments.predictions, schema=PREDICTIONS)
-    test = predictions[predictions["part"] == "test"]
-    metrics, baseline = evaluate(test, params), sharpness_srocc(test)
-    metrics |= prompt_metrics(test, read_frame(arguments.manifest, schema=MANIFEST).set_index("video_id")["group"])
-    metrics |= pair_metrics(test, read_frame(arguments.pairs, schema=PAIRS), metrics)
-    generators = generator_rows(test)
-    plot_scatter(test, metrics, arguments.plots, confidence=params.confidence)
-    plot_residuals(test, arguments.plots, confidence=params.confidence)
-    plot_generators(generators, arguments.plots)
-    plot_frame_scores(test, read_frame(arguments.scores, schema=FRAME_SCORES), arguments.plots)
-    plot_curves(arguments.training, arguments.plots)
-    write_json(arguments.baselines, {"sharpness_srocc": baseline})
-    write_json(arguments.generators, {"generators": generators})
-    write_json(arguments.metrics, metrics, sort_keys=False)
-    print(
-        f"evaluate: {metrics['n_scored']} of {metrics['n_expected']} test videos scored, SROCC {metrics['srocc']:.4f}, "
-        f"PLCC {metrics['plcc']:.4f}; sharpness alone {baseline:.4f}"
-    )
+    """Run the stage.
+
+    Args:
+        argv: The words after `python -m stages.evaluate`; None: those of the process.
+    """
+    arguments = stage_arguments(evaluate, argv)
+    evaluate(load_params(), **arguments)
 
 
 if __name__ == "__main__":

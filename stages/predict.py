@@ -3,7 +3,6 @@
 frame_scores.parquet holds the frames, predictions.parquet one row a video, failed ones with their reason.
 """
 
-import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import pyarrow as pa
 
 from stages.engine.batches import Batched
 from stages.engine.cache import WritingBehind
-from stages.engine.command import run
+from stages.engine.command import run, stage_arguments
 from stages.engine.device import LIBRARIES, make_deterministic, pick_device, surroundings
 from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, check_failures, closing_line, run_items
@@ -43,7 +42,23 @@ def predictions(
 def predict(
     params: Params, *, manifest: Path, split: Path, frames: Path, crops: Path, weights: Path, scores: Path, out: Path
 ) -> None:
-    """Score every video that has crops; raise EngineError when too many failed, WeightsError for foreign weights."""
+    """Score every video that has crops.
+
+    Args:
+        params: The checked params.
+        manifest: Table of videos (Parquet).
+        split: Parts of the videos (CSV).
+        frames: Folder of frames.
+        crops: Folder of crops.
+        weights: The trained quality model.
+        scores: Scores of frames to write (Parquet).
+        out: Scores of videos to write (Parquet).
+
+    Raises:
+        EngineError: Too many videos fail.
+        TableError: A table is missing or another one.
+        WeightsError: The weights are not those of a quality model.
+    """
     make_deterministic(threads=params.engine.n_threads)
     device = pick_device(params.engine.device)
     model = load_quality(weights, device=device)
@@ -79,21 +94,19 @@ def predict(
     frame_table = pa.concat_tables([cache.read_as(item.key, item.video_id) for item in scored]).cast(FRAME_SCORES)
     labels = read_labels(manifest, split)
     table = predictions(labels, to_frame(frame_table), outcome.failed, model)
-    write_table(scores, frame_table, schema=FRAME_SCORES, metadata={"made_by": made_by})
+    keys = {item.video_id: item.key for item in scored}
+    write_table(scores, frame_table, schema=FRAME_SCORES, metadata={"made_by": made_by, "keys": keys})
     write_frame(out, table, schema=PREDICTIONS, metadata={"made_by": made_by})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.predict", description=__doc__)
-    parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--split", type=Path, required=True)
-    parser.add_argument("--frames", type=Path, required=True)
-    parser.add_argument("--crops", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True, help="the trained quality model")
-    parser.add_argument("--scores", type=Path, required=True, help="frame scores to write (Parquet)")
-    parser.add_argument("--out", type=Path, required=True, help="predictions to write (Parquet)")
-    arguments = parser.parse_args(argv)
-    predict(load_params(), **vars(arguments))
+    """Run the stage.
+
+    Args:
+        argv: The words after `python -m stages.predict`; None: those of the process.
+    """
+    arguments = stage_arguments(predict, argv)
+    predict(load_params(), **arguments)
 
 
 if __name__ == "__main__":

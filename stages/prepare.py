@@ -4,7 +4,6 @@ Every file is hashed and read to its end, so that later stages know its true fra
 in `status` and `reason` and goes no further. Rated pairs, where the data set has them, go to a table of their own.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -15,9 +14,10 @@ import pyarrow as pa
 
 from stages.datasets.adapters import read_entries
 from stages.datasets.labels import Entry
+from stages.datasets.mos import MosScale
 from stages.datasets.pairs import RatedPair, read_pairs
 from stages.engine.cache import ItemCache
-from stages.engine.command import run
+from stages.engine.command import run, stage_arguments
 from stages.engine.fingerprint import fingerprint
 from stages.engine.progress import progress
 from stages.engine.run import Item, check_failures, closing_line, in_processes, run_items
@@ -40,11 +40,11 @@ def probe_table(payload: tuple[str, float]) -> pa.Table:
 def manifest_row(entry: Entry, params: DatasetParams) -> dict[str, Any]:
     """The columns that come from the label; a label with a problem, or of a data set without scores, has no MOS."""
     mos_raw = entry.mos_raw if entry.problem is None else None
-    span = params.mos_max - params.mos_min
+    scale = MosScale(params.mos_min, params.mos_max)
     return {
         "video_id": entry.video_id,
         "path": entry.path,
-        "mos": None if mos_raw is None else 100 * (mos_raw - params.mos_min) / span,
+        "mos": None if mos_raw is None else scale.to_100(mos_raw),
         "mos_raw": mos_raw,
         "prompt": entry.prompt,
         "generator": entry.generator,
@@ -87,9 +87,17 @@ def _hash_file(entry: Entry, root: Path) -> tuple[str | None, str | None]:
 
 
 def prepare(params: Params, *, root: Path, out: Path, pairs: Path) -> None:
-    """Write the manifest and the pairs.
+    """Check labels and files, and write one row per video.
 
-    Raises DatasetError for doubtful labels or pairs, and EngineError when too many videos fail.
+    Args:
+        params: The checked params.
+        root: Folder of the data set.
+        out: Table of videos to write (Parquet).
+        pairs: Rated pairs to write (Parquet); empty where the data set has none.
+
+    Raises:
+        DatasetError: Labels or pairs are doubtful.
+        EngineError: Too many videos fail.
     """
     code, libraries = fingerprint("stages.prepare"), library_versions("opencv-python-headless")
     builds = library_builds("opencv-python-headless")
@@ -121,19 +129,21 @@ def prepare(params: Params, *, root: Path, out: Path, pairs: Path) -> None:
         row |= {"status": "ok" if reason is None else "failed", "reason": reason}
     table = pa.Table.from_pylist([rows[video_id] for video_id in sorted(rows)], schema=MANIFEST)
     made = {"code": code, "params": params.dataset.model_dump(), "libraries": libraries}
+    keys = {item.video_id: item.key for item in items if item.video_id not in outcome.failed}
     metadata = {"made_by": {"prepare": made}}
     rated_table = pa.Table.from_pylist([asdict(pair) for pair in rated], schema=PAIRS)
     write_table(pairs, rated_table, schema=PAIRS, metadata=metadata)
-    write_table(out, table, schema=MANIFEST, metadata=metadata)
+    write_table(out, table, schema=MANIFEST, metadata=metadata | {"keys": dict(sorted(keys.items()))})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.prepare", description=__doc__)
-    parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
-    parser.add_argument("--out", type=Path, required=True, help="manifest to write (Parquet)")
-    parser.add_argument("--pairs", type=Path, required=True, help="rated pairs to write (Parquet); it may be empty")
-    arguments = parser.parse_args(argv)
-    prepare(load_params(), root=arguments.root, out=arguments.out, pairs=arguments.pairs)
+    """Run the stage.
+
+    Args:
+        argv: The words after `python -m stages.prepare`; None: those of the process.
+    """
+    arguments = stage_arguments(prepare, argv)
+    prepare(load_params(), **arguments)
 
 
 if __name__ == "__main__":

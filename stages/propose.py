@@ -1,6 +1,5 @@
 """propose: the top N object boxes of every frame, from the detector, into shards with one row group a video."""
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from stages.datasets.box_checks import Video, coverage, fit_to_videos
 from stages.datasets.box_table import BoxTable
 from stages.datasets.boxes import boxes_digest
 from stages.engine.batches import Batched
-from stages.engine.command import run
+from stages.engine.command import run, stage_arguments
 from stages.engine.device import make_deterministic, pick_device, surroundings
 from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, run_stage
@@ -94,9 +93,19 @@ def by_table(table: BoxTable, looks: Mapping[str, Sequence[Look]], settings: Pro
 
 
 def propose(params: Params, *, frames: Path, manifest: Path, detector: Path, out: Path) -> None:
-    """Write the proposal shards. manifest: read only for boxes that were brought along.
+    """Find the best object boxes of every frame.
 
-    Raises EngineError when too many videos fail, WeightsError for foreign weights, TableError for foreign boxes.
+    Args:
+        params: The checked params.
+        frames: Folder of frames.
+        manifest: Table of videos, which precomputed boxes are checked against (Parquet).
+        detector: Weights of the detector, or its table of boxes.
+        out: Folder of shards to write.
+
+    Raises:
+        EngineError: Too many videos fail.
+        TableError: Precomputed boxes are of other videos.
+        WeightsError: The weights are not those of a detector.
     """
     make_deterministic(threads=params.engine.n_threads)
     device = pick_device(params.engine.device)
@@ -128,13 +137,13 @@ def propose(params: Params, *, frames: Path, manifest: Path, detector: Path, out
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.propose", description=__doc__)
-    parser.add_argument("--frames", type=Path, required=True)
-    parser.add_argument("--manifest", type=Path, required=True, help="what boxes brought along are held against")
-    parser.add_argument("--detector", type=Path, required=True, help="weights of the detector, or its table of boxes")
-    parser.add_argument("--out", type=Path, required=True, help="folder of shards to write")
-    arguments = parser.parse_args(argv)
-    propose(load_params(), **vars(arguments))
+    """Run the stage.
+
+    Args:
+        argv: The words after `python -m stages.propose`; None: those of the process.
+    """
+    arguments = stage_arguments(propose, argv)
+    propose(load_params(), **arguments)
 
 
 if __name__ == "__main__":

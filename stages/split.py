@@ -5,21 +5,22 @@ stratified: those with the same set of generators are shuffled together and deal
 the test part is one generator that training never sees. By dataset: its own lists.
 """
 
-import argparse
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from stages.engine.command import run
+from stages.engine.command import run, stage_arguments
 from stages.errors import DatasetError
 from stages.io.files import write_text
 from stages.io.schemas import MANIFEST
 from stages.io.tables import read_frame
 from stages.params.load import load_params
-from stages.params.schema import SplitParams
+from stages.params.schema import Params, SplitParams
 
 PARTS = ("train", "val", "test")
 
@@ -48,11 +49,37 @@ def deal_groups(groups: Mapping[str, Sequence[str]], shares: Mapping[str, float]
 
 def deal(manifest: pd.DataFrame, shares: Mapping[str, float], *, seed: int, by_video: bool = False) -> pd.Series:
     """A part for every row, whole groups (or single videos) together."""
-    unit = _units(manifest, by_video=by_video)
+    unit = join_equal_files(_units(manifest, by_video=by_video), manifest["sha256"])
     groups = {
         str(group): [name or "" for name in rows["generator"]] for group, rows in manifest.groupby(unit, sort=True)
     }
     return unit.map(deal_groups(groups, shares, seed=seed))
+
+
+def join_equal_files(unit: pd.Series, sha256: pd.Series) -> pd.Series:
+    """Units that hold files of equal bytes become one, under the first of their names: no content in two parts.
+
+    Args:
+        unit: What is dealt as one, of every row.
+        sha256: Of every row's file; missing where there is none.
+    """
+    names, unit_of = np.unique(unit.to_numpy(dtype=str), return_inverse=True)
+    hashed = sha256.notna().to_numpy()
+    _, file_of = np.unique(sha256[hashed].to_numpy(dtype=str), return_inverse=True)
+    size = len(names) + (file_of.max() + 1 if len(file_of) else 0)
+    edges = unit_of[hashed], len(names) + file_of
+    graph = coo_array((np.ones(len(file_of)), edges), shape=(size, size))
+    component = connected_components(graph, directed=False)[1]
+    first = {part: name for name, part in zip(names[::-1], component[: len(names)][::-1], strict=True)}
+    return pd.Series([first[component[index]] for index in unit_of], index=unit.index)
+
+
+def count_joined(manifest: pd.DataFrame, params: SplitParams) -> int:
+    """How many groups, or videos, are dealt with another one because they hold a file of equal bytes."""
+    if params.by == "dataset":
+        return 0
+    unit = _units(manifest, by_video=params.by == "video")
+    return int(unit.nunique() - join_equal_files(unit, manifest["sha256"]).nunique())
 
 
 def deal_rest(manifest: pd.DataFrame, is_test: pd.Series, params: SplitParams) -> pd.Series:
@@ -90,7 +117,7 @@ def leave_out(manifest: pd.DataFrame, params: SplitParams) -> pd.Series:
     return deal_rest(manifest, manifest["generator"] == params.held_out, params)
 
 
-def split(manifest: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
+def deal_parts(manifest: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
     """Columns video_id, part, sorted by video_id. Videos that failed are dealt too: they count as expected.
 
     Raises DatasetError when there are no scores, when a part would be empty, or when the data set's own lists or the
@@ -138,15 +165,35 @@ def _why_empty(manifest: pd.DataFrame, empty: Sequence[str], params: SplitParams
     )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.split", description=__doc__)
-    parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="CSV to write: video_id, part")
-    arguments = parser.parse_args(argv)
-    parts = split(read_frame(arguments.manifest, schema=MANIFEST), load_params().split)
-    write_text(arguments.out, parts.to_csv(index=False, lineterminator="\n"))
+def split(params: Params, *, manifest: Path, out: Path) -> None:
+    """Deal the videos to train, val and test.
+
+    Args:
+        params: The checked params.
+        manifest: Table of videos (Parquet).
+        out: Table to write: video_id, part (CSV).
+
+    Raises:
+        DatasetError: The videos cannot be dealt as asked for.
+        TableError: The manifest is missing or another table.
+    """
+    videos = read_frame(manifest, schema=MANIFEST)
+    parts = deal_parts(videos, params.split)
+    write_text(out, parts.to_csv(index=False, lineterminator="\n"))
     counts = parts["part"].value_counts()
-    print("split: " + ", ".join(f"{counts[part]} {part}" for part in PARTS))
+    joined = count_joined(videos, params.split)
+    text = f"; {joined} joined with another one that holds an equal file" if joined else ""
+    print("split: " + ", ".join(f"{counts[part]} {part}" for part in PARTS) + text)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage.
+
+    Args:
+        argv: The words after `python -m stages.split`; None: those of the process.
+    """
+    arguments = stage_arguments(split, argv)
+    split(load_params(), **arguments)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ depends on: a killed training goes on there and gives the weights that an unbrok
 each, train as one: engine.processes starts them here; torchrun and `accelerate launch` can start this module too.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from models.methods.frame_consistency.network import (
     pixel_statistics,
 )
 from stages.engine.cache import cache_root
-from stages.engine.command import run
+from stages.engine.command import run, stage_arguments
 from stages.engine.device import LIBRARIES, make_deterministic, surroundings
 from stages.engine.fingerprint import fingerprint
 from stages.errors import DatasetError, EvaluationError, WeightsError
@@ -107,7 +106,22 @@ def build(params: TrainParams) -> QualityNet:
 def train(
     params: Params, *, manifest: Path, split: Path, frames: Path, crops: Path, weights: Path, curves: Path
 ) -> None:
-    """Write the weights of the best epoch, with everything that scoring needs in their metadata."""
+    """Train the quality model and keep the best epoch, with everything that scoring needs beside the weights.
+
+    Args:
+        params: The checked params.
+        manifest: Table of videos (Parquet).
+        split: Parts of the videos (CSV).
+        frames: Folder of frames.
+        crops: Folder of crops.
+        weights: Weights to write (safetensors).
+        curves: Folder for the training curves.
+
+    Raises:
+        DatasetError: A part cannot be trained or selected on.
+        EvaluationError: No epoch gave predictions with a correlation.
+        WeightsError: The pretrained weights are missing or of another network.
+    """
     with joined_processes(params.engine.device) as (processes, device):
         make_deterministic(threads=max(1, params.engine.n_threads // processes.count))
         labels = read_labels(manifest, split)
@@ -145,22 +159,16 @@ def train(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
-    parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--split", type=Path, required=True)
-    parser.add_argument("--frames", type=Path, required=True)
-    parser.add_argument("--crops", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True, help="safetensors to write")
-    parser.add_argument("--curves", type=Path, required=True, help="folder for the training curves")
-    arguments = parser.parse_args(argv)
+    """Run the stage, in as many processes as `engine.processes` says.
+
+    Args:
+        argv: The words after `python -m stages.train`; None: those of the process.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    arguments = stage_arguments(train, words)
     params = load_params()
-    start_processes(
-        params.engine.processes,
-        "stages.train",
-        sys.argv[1:] if argv is None else argv,
-        device_name=params.engine.device,
-    )
-    train(params, **vars(arguments))
+    start_processes(params.engine.processes, "stages.train", words, device_name=params.engine.device)
+    train(params, **arguments)
 
 
 if __name__ == "__main__":

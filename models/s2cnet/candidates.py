@@ -1,7 +1,7 @@
 """Candidate crops of a frame: the grid anchors of GAIC, or all crops of one aspect ratio on a stride grid.
 
-Grid anchors: Zeng et al., Grid Anchor based Image Cropping (2019), with the constants of suyukun666/S2CNet at
-6c92712. Everything is numpy float32 and depends on the size of the frame alone.
+Grid anchors: Zeng et al., Grid Anchor based Image Cropping (2019), with the constants of suyukun666/S2CNet at 6c92712.
+Everything is numpy float32 and depends on the size of the frame alone.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,7 @@ CORNER_BINS = 4
 GRID_MIN_AREA = 0.4999
 GRID_ASPECT_MIN, GRID_ASPECT_MAX = 0.5, 2.0
 
-# Smallest step of an aspect ratio, (width, height) in pixels at a short side of 256; sizes and places are multiples.
+# Smallest step of an aspect ratio, (width, height) in pixels at a short side of 256; sizes and positions are multiples.
 ASPECT_UNITS = {"1:1": (12, 12), "4:3": (16, 12), "3:4": (12, 16), "16:9": (16, 9), "9:16": (9, 16)}
 ASPECT_SHORT_SIDE_PX = 256
 
@@ -31,8 +31,11 @@ GRID = CandidateConfig(candidates="grid", min_area_fraction=0.3, full_frame=Fals
 class Candidates(NamedTuple):
     """The candidates of all frames of one size, in one order.
 
-    frame_xyxy_px, network_xyxy_px: (K, 4) float32, K >= 1, in pixels of the frame and of the network's input. fallback:
-    the scheme has none for the frame's shape (a long strip), and the whole frame stands in.
+    Attributes:
+        frame_xyxy_px: (K, 4) float32, K >= 1, pixels of the frame.
+        network_xyxy_px: (K, 4) float32, the same boxes in pixels of the network's input.
+        fallback: Whether the scheme has none for the frame's shape (a long strip), so that the whole frame takes their
+            place.
     """
 
     frame_xyxy_px: Boxes
@@ -41,11 +44,19 @@ class Candidates(NamedTuple):
 
 
 def make_candidates(size: tuple[int, int], config: CandidateConfig, *, network_size: tuple[int, int]) -> Candidates:
-    """Candidates of a frame of `size` (height, width) that the network sees at `network_size`.
+    """The candidates of a frame.
 
-    Grid anchors are laid over what the network sees, whose aspect ratio differs a little from the frame's, as in the
-    release: 1280x720 px become 448x256 and have 72. Crops of a fixed aspect ratio have it in the frame.
-    Nothing is rounded to whole pixels. Raises ShapeError.
+    Grid anchors are laid over the network's input, whose aspect ratio differs a little from the frame's, as in the
+    release: 1280x720 px become 448x256 and have 72. Crops of a fixed aspect ratio have it in the frame. Nothing is
+    rounded to whole pixels.
+
+    Args:
+        size: (height, width) of the frame.
+        config: Which crops are scored.
+        network_size: (height, width) of the network's input.
+
+    Raises:
+        ShapeError: A side is below 1.
     """
     for height, width in (size, network_size):
         if height < 1 or width < 1:
@@ -72,10 +83,18 @@ def full_frame(height: int, width: int) -> Boxes:
 
 
 def grid_anchors(height: int, width: int) -> Boxes:
-    """Anchors of GAIC: (K, 4) float32; K is 90 on a square frame and may be 0 on a long strip.
+    """The anchors of GAIC.
 
-    12 bins an axis; a corner lies in the middle of a bin, the upper left in bins 0-3, the lower right in bins 8-11 of
-    each axis. Kept: area > 0.4999 of the 144 cells, aspect ratio w / h strictly between 0.5 and 2.
+    There are 12 bins per axis; a corner lies in the middle of a bin, the upper left in bins 0-3, the lower right in
+    bins 8-11 of each axis. Anchors are kept whose area is above 0.4999 of the 144 cells and whose aspect ratio w / h
+    lies strictly between 0.5 and 2.
+
+    Args:
+        height: Of the frame, pixels.
+        width: Of the frame, pixels.
+
+    Returns:
+        (K, 4) float32; K is 90 on a square frame and may be 0 on a long strip.
     """
     near, far = range(CORNER_BINS), range(BINS - CORNER_BINS, BINS)
     corners = np.array([(x0, y0, x1, y1) for y0 in near for x0 in near for y1 in far for x1 in far], dtype=np.float64)
@@ -87,16 +106,23 @@ def grid_anchors(height: int, width: int) -> Boxes:
 
 
 def aspect_candidates(height: int, width: int, unit_px: tuple[int, int], *, min_area: float) -> Boxes:
-    """Crops of one aspect ratio: (K, 4) float32, small ones first, each size from the upper left row by row.
+    """Crops of one aspect ratio, in sizes and at positions that are whole multiples of a step.
 
-    unit_px: (width, height) of the step at a short side of 256 px; it is scaled to the frame. Sizes are whole
-    multiples that fit and cover at least `min_area` of the frame, places are whole multiples too. The units are the
-    release's, the lists are not: it leaves out the last size and place that fit, takes at most 29 units, has minima of
-    its own for every aspect ratio, and boxes that end a pixel earlier.
+    The steps are the release's, the lists are not: the release leaves out the last size and position that fit, takes at
+    most 29 steps, has its own minimum for every aspect ratio, and its boxes end a pixel earlier.
+
+    Args:
+        height: Of the frame, pixels.
+        width: Of the frame, pixels.
+        unit_px: (width, height) of the step at a short side of 256 px; it is scaled to the frame.
+        min_area: Least area of a crop as a share of the frame, 0..1.
+
+    Returns:
+        (K, 4) float32, small ones first, those of one size row by row from the upper left; K may be 0.
     """
     scale = min(height, width) / ASPECT_SHORT_SIDE_PX
     step_x, step_y = unit_px[0] * scale, unit_px[1] * scale
-    # The epsilon keeps a crop that fits exactly from falling out by rounding.
+    # The epsilon keeps rounding from dropping a crop that fits exactly.
     fits_x, fits_y = (int(side / step + 1e-9) for side, step in ((width, step_x), (height, step_y)))
     boxes = []
     for size in range(1, min(fits_x, fits_y) + 1):

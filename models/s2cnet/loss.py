@@ -1,10 +1,10 @@
 """The loss that S²CNet is trained with: weighted smooth L1 on the scores, and a ranking of all pairs.
 
-Su et al. (AAAI 2024) name a weighted smooth L1 loss and a ranking loss and print neither weight. Here a
-candidate weighs e^max(0, g), g its normalised MOS: candidates above the average, among which the crop is
-chosen, count for more, those below all the same. Other croppers trained on GAIC weigh so too
-(bcmi/Human-Centric-Image-Cropping). The weights are divided by their sum, so that an image with many good
-crops counts as much as any other.
+Su et al. (AAAI 2024) name a weighted smooth L1 loss and a ranking loss and print neither weight. Here the weight of a
+candidate is e^max(0, g), g its normalised MOS: candidates above the average, among which the crop is chosen, count for
+more, and those below it all the same. Other croppers trained on GAIC use these weights too
+(bcmi/Human-Centric-Image-Cropping). They are divided by their sum, so that an image with many good crops counts as much
+as any other.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,13 @@ from models.errors import ShapeError
 
 
 class CropLoss(NamedTuple):
-    """total = regression + rank_weight * ranking, scalars, means over the images."""
+    """The loss of a batch and its terms: scalars, means over the images.
+
+    Attributes:
+        total: regression + rank_weight * ranking.
+        regression: See `weighted_smooth_l1`.
+        ranking: See `pairwise_ranking`.
+    """
 
     total: Tensor
     regression: Tensor
@@ -26,9 +32,17 @@ class CropLoss(NamedTuple):
 
 
 def weighted_smooth_l1(scores: Tensor, targets: Tensor) -> Tensor:
-    """Sum of w l / sum of w over the candidates of one image; (K,) each, K >= 1. Scalar.
+    """Weighted mean of the smooth L1 losses of one image's candidates: sum of w l / sum of w.
 
-    l: smooth L1 (quadratic below 1). w = e^max(0, target).
+    Args:
+        scores: (K,), K >= 1.
+        targets: (K,), normalised MOS g.
+
+    Returns:
+        A scalar; l is quadratic below 1, w = e^max(0, g).
+
+    Raises:
+        ShapeError: The shapes differ, or are not (K,).
     """
     _check(scores, targets)
     weights = targets.clamp(min=0).exp()
@@ -37,24 +51,39 @@ def weighted_smooth_l1(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def pairwise_ranking(scores: Tensor, targets: Tensor) -> Tensor:
-    """Mean over the pairs i, j with g_i > g_j of max(0, (g_i - g_j) - (s_i - s_j)); (K,) each. Scalar.
+    """Mean over the pairs i, j with g_i > g_j of max(0, (g_i - g_j) - (s_i - s_j)).
 
-    The margin is the true difference, so that the loss is 0 exactly when every pair is at least as far apart
-    as its MOS. Equal MOS make no pair; without pairs the loss is 0.
+    The margin is the true difference, so that the loss is 0 exactly when every pair is at least as far apart as its
+    MOS. Equal MOS make no pair.
+
+    Args:
+        scores: s, (K,), K >= 1.
+        targets: g, (K,), normalised MOS.
+
+    Returns:
+        A scalar; 0 without pairs.
+
+    Raises:
+        ShapeError: The shapes differ, or are not (K,).
     """
     _check(scores, targets)
-    wanted = targets[:, None] - targets
-    found = scores[:, None] - scores
-    ordered = wanted > 0
-    losses = functional.relu(wanted - found) * ordered
+    true = targets[:, None] - targets
+    predicted = scores[:, None] - scores
+    ordered = true > 0
+    losses = functional.relu(true - predicted) * ordered
     return losses.sum() / ordered.sum().clamp(min=1)
 
 
 def crop_loss(scores: Sequence[Tensor], targets: Sequence[Tensor], *, rank_weight: float) -> CropLoss:
-    """Mean over B images of both terms.
+    """The loss of a batch: the mean over B images of both terms.
 
-    scores, targets: B tensors (K_b,), K_b >= 1; targets are normalised MOS. rank_weight: >= 0, of the ranking.
-    Raises ShapeError.
+    Args:
+        scores: B tensors (K_b,), K_b >= 1.
+        targets: B tensors (K_b,), normalised MOS.
+        rank_weight: Weight of the ranking, >= 0.
+
+    Raises:
+        ShapeError: Shapes or numbers of images differ, or there are no images.
     """
     if len(scores) != len(targets) or len(scores) == 0:
         raise ShapeError(f"scores of {len(scores)} images and targets of {len(targets)}; needed: equal, at least 1")

@@ -19,10 +19,21 @@ class NoImagesError(AigcVqaError, ValueError):
 
 
 def image_srcc(scores: ArrayLike, mos: ArrayLike) -> float:
-    """Spearman's correlation of one image's candidates, -1..1; 0 where it is not defined.
+    """Spearman's correlation of one image's candidates.
 
-    It is not for fewer than 3 candidates, or where all scores or all MOS are equal: a network that tells
-    nothing apart then earns nothing.
+    It is not defined for fewer than 3 candidates, or where all scores or all MOS are equal: a network that ranks
+    nothing then earns nothing.
+
+    Args:
+        scores: (K,), finite.
+        mos: (K,), finite.
+
+    Returns:
+        -1..1; 0 where it is not defined.
+
+    Raises:
+        ShapeError: The shapes differ, or are not (K,).
+        NonFiniteError: A number is NaN or infinite.
     """
     predicted, true = _pair(scores, mos)
     if len(predicted) < 3 or np.ptp(predicted) == 0 or np.ptp(true) == 0:
@@ -31,10 +42,22 @@ def image_srcc(scores: ArrayLike, mos: ArrayLike) -> float:
 
 
 def image_acc(scores: ArrayLike, mos: ArrayLike, *, best: int) -> float:
-    """Mean over k = 1..4 of the share of the k best-predicted candidates that are truly best; 0..1.
+    """Mean over k = 1..4 of the share of the k best-predicted candidates that are truly best.
 
-    Truly best is whoever has at least the MOS of the `best`-th, so ties of MOS count. Equal scores keep the
-    order of the candidates. An image with fewer candidates has as many predicted and best ones as it has.
+    Truly best are those with at least the MOS of the `best`-th, so ties of MOS count. Equal scores keep the order of
+    the candidates. An image with fewer candidates has as many predicted and best ones as it has candidates.
+
+    Args:
+        scores: (K,), finite.
+        mos: (K,), finite.
+        best: How many candidates count as best.
+
+    Returns:
+        0..1.
+
+    Raises:
+        ShapeError: The shapes differ, or are not (K,).
+        NonFiniteError: A number is NaN or infinite.
     """
     predicted, true = _pair(scores, mos)
     threshold = np.sort(true)[::-1][min(best, len(true)) - 1]
@@ -44,9 +67,19 @@ def image_acc(scores: ArrayLike, mos: ArrayLike, *, best: int) -> float:
 
 
 def evaluate_crops(scores: Sequence[ArrayLike], mos: Sequence[ArrayLike]) -> dict[str, float]:
-    """Means over images: srcc (-1..1), acc5 and acc10 (0..1), and n_images.
+    """Means over images of the metrics above.
 
-    scores, mos: for each image (K,), finite. Raises NoImagesError, ShapeError, NonFiniteError.
+    Args:
+        scores: For each image (K,), finite.
+        mos: For each image (K,), finite.
+
+    Returns:
+        srcc (-1..1), acc5 and acc10 (0..1), and n_images.
+
+    Raises:
+        NoImagesError: There are no images.
+        ShapeError: Shapes or numbers of images differ.
+        NonFiniteError: A number is NaN or infinite.
     """
     if len(scores) != len(mos):
         raise ShapeError(f"scores of {len(scores)} images and MOS of {len(mos)}; needed: equal")

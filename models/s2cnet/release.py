@@ -1,4 +1,4 @@
-"""Public checkpoints of S²CNet: their names of the parameters, and the constants of the data behind them.
+"""Public checkpoints of S²CNet: their names of the parameters, and the constants of their training data.
 
 Source: suyukun666/S2CNet at 6c92712. `models.s2cnet.network.from_release` builds the networks.
 """
@@ -17,8 +17,8 @@ RELEASE_MOS_MEAN, RELEASE_MOS_STD = 2.95, 0.8
 
 # The release cuts MobileNetV2 into three parts, at the ends of strides 8, 16 and 32.
 BACKBONE_PARTS = {"feature3": range(7), "feature4": range(7, 14), "feature5": range(14, 18)}
-# The release numbers the layers of an inverted residual with its activations, torchvision without them; the
-# first block has no expanding convolution. Ours to the release's.
+# Our names -> the release's. It counts activations among the layers of an inverted residual, torchvision does not; the
+# first block has no expanding convolution.
 FIRST_BLOCK = {"0.0": "0", "0.1": "1", "1": "3", "2": "4"}
 OTHER_BLOCKS = {"0.0": "0", "0.1": "1", "1.0": "3", "1.1": "4", "2": "6", "3": "7"}
 
@@ -50,7 +50,7 @@ LAYER_PARTS = {
     "mlp.0": "1.fn.fn.net.0",
     "mlp.2": "1.fn.fn.net.3",
 }
-# The release's head convolves maps of 16x16, one a node: a linear layer over the same numbers in one row.
+# The release's head convolves maps of 16x16, one per node: a linear layer over the same numbers in one row.
 NODE_MAP_PX = 16
 HEAD_CONVOLUTIONS = ("head.0.weight", "head.3.weight", "head.7.weight")
 
@@ -60,11 +60,17 @@ class CheckpointError(AigcVqaError):
 
 
 def translate(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The release's weights under our names, where `own` is the state of the network to fill.
+    """The release's weights under our names.
 
-    state_dict: `module.` before a name (a checkpoint of DataParallel) is dropped. Every key must find its place and
-    every place its key, in the release's own shape. Raises CheckpointError that lists, under the release's names, what
-    is missing, unknown, there twice, of another shape, no tensor or not finite.
+    Every key must have its place and every place its key, in the release's own shape.
+
+    Args:
+        state_dict: The release's checkpoint; `module.` before a name (from DataParallel) is dropped.
+        own: State of the network to fill.
+
+    Raises:
+        CheckpointError: The message lists, under the release's names, what is missing, unknown, present twice, of
+            another shape, no tensor, or not finite.
     """
     given: dict[str, Tensor] = {}
     twice = []
@@ -90,7 +96,7 @@ def translate(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> di
 
 
 def release_name(place: str) -> str:
-    """The release's name of a parameter of `models.s2cnet.network`, built as the release's networks are."""
+    """The release's name of a parameter of a network that `models.s2cnet.network.from_release` builds."""
     module, _, kind = place.rpartition(".")
     if module in MODULES:
         return f"{MODULES[module]}.{kind}"
@@ -107,7 +113,12 @@ def release_name(place: str) -> str:
 
 
 def release_shape(place: str, own: Mapping[str, Tensor]) -> tuple[int, ...]:
-    """The shape that the release keeps a parameter of `models.s2cnet.network` in."""
+    """The shape in which the release stores a parameter.
+
+    Args:
+        place: Our name of the parameter.
+        own: State of the network.
+    """
     shape = tuple(own[place].shape)
     if place == HEAD_CONVOLUTIONS[0]:
         return (shape[0], shape[1] // NODE_MAP_PX**2, NODE_MAP_PX, NODE_MAP_PX)

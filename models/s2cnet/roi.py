@@ -1,14 +1,14 @@
-"""RoIAlign and RoDAlign: features inside a box, and features of all that the box leaves out.
+"""RoIAlign and RoDAlign: features inside a box, and features of everything outside it.
 
-RoIAlign: He et al., Mask R-CNN (2017). RoDAlign: Zeng et al., Grid Anchor based Image Cropping (2019): the
-region of discard is the whole map with the box set to zero. Two sampling rules:
+RoIAlign: He et al., Mask R-CNN (2017). RoDAlign: Zeng et al., Grid Anchor based Image Cropping (2019): the region of
+discard is the whole map with the box set to zero. Two sampling rules:
 
-- `release`: the rule that the public weights of S²CNet were trained with (suyukun666/S2CNet at 6c92712). P +
-  1 points an axis, then 2x2 averages with stride 1. A box is one feature pixel larger than its corners say.
-- `aligned`: the rule of torchvision's `roi_align(aligned=True)`: pixel centres at half-integers, 2x2 points a bin.
+- `release`: the rule that the public weights of S²CNet were trained with (suyukun666/S2CNet at 6c92712). P + 1 points
+  per axis, then 2x2 averages with stride 1. A box is one feature pixel larger than its corners say.
+- `aligned`: the rule of torchvision's `roi_align(aligned=True)`: pixel centres at half-integers, 2x2 points per bin.
 
-Bilinear sampling on a rectangular lattice is separable: rows, then columns. So a box costs two small matrix
-products, which run on any device, have deterministic gradients and need no scatter.
+Bilinear sampling on a rectangular lattice is separable: rows, then columns. So a box costs two small matrix products,
+which run on any device, have deterministic gradients and need no scatter.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from torch import Tensor
 from models.errors import ShapeError
 from models.s2cnet.config import Rule
 
-# Points a bin and axis under the `aligned` rule; torchvision's Mask R-CNN takes the same number.
+# Points per bin and axis under the `aligned` rule; torchvision's Mask R-CNN takes the same number.
 ALIGNED_POINTS = 2
 # The release takes this from the side of the map, so that its last lattice point stays left of the last pixel.
 RELEASE_EDGE_PX = 1.001
@@ -33,12 +33,22 @@ def roi_align(
     spatial_scale: float,
     rule: Rule = "release",
 ) -> Tensor:
-    """Features inside every box, on an output_size x output_size grid.
+    """Features inside every box, on a grid of P x P cells; points outside the map count as 0.
 
-    features: (B, C, H, W) float. boxes_xyxy_px: B tensors (N_b, 4), pixels of the image; N_b may differ and be 0.
-    spatial_scale: feature pixels an image pixel (1/16 at stride 16).
-    Returns (sum of N_b, C, P, P), images in order, P = output_size. Points outside the map count as 0.
-    Differentiable in the features, not in the boxes. Raises ShapeError.
+    Differentiable in the features, not in the boxes.
+
+    Args:
+        features: (B, C, H, W) float.
+        boxes_xyxy_px: B tensors (N_b, 4), pixels of the image; N_b may differ and be 0.
+        output_size: P.
+        spatial_scale: Feature pixels per image pixel (1/16 at stride 16).
+        rule: How the map is sampled.
+
+    Returns:
+        (sum of N_b, C, P, P), images in order.
+
+    Raises:
+        ShapeError: Shapes do not fit together, or P is below 1.
     """
     padded, present = _padded(features, boxes_xyxy_px, output_size)
     inside = _inside_box(features, padded * spatial_scale, output_size, rule)
@@ -53,7 +63,7 @@ def rod_align(
     spatial_scale: float,
     rule: Rule = "release",
 ) -> Tensor:
-    """Features of the map with the box set to zero, borders included; arguments and result as `roi_align`."""
+    """Features of the map with the box set to zero, borders included; arguments and result as those of `roi_align`."""
     padded, present = _padded(features, boxes_xyxy_px, output_size)
     outside = _outside_box(features, padded * spatial_scale, output_size, rule)
     return outside[present]
@@ -67,9 +77,13 @@ def region_features(
     spatial_scale: float,
     rule: Rule = "release",
 ) -> Tensor:
-    """RoIAlign and RoDAlign of every box as one vector: (sum of N_b, C * 2 * P * P).
+    """RoIAlign and RoDAlign of every box as one vector; arguments as those of `roi_align`.
 
-    The order is that of the release: for each channel the RoI values, then the RoD values. Arguments as `roi_align`.
+    Returns:
+        (sum of N_b, C * 2 * P * P), in the order of the release: for each channel the RoI values, then the RoD values.
+
+    Raises:
+        ShapeError: Shapes do not fit together, or `output_size` is below 1.
     """
     padded, present = _padded(features, boxes_xyxy_px, output_size)
     scaled = padded * spatial_scale
@@ -85,7 +99,7 @@ def _padded(features: Tensor, boxes: Sequence[Tensor], output_size: int) -> tupl
     if features.ndim != 4 or 0 in features.shape:
         raise ShapeError(f"features have shape {tuple(features.shape)}; needed: (B, C, H, W), none of them 0")
     if len(boxes) != len(features):
-        raise ShapeError(f"{len(boxes)} lists of boxes for {len(features)} feature maps; needed: one a map")
+        raise ShapeError(f"{len(boxes)} lists of boxes for {len(features)} feature maps; needed: one per map")
     if wrong := [tuple(each.shape) for each in boxes if each.ndim != 2 or each.shape[1] != 4]:
         raise ShapeError(f"boxes have shape {wrong[0]}; needed: (N, 4), x0 y0 x1 y1")
     if output_size < 1:
@@ -138,7 +152,7 @@ def _pool(lattice: Tensor, axis: int, rule: Rule) -> Tensor:
     length = lattice.shape[axis]
     if rule == "release":
         return lattice.narrow(axis, 0, length - 1) + lattice.narrow(axis, 1, length - 1)
-    return lattice.unflatten(axis, (length // ALIGNED_POINTS, ALIGNED_POINTS)).sum(dim=axis)
+    return torch.unflatten(lattice, axis, (length // ALIGNED_POINTS, ALIGNED_POINTS)).sum(dim=axis)
 
 
 def _box_weights(low: Tensor, high: Tensor, size: int, output_size: int, rule: Rule) -> Tensor:
@@ -152,7 +166,7 @@ def _box_weights(low: Tensor, high: Tensor, size: int, output_size: int, rule: R
     step = (high - low) / (output_size * ALIGNED_POINTS)
     points = torch.arange(output_size * ALIGNED_POINTS, dtype=low.dtype, device=low.device) + 0.5
     weights = _aligned_weights(points * step[..., None] + low[..., None] - 0.5, size)
-    return weights.unflatten(-2, (output_size, ALIGNED_POINTS)).mean(dim=-2)
+    return torch.unflatten(weights, -2, (output_size, ALIGNED_POINTS)).mean(dim=-2)
 
 
 def _map_lattice(size: int, output_size: int, rule: Rule, *, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """From frames to scored crops: preprocessing, scoring in batches, and the rules that choose a crop.
 
-Preprocessing as in suyukun666/S2CNet at 6c92712. Frames are (H, W, 3) uint8 RGB; boxes are float32 xyxy in
-pixels of the frame that they belong to, whatever size the network sees.
+Preprocessing as in suyukun666/S2CNet at 6c92712. Frames are (H, W, 3) uint8 RGB; boxes are float32 xyxy in pixels of
+the frame that they belong to, whatever size the network sees.
 """
 
 import hashlib
@@ -27,16 +27,17 @@ SIDE_MULTIPLE_PX = 32
 # Not 255: the release divides by 256.
 PIXEL_SCALE = 256.0
 
-# Of all frames of a pass, and within a network of its graph and head: some 80 KB each at the release's widths.
+# Most candidates of all frames of a pass; graph and head take some 80 KB for each at the release's widths.
 CANDIDATES_A_PASS = 6144
 
 
 class CropScores(NamedTuple):
     """The candidates of one frame and their scores, in one order.
 
-    candidates_xyxy_px: (K, 4) float32, pixels of the frame. scores: (K,) float32, in the unit that the
-    network was trained on (normalised MOS). fallback: the scheme has no candidate for the frame's shape, and the whole
-    frame stands in.
+    Attributes:
+        candidates_xyxy_px: (K, 4) float32, pixels of the frame.
+        scores: (K,) float32, in the unit that the network was trained on (normalised MOS).
+        fallback: Whether the scheme has no candidate for the frame's shape, so that the whole frame takes their place.
     """
 
     candidates_xyxy_px: Boxes
@@ -49,13 +50,22 @@ class Scorer(Protocol):
 
     def __call__(
         self, images: Tensor, candidates_xyxy_px: Sequence[Tensor], objects_xyxy_px: Sequence[Tensor], /
-    ) -> list[Tensor]: ...
+    ) -> list[Tensor]:
+        """Score candidates; see `models.s2cnet.network.S2CNet.forward`."""
 
 
 def input_size(height: int, width: int, short_side_px: int) -> tuple[int, int]:
-    """Height and width that the network sees: short side at `short_side_px`, both multiples of 32.
+    """Height and width that the network sees: multiples of 32, at least 32, the short side near `short_side_px`.
 
-    Never below 32. The sides are scaled on their own, so that the aspect ratio changes a little.
+    Both sides are rounded on their own, so that the aspect ratio changes a little.
+
+    Args:
+        height: Of the frame, pixels.
+        width: Of the frame, pixels.
+        short_side_px: Short side that the network was trained on.
+
+    Raises:
+        ShapeError: A side is below 1.
     """
     if min(height, width) < 1 or short_side_px < 1:
         raise ShapeError(f"a frame of {width}x{height} px to a short side of {short_side_px}; needed: at least 1")
@@ -65,7 +75,18 @@ def input_size(height: int, width: int, short_side_px: int) -> tuple[int, int]:
 
 
 def resize_frame(frame: Frame, short_side_px: int) -> Frame:
-    """(H, W, 3) uint8 -> the network's size, uint8, bilinear. Raises ShapeError."""
+    """Resize a frame to the network's size, bilinearly.
+
+    Args:
+        frame: (H, W, 3) uint8.
+        short_side_px: Short side that the network was trained on.
+
+    Returns:
+        uint8, of the size that `input_size` gives.
+
+    Raises:
+        ShapeError: The frame has another shape or dtype.
+    """
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
         raise ShapeError(f"a frame of shape {frame.shape} and dtype {frame.dtype}; needed: (H, W, 3), uint8")
     height, width = input_size(frame.shape[0], frame.shape[1], short_side_px)
@@ -73,18 +94,33 @@ def resize_frame(frame: Frame, short_side_px: int) -> Frame:
 
 
 def normalise(frames: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 RGB -> (B, 3, H, W) float32: / 256, then ImageNet's mean and standard deviation."""
+    """Pixels as the network takes them: divided by 256, then normalised by ImageNet's mean and standard deviation.
+
+    Args:
+        frames: (B, H, W, 3) uint8 RGB.
+
+    Returns:
+        (B, 3, H, W) float32.
+    """
     mean = torch.tensor(IMAGENET_MEAN, device=frames.device)
     std = torch.tensor(IMAGENET_STD, device=frames.device)
-    # The result lies in memory as channels last, which convolutions on a CPU like best.
+    # The result lies in memory as channels last, which is fastest for convolutions on a CPU.
     return ((frames.float() / PIXEL_SCALE - mean) / std).permute(0, 3, 1, 2)
 
 
 def scale_boxes(boxes_xyxy_px: Boxes, *, old_size: tuple[int, int], new_size: tuple[int, int]) -> Boxes:
-    """Boxes (N, 4) of a frame of old_size (height, width) in one of new_size, in whole pixels.
+    """Boxes of a frame in a frame of another size, in whole pixels.
 
-    One factor an axis; minima are floored and maxima ceiled, in float64 as the release does it: a maximum that is whole
-    but for rounding may grow by a pixel.
+    Each axis has its own factor. Minima are rounded down and maxima up, in float64 as in the release: a maximum that is
+    whole but for rounding may grow by a pixel.
+
+    Args:
+        boxes_xyxy_px: (N, 4).
+        old_size: (height, width) of the frame that they belong to.
+        new_size: (height, width) of the other.
+
+    Returns:
+        (N, 4) float32.
     """
     factors = np.array([new_size[1] / old_size[1], new_size[0] / old_size[0]] * 2)
     scaled = np.asarray(boxes_xyxy_px, dtype=np.float64).reshape(-1, 4) * factors
@@ -102,17 +138,29 @@ def score_frames(
     device: torch.device | str = "cpu",
     precision: torch.dtype = torch.float32,
 ) -> list[CropScores]:
-    """Scores all candidates of all frames.
+    """Score all candidates of all frames.
 
-    network: S²CNet in evaluation mode, on `device`. frames: (H, W, 3) uint8 RGB, sizes may differ.
-    objects_xyxy_px: for each frame (N, 4) float32, best first, pixels of the frame; N may be 0.
-    short_side_px: short side that the network was trained on. batch_frames: most frames the network sees at once.
-    precision: of the large products, by autocast; scores are float32 whatever it is.
-    Returns one CropScores a frame, in order. What a frame gets depends on that frame alone (to 1e-5).
-    Raises ShapeError, and NonFiniteError for scores that are not finite.
+    The scores of a frame depend on that frame alone (to 1e-5).
+
+    Args:
+        network: S²CNet in evaluation mode, on `device`.
+        frames: (H, W, 3) uint8 RGB; sizes may differ.
+        objects_xyxy_px: For each frame (N, 4) float32, best first, pixels of the frame; N may be 0.
+        short_side_px: Short side that the network was trained on.
+        candidates: Which crops are scored.
+        batch_frames: Most frames that the network sees at once.
+        device: Where the network lies.
+        precision: Of the large products, by autocast; scores are float32 in any case.
+
+    Returns:
+        One CropScores per frame, in order.
+
+    Raises:
+        ShapeError: Frames and objects do not fit together, or a frame has another shape or dtype.
+        NonFiniteError: A score is not finite.
     """
     if len(frames) != len(objects_xyxy_px):
-        raise ShapeError(f"{len(frames)} frames and {len(objects_xyxy_px)} lists of objects; needed: one a frame")
+        raise ShapeError(f"{len(frames)} frames and {len(objects_xyxy_px)} lists of objects; needed: one per frame")
     if batch_frames < 1:
         raise ShapeError(f"batch_frames is {batch_frames}; needed: at least 1")
     device = torch.device(device)
@@ -145,16 +193,27 @@ def score_frames(
 
 
 def best_index(scores: NDArray[np.floating]) -> int:
-    """The candidate of the highest score (K,); the first of them on a tie."""
+    """The candidate with the highest score; the first of them on a tie.
+
+    Args:
+        scores: (K,), K >= 1.
+
+    Raises:
+        ShapeError: The scores have another shape.
+    """
     if scores.ndim != 1 or len(scores) == 0:
         raise ShapeError(f"scores have shape {scores.shape}; needed: (K,), K at least 1")
     return int(np.argmax(scores))
 
 
 def best_index_of_video(scores: Sequence[NDArray[np.floating]]) -> int:
-    """The candidate of the highest mean score over the frames of a video, F arrays (K,); the first on a tie.
+    """The candidate with the highest mean score over the frames of a video; the first of them on a tie.
 
-    Raises ShapeError where frames differ in their number of candidates, as frames of several sizes may.
+    Args:
+        scores: F arrays (K,).
+
+    Raises:
+        ShapeError: Frames have different numbers of candidates, as frames of several sizes may.
     """
     if len({each.shape for each in scores}) != 1:
         shapes = sorted({each.shape for each in scores})
@@ -163,7 +222,13 @@ def best_index_of_video(scores: Sequence[NDArray[np.floating]]) -> int:
 
 
 def center_index(candidates_xyxy_px: Boxes, height: int, width: int) -> int:
-    """The candidate (K, 4) whose centre is nearest to that of the frame; of several the largest, then the first."""
+    """The candidate whose centre is nearest to that of the frame; of several the largest, then the first.
+
+    Args:
+        candidates_xyxy_px: (K, 4), pixels of the frame.
+        height: Of the frame, pixels.
+        width: Of the frame, pixels.
+    """
     boxes = candidates_xyxy_px.astype(np.float64)
     offset = (boxes[:, :2] + boxes[:, 2:]) / 2 - np.array([width, height]) / 2
     # Candidates are float32: offsets that differ by its rounding are equal.
@@ -173,9 +238,16 @@ def center_index(candidates_xyxy_px: Boxes, height: int, width: int) -> int:
 
 
 def random_index(n_candidates: int, *, video_id: str, frame_index: int | None, seed: int) -> int:
-    """A candidate by chance, the same for the same arguments on every machine.
+    """A random candidate, the same for the same arguments on every machine.
 
-    frame_index: None for one choice a video.
+    Args:
+        n_candidates: How many there are, at least 1.
+        video_id: Id of the video.
+        frame_index: Decoded index of the frame; None for one choice per video.
+        seed: Of the choice.
+
+    Raises:
+        ShapeError: There are no candidates.
     """
     if n_candidates < 1:
         raise ShapeError(f"{n_candidates} candidates to choose from; needed: at least 1")

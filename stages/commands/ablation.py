@@ -5,18 +5,20 @@ loss without FCL is the MAE of the mean frame score (one factor of FCL); without
 frames; without FGM epsilon is 0.
 """
 
-import argparse
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from cyclopts import Parameter
 from scipy.stats import ttest_rel
 
+from stages.commands.options import Count, Folder, PositiveCount
 from stages.errors import ExperimentError
-from stages.experiments.ablation_table import COLUMNS, markdown, reading
+from stages.evaluation.metrics import SUMMARY
+from stages.experiments.ablation_table import markdown, reading
 from stages.experiments.dvc import metrics_of, present_commit, queue, run_queued
 from stages.io.digests import digest
 from stages.io.files import write_text
@@ -80,7 +82,7 @@ def experiment_name(row: Row, seed: int) -> str:
 def summarise_row(row: Row, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation (n - 1; null for one run) of each metric over the seeds of a row."""
     result: dict[str, Any] = {"row": row.name, "fcl": row.fcl, "s2cnet": row.s2cnet, "fgm": row.fgm, "n": len(found)}
-    for metric in COLUMNS:
+    for metric in SUMMARY:
         values = [one[metric] for one in found]
         result[f"{metric}_mean"] = float(np.mean(values)) if values else None
         result[f"{metric}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -123,7 +125,7 @@ def collect(seeds: Sequence[int], *, commit: str, params: Params, metrics: str) 
     for row in ROWS:
         for seed in seeds:
             values = metrics_of(experiment_name(row, seed), metrics, commit=commit)
-            if values is None or not all(math.isfinite(values.get(name, math.nan)) for name in COLUMNS):
+            if values is None or not all(math.isfinite(values.get(name, math.nan)) for name in SUMMARY):
                 failed.append(experiment_name(row, seed))
             else:
                 found[row.name][seed] = values
@@ -142,22 +144,40 @@ def collect(seeds: Sequence[int], *, commit: str, params: Params, metrics: str) 
     }
 
 
-def check(params: Params, seeds: Sequence[int], jobs: int) -> None:
+def check(params: Params, seeds: Sequence[int]) -> None:
     if len(set(seeds)) < len(seeds):
         raise ExperimentError(f"--seeds {' '.join(map(str, seeds))}: one stands there twice")
-    if min(seeds) < 0 or jobs < 1:
-        raise ExperimentError("--seeds are 0 or more, --jobs 1 or more")
     if params.train.fgm.epsilon == 0:
         raise ExperimentError("train.fgm.epsilon is 0 in params.yaml: the rows with FGM need a value above 0")
 
 
-def ablation(seeds: list[int], jobs: int, results: Path, collect_only: bool) -> int:
-    """Queue and run the rows times the seeds, and write RESULTS/ablation.json and .md; returns 1 when a run failed.
+def ablation(
+    *,
+    seeds: Annotated[Sequence[Count], Parameter(metavar="SEED", consume_multiple=(1, None))] = (1, 2, 3, 4, 5),
+    jobs: PositiveCount = 1,
+    results: Folder = Path("results"),
+    collect_only: bool = False,
+) -> int:
+    """Repeat the paper's table II on your data: components switched one by one, over seeds.
 
-    Seeds are the inner loop, so that rows fill evenly.
+    The five rows times the seeds are queued as DVC experiments and run; what DVC has run before comes from its cache,
+    and what else stands in DVC's queue runs too. The report is RESULTS/ablation.json and .md. Exit status 1 when a run
+    failed.
+
+    Args:
+        seeds: Seeds of the training; several may follow.
+        jobs: Experiments at a time.
+        results: Folder of metrics.json and the report.
+        collect_only: Report on what has run, run nothing.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ExperimentError: The rows cannot be queued, or none has metrics.
     """
     params = load_params()
-    check(params, seeds, jobs)
+    check(params, seeds)
     commit = present_commit()
     if not collect_only:
         for seed in seeds:
@@ -174,18 +194,3 @@ def ablation(seeds: list[int], jobs: int, results: Path, collect_only: bool) -> 
     write_text(results / "ablation.md", markdown(report))
     print(markdown(report), end="")
     return 1 if report["failed"] else 0
-
-
-def add_arguments(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "ablation",
-        help="the paper's table II on your data: components switched one by one, over seeds",
-        description="Queue the five rows of the paper's ablation times the seeds as DVC experiments, run them, and "
-        "report. What DVC has run before is taken from its cache. What else stands in DVC's queue is run too. Exit "
-        "status 1 when a run failed.",
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5], metavar="SEED", help="(1 2 3 4 5)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="experiments at a time (1)")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of metrics.json and the report")
-    parser.add_argument("--collect-only", action="store_true", help="report on what has run, run nothing")
-    parser.set_defaults(call=ablation)

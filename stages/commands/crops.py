@@ -1,6 +1,5 @@
 """`aigc-vqa crops`: a look at one video: its objects, the best and the worst crop, the score of every frame."""
 
-import argparse
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.commands.options import check_out
+from stages.commands.options import Device, File, Folder, check_out
 from stages.engine.device import make_deterministic
 from stages.errors import DatasetError
 from stages.evaluation.plots import INK, save_figure
@@ -20,21 +19,20 @@ OBJECT, SELECTED, BEST, WORST = "#f2c14e", "#2ecc71", "#3d8bfd", "#e4572e"
 FILM_HEIGHT_PX = 480
 
 
-def add_arguments(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "crops",
-        help="draw a video's objects, crops and frame scores",
-        description="Draw objects, the best and worst candidate crop and the score of every frame: .png or .mp4.",
-    )
-    parser.add_argument("video", type=Path, metavar="VIDEO")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="picture .png or film .mp4")
-    parser.add_argument("--model", type=Path, default=Path("weights"), metavar="DIR", help="folder of weights")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where networks run (auto)")
-    parser.set_defaults(call=show)
+def crops(video: Path, /, *, out: File, model: Folder = Path("weights"), device: Device = "auto") -> None:
+    """Draw a video's objects, crops and frame scores.
 
+    Args:
+        video: Video file.
+        out: Picture (.png), or film with one frame per second (.mp4).
+        model: Folder of weights.
+        device: Where networks run.
 
-def show(video: Path, out: Path, model: Path, device: str) -> None:
-    """Write the picture or the film; raise VideoError when the video cannot be used."""
+    Raises:
+        DatasetError: The file cannot be written.
+        VideoError: The video cannot be used.
+        WeightsError: The weights are missing or damaged.
+    """
     check_out(out, endings=(".png", ".mp4"))
     make_deterministic(threads=1)
     scorer = Scorer.load(model, device=device)

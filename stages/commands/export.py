@@ -6,22 +6,22 @@ is the mean of its frames' scores. What the frames have to go through before sta
 `aigc_vqa`: the parameters of every stage. The file appears only when its outputs are those of the model here.
 """
 
-import argparse
 import io
 import json
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from cyclopts import Parameter
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.errors import AigcVqaError
 from models.methods.frame_consistency.losses import frame_scores
 from models.methods.frame_consistency.network import PIXEL_MAX, QualityNet
-from stages.commands.options import check_out
+from stages.commands.options import File, check_out
 from stages.io.files import replacing
 from stages.steps.scores import QualityModel, load_quality
 
@@ -158,10 +158,24 @@ def largest_difference(model: QualityModel, outputs: Any) -> float:
     return float(np.max(differences))  # NaN when one is
 
 
-def export(file_format: str, model: Path, out: Path | None) -> None:
-    """Write the file and print what it takes and gives; raise ExportError, and write nothing, when it is not the model.
+def export(
+    *,
+    file_format: Annotated[Literal["onnx", "torchscript"], Parameter(name="--format", metavar="FORMAT")],
+    model: Path = Path("weights"),
+    out: File | None = None,
+) -> None:
+    """Write the quality model as ONNX or TorchScript.
 
-    Raises WeightsError for weights that are missing or of something else.
+    The file needs nothing of this project, and appears only when its outputs are those of the model.
+
+    Args:
+        file_format: Kind of file.
+        model: Folder of weights, or the weights file.
+        out: File to write; without it, one beside the weights.
+
+    Raises:
+        ExportError: A package is missing, or the outputs are not those of the model; nothing is written.
+        WeightsError: The weights are missing or of something else.
     """
     weights = model / "quality.safetensors" if model.is_dir() else model
     quality = load_quality(weights, device=torch.device("cpu"))
@@ -180,17 +194,3 @@ def export(file_format: str, model: Path, out: Path | None) -> None:
     known = describe(quality)
     print(f"{path}: {file_format}, {size_mib:.1f} MiB, logits and scores / 100 within {difference:.1g} of the model's")
     print(f"  input:   {known['input']}\n  outputs: {known['outputs']}")
-
-
-def add_arguments(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "export",
-        help="write the quality model as ONNX or TorchScript",
-        description="Write the quality model for programs without this project, checked against the model itself.",
-    )
-    parser.add_argument("--format", dest="file_format", choices=tuple(SUFFIXES), required=True, help="kind of file")
-    parser.add_argument(
-        "--model", type=Path, default=Path("weights"), metavar="PATH", help="folder of weights, or the weights file"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: beside the weights)")
-    parser.set_defaults(call=export)

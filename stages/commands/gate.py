@@ -5,23 +5,24 @@ missing or broken metrics, failed videos); 2: the gate was called wrongly, with 
 with among others. The table is Markdown, for a terminal and for a comment on a pull request.
 """
 
-import argparse
 import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+from cyclopts import Parameter
 
 from models.errors import AigcVqaError
-from stages.commands.options import check_out
+from stages.commands.options import File, check_out
 from stages.errors import EvaluationError, GateError, RevisionError, TableError
-from stages.evaluation.intervals import KINDS, Intervals
+from stages.evaluation.intervals import Intervals
+from stages.evaluation.metrics import PAIR_KINDS, Direction
 from stages.evaluation.runs import Run, belong_together, changed_videos, read_test_part, tested_videos
 from stages.evaluation.verdict_table import markdown
-from stages.evaluation.verdicts import Direction, comparable, judge, rules_with
+from stages.evaluation.verdicts import comparable, judge, rules_with
 from stages.experiments.revisions import describe_revision, read_at
 from stages.io.files import write_text
 from stages.io.json import parse_object
@@ -29,44 +30,46 @@ from stages.io.schemas import MANIFEST, PAIRS
 from stages.io.tables import read_frame
 from stages.params.load import load_params
 
-
-def add_arguments(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "gate", help="compare the metrics with a Git revision's; exit status 1 when they got worse", description=__doc__
-    )
-    parser.add_argument(
-        "--baseline", required=True, metavar="REV|FILE", help="Git revision, DVC experiment, or a metrics JSON"
-    )
-    for option, value, text in (
-        ("--tolerance", "VALUE", "change for the worse that passes; n_failed=N allows N failed videos"),
-        ("--floor", "VALUE", "worst value that passes, whatever the baseline says"),
-        ("--better", "higher|lower", "direction of a metric that the gate does not know"),
-    ):
-        parser.add_argument(option, action="append", default=[], metavar=f"KEY={value}", help=text)
-    results = Path("results")
-    parser.add_argument("--metrics", type=Path, default=results / "metrics.json", help="JSON of this run")
-    parser.add_argument("--predictions", type=Path, default=results / "predictions.parquet", help="table of this run")
-    data = Path("data")
-    parser.add_argument("--split", type=Path, default=data / "split.csv", help="parts of this run's videos")
-    parser.add_argument("--manifest", type=Path, default=data / "manifest.parquet", help="for this run's prompts")
-    parser.add_argument("--pairs", type=Path, default=data / "pairs.parquet", help="rated pairs of this run")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the Markdown here too")
-    parser.set_defaults(call=gate)
+RESULTS, DATA = Path("results"), Path("data")
 
 
 def gate(
-    baseline: str,
-    tolerance: Sequence[str],
-    floor: Sequence[str],
-    better: Sequence[str],
-    metrics: Path,
-    predictions: Path,
-    split: Path,
-    manifest: Path,
-    pairs: Path,
-    out: Path | None,
+    *,
+    baseline: Annotated[str, Parameter(metavar="REV|FILE")],
+    tolerance: Annotated[Sequence[str], Parameter(metavar="KEY=VALUE")] = (),
+    floor: Annotated[Sequence[str], Parameter(metavar="KEY=VALUE")] = (),
+    better: Annotated[Sequence[str], Parameter(metavar="KEY=higher|lower")] = (),
+    metrics: File = RESULTS / "metrics.json",
+    predictions: File = RESULTS / "predictions.parquet",
+    split: File = DATA / "split.csv",
+    manifest: File = DATA / "manifest.parquet",
+    pairs: File = DATA / "pairs.parquet",
+    out: File | None = None,
 ) -> int:
-    """Print the table; 0, 1 or 2 as the module says. Raises EvaluationError when this run has no metrics at all."""
+    """Compare the metrics with a Git revision's: may this run be merged?
+
+    Exit status 0: nothing got worse; 1: something did, or the two runs cannot be compared fairly (other test videos,
+    missing or broken metrics, failed videos); 2: misuse, such as a baseline that has nothing to compare with. The table
+    is Markdown, for a terminal and for a comment on a pull request.
+
+    Args:
+        baseline: Git revision, DVC experiment, or a metrics JSON.
+        tolerance: Change for the worse that passes; `n_failed=N` allows N failed videos.
+        floor: Worst value that passes, whatever the baseline says.
+        better: Direction of a metric that the gate does not know.
+        metrics: Metrics of this run.
+        predictions: Scores of this run.
+        split: Parts of this run's videos.
+        manifest: Table of this run's videos, for the prompts.
+        pairs: Rated pairs of this run.
+        out: Write the Markdown here too.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        EvaluationError: This run has no metrics at all.
+    """
     notes: list[str] = []
     if out is not None:
         check_out(out)
@@ -154,7 +157,7 @@ def _questions(now: Run, manifest: Path, pairs: Path, notes: list[str]) -> tuple
     try:
         if "within_prompt_accuracy" in now.metrics:
             groups = read_frame(manifest, schema=MANIFEST).set_index("video_id")["group"]
-        if not now.metrics.keys().isdisjoint(KINDS):
+        if not now.metrics.keys().isdisjoint(PAIR_KINDS):
             rated = read_frame(pairs, schema=PAIRS)
     except TableError as error:
         notes.append(f"Prompts or rated pairs are not there ({error}): the tolerance alone decides on theirs.")

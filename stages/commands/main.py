@@ -1,46 +1,88 @@
 """The command `aigc-vqa`: score videos, look into one, show, repeat, compare and guard the pipeline's results."""
 
-import argparse
+import ast
 import sys
 from collections.abc import Sequence
-from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from stages.engine.command import run
+from stages.engine.command import make_app, read_command_line, run
 
-# Command -> the module that holds it.
-COMMANDS = {
-    "run": "stages.commands.run",
-    "score": "stages.commands.score",
-    "crops": "stages.commands.crops",
-    "metrics": "stages.commands.metrics",
-    "export": "stages.commands.export",
-    "report": "stages.commands.report",
-    "gate": "stages.commands.gate",
-    "protocol": "stages.commands.protocol",
-    "ablation": "stages.commands.ablation",
-}
+if TYPE_CHECKING:
+    from cyclopts import App
+
+# Every command is the function of that name in the module of that name, beside this one.
+COMMANDS = (
+    "run",
+    "score",
+    "crops",
+    "metrics",
+    "export",
+    "report",
+    "gate",
+    "protocol",
+    "ablation",
+    "cache",
+    "params",
+    "weights",
+)
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments, and under `call` the function that takes the others."""
-    parser = argparse.ArgumentParser(prog="aigc-vqa", description="Quality scores for AI-generated video.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    # The networks' libraries take seconds to import, and half of the commands can do without; so can worker processes,
-    # which import this module anew.
-    asked = [argv[0]] if argv and argv[0] in COMMANDS else COMMANDS
-    for name in asked:
-        import_module(COMMANDS[name]).add_arguments(commands)
-    return parser.parse_args(argv)
+def build_app(*, summaries: dict[str, str] | None = None) -> "App":
+    """The application, with commands that are imported when they are called.
+
+    The networks' libraries take seconds to import, and half of the commands can do without.
+
+    Args:
+        summaries: Lines that stand for the commands' docstrings, so that help can be shown without importing them.
+
+    Returns:
+        The application.
+    """
+    app = make_app("aigc-vqa", help="Quality scores for AI-generated video.", version=lambda: version("aigc-vqa"))
+    for position, name in enumerate(COMMANDS):
+        app.command(f"stages.commands.{name}:{name}", name=name, sort_key=position, help=(summaries or {}).get(name))
+    return app
+
+
+def summary(name: str) -> str:
+    """The first line of a command's docstring, read without importing its module.
+
+    Args:
+        name: The command.
+
+    Returns:
+        The line; that of the module for a command that has others below it.
+    """
+    tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_bytes())
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+    return (ast.get_docstring(functions[0] if functions else tree) or "").partition("\n")[0]
+
+
+def call(argv: Sequence[str]) -> int | None:
+    """Do what a command line asks for.
+
+    Args:
+        argv: The words after `aigc-vqa`.
+
+    Returns:
+        The exit status; None is 0.
+
+    Raises:
+        SystemExit: With status 2 for a wrong command line, with 0 after help.
+        AigcVqaError: What the command raises.
+    """
+    is_named = bool(argv) and argv[0] in COMMANDS
+    app = build_app(summaries=None if is_named else {name: summary(name) for name in COMMANDS})
+    function, arguments = read_command_line(app, argv)
+    status: int | None = function(**arguments)
+    return status
 
 
 def main() -> None:
     """The console script."""
-
-    def call() -> int | None:
-        arguments = vars(parse(sys.argv[1:]))
-        return arguments.pop("call")(**arguments)
-
-    run(call)
+    run(lambda: call(sys.argv[1:]))
 
 
 if __name__ == "__main__":

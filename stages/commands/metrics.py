@@ -1,50 +1,37 @@
 """`aigc-vqa metrics`: the results of the last run as a table for people; the JSON files beside are for programs."""
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.commands.options import Folder
 from stages.errors import EvaluationError
+from stages.evaluation.metrics import INTERVAL_ENDS, METRICS
 from stages.io.json import number, read_json
 
-# File, key, label, unit or format; rows whose file or key is not there are left out.
-ROWS = (
-    ("metrics.json", "srocc", "SROCC", "{:.4f}"),
-    ("metrics.json", "srocc_ci_low", "  interval, low", "{:.4f}"),
-    ("metrics.json", "srocc_ci_high", "  interval, high", "{:.4f}"),
-    ("metrics.json", "plcc", "PLCC", "{:.4f}"),
-    ("metrics.json", "plcc_logistic", "PLCC after a logistic fit", "{:.4f}"),
-    ("metrics.json", "krocc", "KROCC", "{:.4f}"),
-    ("metrics.json", "mean", "mean of SROCC, PLCC, KROCC", "{:.4f}"),
-    ("metrics.json", "rmse", "RMSE, on MOS 0-100", "{:.2f}"),
-    ("metrics.json", "within_prompt_accuracy", "right pairs within a prompt", "{:.4f}"),
-    ("metrics.json", "rank1", "Rank1, pairs of two sources", "{:.4f}"),
-    ("metrics.json", "n_rank1", "  pairs compared", "{:.0f}"),
-    ("metrics.json", "n_rank1_rated", "  of rated pairs", "{:.0f}"),
-    ("metrics.json", "rank2", "Rank2, pairs of one source", "{:.4f}"),
-    ("metrics.json", "n_rank2", "  pairs compared", "{:.0f}"),
-    ("metrics.json", "n_rank2_rated", "  of rated pairs", "{:.0f}"),
-    ("metrics.json", "ntire_score", "NTIRE 2024 final score", "{:.4f}"),
-    ("metrics.json", "n_expected", "test videos", "{:.0f}"),
-    ("metrics.json", "n_scored", "  scored", "{:.0f}"),
-    ("metrics.json", "n_failed", "  failed", "{:.0f}"),
-    ("baselines.json", "sharpness_srocc", "SROCC of plain sharpness", "{:.4f}"),
-    ("detector.json", "recall_at_n", "detector: recall, IoU 0.5", "{:.4f}"),
-    ("cropper.json", "srcc", "cropper: SRCC", "{:.4f}"),
-    ("cropper.json", "acc5", "cropper: Acc5", "{:.4f}"),
-    ("cropper.json", "acc10", "cropper: Acc10", "{:.4f}"),
+# Of the other files: name, key, label. Rows whose file or key is not there are left out.
+OTHERS = (
+    ("baselines.json", "sharpness_srocc", "SROCC of plain sharpness"),
+    ("baselines.json", "generator_srocc", "SROCC of labels: generator"),
+    ("baselines.json", "prompt_srocc", "SROCC of labels: prompt"),
+    ("baselines.json", "generator_prompt_srocc", "SROCC of labels: both"),
+    ("baselines.json", "generator_within_prompt_accuracy", "pairs by the generator alone"),
+    ("detector.json", "recall_at_n", "detector: recall, IoU 0.5"),
+    ("cropper.json", "srcc", "cropper: SRCC"),
+    ("cropper.json", "acc5", "cropper: Acc5"),
+    ("cropper.json", "acc10", "cropper: Acc10"),
 )
 
 
-def add_arguments(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser("metrics", help="show the metrics of the last run")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the JSON files")
-    parser.set_defaults(call=show)
+def metrics(*, results: Folder = Path("results")) -> None:
+    """Show the metrics of the last run.
 
+    Args:
+        results: Folder of the JSON files.
 
-def show(results: Path) -> None:
-    """Print the table; raise EvaluationError when there are no metrics yet."""
+    Raises:
+        EvaluationError: There are no metrics yet.
+    """
     print(metrics_table(results))
 
 
@@ -54,17 +41,31 @@ def _is_unfitted(key: str, values: Mapping[str, float]) -> bool:
 
 def metrics_table(results: Path) -> str:
     """The lines for the screen; raise EvaluationError without metrics, and for files that hold none."""
-    files = {name: read_json(results / name) for name, *_ in ROWS}
     path = results / "metrics.json"
-    if files[path.name] is None:
+    values = read_json(path)
+    if values is None:
         raise EvaluationError(f"{path}: no metrics yet; `dvc repro` writes them")
     lines = []
-    for name, key, label, form in ROWS:
-        values = files[name] or {}
-        if key in values:
-            flag = "  the fit failed: the plain PLCC" if _is_unfitted(key, values) else ""
-            value = number(values[key])
-            lines.append(f"{label:<28}{'none' if value is None else form.format(value):>9}{flag}")
+    for key, metric in METRICS.items():
+        # The flag stands beside the value that it is of.
+        if key not in values or key == "logistic_converged":
+            continue
+        flag = "  the fit failed: the plain PLCC" if _is_unfitted(key, values) else ""
+        lines.append(_line(metric.label, values[key], metric.digits, _interval(key, values) + flag))
+    for name, key, label in OTHERS:
+        others = read_json(results / name) or {}
+        if key in others:
+            lines.append(_line(label, others[key], 4))
     if not lines:
         raise EvaluationError(f"{path}: holds no metrics; `dvc repro` writes them")
     return "\n".join(lines)
+
+
+def _line(label: str, value: object, digits: int, note: str = "") -> str:
+    known = number(value)
+    return f"{label:<30}{'none' if known is None else f'{known:.{digits}f}':>9}{note}"
+
+
+def _interval(key: str, values: Mapping[str, Any]) -> str:
+    low, high = (number(values.get(f"{key}{end}")) for end in INTERVAL_ENDS)
+    return "" if low is None or high is None else f"  ({low:.4f} to {high:.4f})"

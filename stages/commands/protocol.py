@@ -5,18 +5,20 @@ and they depend on how videos are dealt (by group, by video, by the data set's o
 stand in the report.
 """
 
-import argparse
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from cyclopts import Parameter
 from tabulate import tabulate
 
+from stages.commands.options import Folder, PositiveCount, Preset
 from stages.datasets.adapters import read_entries
 from stages.datasets.labels import Entry
 from stages.errors import ExperimentError
+from stages.evaluation.metrics import COMPARED
 from stages.experiments.dvc import metrics_of, present_commit, run_now
 from stages.io.files import write_text
 from stages.io.json import write_json
@@ -24,19 +26,7 @@ from stages.params.load import load_params, merge
 from stages.params.presets import change_arguments, read_preset
 from stages.params.schema import Params
 
-KINDS = ("group", "video", "dataset", "generator")
-METRICS = (
-    "srocc",
-    "plcc",
-    "krocc",
-    "mean",
-    "plcc_logistic",
-    "rmse",
-    "within_prompt_accuracy",
-    "rank1",
-    "rank2",
-    "ntire_score",
-)
+Kind = Literal["group", "video", "dataset", "generator"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +101,7 @@ def summaries(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, f
     """Kind of split -> metric -> `summarise` over the runs that have it."""
     result: dict[str, dict[str, dict[str, float | int | None]]] = {}
     for kind in dict.fromkeys(row["by"] for row in rows):
-        metrics = {name: [row[name] for row in rows if row["by"] == kind and name in row] for name in METRICS}
+        metrics = {name: [row[name] for row in rows if row["by"] == kind and name in row] for name in COMPARED}
         result[kind] = {name: summarise(values) for name, values in metrics.items() if values}
     return result
 
@@ -133,7 +123,7 @@ def markdown(report: dict[str, Any]) -> str:
     first, *others = report["summary"]
     if others:
         means = {kind: {name: one["mean"] for name, one in found.items()} for kind, found in report["summary"].items()}
-        names = [name for name in METRICS if all(name in one for one in means.values())]
+        names = [name for name in COMPARED if all(name in one for one in means.values())]
         cells = [[kind, *(f"{means[kind][name] - means[first][name]:+.4f}" for name in names)] for kind in others]
         lines += [f"## Difference of the means to the split by {first}", "", _table(["split", *names], cells), ""]
     lines.append("Splits share videos: the deviation tells how much a draw matters, and is no error of the mean.")
@@ -148,13 +138,32 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)
 
 
-def protocol(preset: str | None, by: list[str], splits: int, results: Path) -> int:
-    """Run, and write RESULTS/protocol-NAME-KINDS.json and .md anew after every run; returns 1 when a run failed.
+def protocol(
+    *,
+    preset: Preset = None,
+    by: Annotated[Sequence[Kind], Parameter(metavar="KIND", consume_multiple=(1, None))] = ("group",),
+    splits: Annotated[PositiveCount, Parameter(metavar="K")] = 10,
+    results: Folder = Path("results"),
+) -> int:
+    """Repeat the experiment over splits: mean, deviation, median.
 
-    Raises ExperimentError, ParamsError or DatasetError before any work when the runs cannot be planned.
+    Every split is a DVC experiment in a temporary folder, so data and weights have to be tracked by DVC or Git. The
+    report is written anew after every run: RESULTS/protocol-NAME-KINDS.json and .md. Exit status 1 when a run failed.
+
+    Args:
+        preset: Preset over params.yaml; several are joined by +.
+        by: How videos are dealt; several may follow.
+        splits: Number of seeds, from `split.seed` on.
+        results: Folder of metrics.json and the report.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ExperimentError: The runs cannot be planned.
+        ParamsError: The params or the preset are wrong.
+        DatasetError: The labels cannot be read.
     """
-    if splits < 1:
-        raise ExperimentError(f"--splits is {splits}; needed: at least 1")
     name = (preset or "params").replace("/", "-")
     params, changes = read_preset(preset) if preset else (load_params(), {})
     commit = present_commit()
@@ -175,17 +184,3 @@ def protocol(preset: str | None, by: list[str], splits: int, results: Path) -> i
     print(markdown(report), end="")
     print(f"protocol: {len(rows) - failed} of {len(rows)} runs done, written to {out}.md and .json")
     return 1 if failed else 0
-
-
-def add_arguments(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "protocol",
-        help="repeat the experiment over splits: mean, deviation, median",
-        description="Run the pipeline on many splits, each as a DVC experiment in a temporary folder (data and weights "
-        "have to be tracked by DVC or Git), and report the metrics. Exit status 1 when a run failed.",
-    )
-    parser.add_argument("--preset", metavar="NAME", help="presets/NAME.yaml over params.yaml (params.yaml alone)")
-    parser.add_argument("--by", nargs="+", choices=KINDS, default=["group"], help="how videos are dealt (group)")
-    parser.add_argument("--splits", type=int, default=10, metavar="K", help="seeds, from split.seed on (10)")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of metrics.json and the report")
-    parser.set_defaults(call=protocol)

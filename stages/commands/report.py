@@ -3,17 +3,17 @@
 Everything that people wrote (names, prompts, reasons) is escaped, and the page's own policy lets no other script run.
 """
 
-import argparse
 import base64
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+from cyclopts import Parameter
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from stages.commands.options import check_out
+from stages.commands.options import File, Folder, check_out
 from stages.errors import EvaluationError
 from stages.experiments.revisions import head
 from stages.io.files import write_text
@@ -36,22 +36,30 @@ COLUMNS = (
 )
 
 
-def add_arguments(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "report", help="write the last run as one HTML page", description=__doc__
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="page to write (.html)")
-    parser.add_argument("--baseline", metavar="REV", help="revision or experiment to compare with (the last other run)")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the run's results")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the run's tables")
-    parser.add_argument("--title", help="heading of the page (the data set's folder)")
-    parser.set_defaults(call=report)
+def report(
+    *,
+    out: File,
+    baseline: Annotated[str | None, Parameter(metavar="REV")] = None,
+    results: Folder = Path("results"),
+    data: Folder = Path("data"),
+    title: Annotated[str | None, Parameter(metavar="TEXT")] = None,
+) -> None:
+    """Write the last run as one HTML page.
 
+    The page needs no network, and no other file, to be read.
 
-def report(out: Path, baseline: str | None, results: Path, data: Path, title: str | None) -> None:
-    """Write the page; raise EvaluationError, TableError or RevisionError when what it shows is not there.
+    Args:
+        out: Page to write (.html).
+        baseline: Revision or experiment to compare with; without it, the previous run.
+        results: Folder of the run's results.
+        data: Folder of the run's tables.
+        title: Heading of the page; without it, the folder of the data set.
 
-    Raises DatasetError for another ending than .html, and where no file can be written.
+    Raises:
+        EvaluationError: The run has too few scored videos.
+        RevisionError: The baseline is not there.
+        TableError: A table of the run is not there.
+        DatasetError: The file cannot be written.
     """
     check_out(out, endings=(".html", ".htm"))
     sources = read_sources(results, data, baseline=baseline)

@@ -4,14 +4,14 @@ The weights carry the parameters of every stage that made them: a folder with th
 and a video of the data set gets the score that the pipeline gave it.
 """
 
-import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import pandas as pd
+from cyclopts import Parameter
 
-from stages.commands.options import check_out, count
+from stages.commands.options import Count, Device, File, Folder, check_out
 from stages.datasets.folder import EXTENSIONS, find_video_files
 from stages.engine.device import make_deterministic
 from stages.engine.progress import progress
@@ -94,9 +94,36 @@ def frames_path(out: Path) -> Path:
 
 
 def score(
-    paths: list[Path], out: Path | None, frames: bool, model: Path, device: str, workers: int, threads: int
+    paths: Annotated[list[Path], Parameter(name="PATH...")],
+    /,
+    *,
+    out: File | None = None,
+    frames: bool = False,
+    model: Folder = Path("weights"),
+    device: Device = "auto",
+    workers: Count = 0,
+    threads: Count = 1,
 ) -> int:
-    """Score files and folders; returns 0 when every video was scored, else 1. Raises for misuse before work starts."""
+    """Score videos with the trained model.
+
+    Folders are searched for videos. Exit status 1 when a video could not be scored.
+
+    Args:
+        paths: Video files or folders.
+        out: Write the rows as .parquet, .csv or .json.
+        frames: Every frame's score too; with --out in NAME.frames.* beside it.
+        model: Folder of weights.
+        device: Where networks run.
+        workers: Decoding processes; 0: one per core.
+        threads: Threads of a network on a CPU; 0: one per core.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        DatasetError: There are no videos, or the file cannot be written.
+        WeightsError: The weights are missing or damaged.
+    """
     if out is not None:
         check_out(out, endings=(".parquet", ".csv", ".json"))
         check_out(frames_path(out))
@@ -131,19 +158,3 @@ def score(
     written = f", written to {out}" if out is not None else ""
     print(f"{len(rows) - failed} of {len(rows)} videos scored, {failed} failed{written}")
     return 1 if failed else 0
-
-
-def add_arguments(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "score",
-        help="score videos with the trained model",
-        description="Score video files, and all videos in folders. Exit status 1 when a video could not be scored.",
-    )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="video file or folder")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the rows as .parquet, .csv or .json")
-    parser.add_argument("--frames", action="store_true", help="every frame's score too (beside --out: NAME.frames.*)")
-    parser.add_argument("--model", type=Path, default=Path("weights"), metavar="DIR", help="folder of weights")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where networks run (auto)")
-    parser.add_argument("--workers", type=count, default=0, help="decoding processes; 0: one a core (0)")
-    parser.add_argument("--threads", type=count, default=1, help="threads of a network on a CPU; 0: one a core (1)")
-    parser.set_defaults(call=score)

@@ -1,13 +1,12 @@
-"""`make weights`: fetches the weights that params.yaml, or a preset, names, ahead of the stages, which never fetch.
+"""`aigc-vqa weights`: fetches the weights that params.yaml, or a preset, names, ahead of the stages, which never fetch.
 
 Where a file comes from follows from what it is for: torchvision, timm and detectron2 know where they publish weights.
 torchvision's and Hugging Face's own caches are looked into first. Files that are there already stay as they are.
 """
 
-import argparse
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ from huggingface_hub import hf_hub_url, try_to_load_from_cache
 from models.detectors.config import VISUAL_GENOME
 from models.detectors.detectron_config import INSTALL
 from models.detectors.faster_rcnn import PUBLISHED
-from stages.engine.command import run
+from stages.commands.options import Preset
 from stages.errors import WeightsError
 from stages.io.digests import file_sha256
 from stages.io.download import blob_sha256, fetch, fetch_from_hub
@@ -206,11 +205,13 @@ def provide(wanted: Wanted) -> str:
     return f"{path}: fetched from {origin.url}, SHA-256 {found}{passed_over}"
 
 
-def fetch_weights(preset: str | None) -> int:
-    """Provide all files; what cannot be had is named at the end.
+def weights(*, preset: Preset = None) -> int:
+    """Fetch the weights that params.yaml, or a preset, names.
+
+    Files that are there stay as they are; what cannot be had is named at the end. Exit status 1 when a file is missing.
 
     Args:
-        preset: The preset whose files are wanted; None: those of params.yaml.
+        preset: The files of this preset over params.yaml; several are joined by +.
 
     Returns:
         The exit status: 1 when a file is missing.
@@ -227,21 +228,3 @@ def fetch_weights(preset: str | None) -> int:
     print(f"weights: {count - len(problems)} of {count} files that {source} names are there")
     print("".join(f"  {problem}\n" for problem in problems), end="")
     return 1 if problems else 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: Its arguments; None: those of the process.
-
-    Returns:
-        The exit status.
-    """
-    parser = argparse.ArgumentParser(prog="python -m stages.commands.weights", description=__doc__)
-    parser.add_argument("--preset", metavar="NAME", help="the files of presets/NAME.yaml over params.yaml")
-    return fetch_weights(parser.parse_args(argv).preset)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -11,7 +11,7 @@ from stages.datasets.table import read_kvq, read_table_labels, read_vquala
 from stages.errors import DatasetError
 from stages.params.schema import DatasetParams
 
-# Files of these endings in a folder of lists hold labels: one that names no part would be left out without a word.
+# Files with these suffixes in a folder of lists hold labels: one that names no part would be ignored silently.
 LIST_ENDINGS = frozenset({".csv", ".parquet", ".pq", ".tsv", ".txt"})
 
 ADAPTERS: dict[str, Callable[[Path, LabelRules], list[Entry]]] = {
@@ -23,7 +23,18 @@ ADAPTERS: dict[str, Callable[[Path, LabelRules], list[Entry]]] = {
 
 
 def read_entries(params: DatasetParams, root: Path) -> list[Entry]:
-    """The videos of a data set, checked; raises DatasetError that lists every problem with its line."""
+    """The videos of a data set, checked.
+
+    Args:
+        params: The section `dataset` of params.yaml.
+        root: Folder that its paths start from.
+
+    Returns:
+        One entry per video; prompts that differ only in case or spaces share a group.
+
+    Raises:
+        DatasetError: The labels cannot be used; the message lists every problem with its line.
+    """
     rules = LabelRules(params.videos, params.target, params.generator_pattern, params.group_pattern)
     labels = root / params.labels
     if params.format == "folder":
@@ -37,10 +48,19 @@ def read_entries(params: DatasetParams, root: Path) -> list[Entry]:
 
 
 def read_lists(folder: Path, rules: LabelRules, read: Callable[[Path, LabelRules], list[Entry]]) -> list[Entry]:
-    """The data set's own parts: the label files `train.*`, `val.*`, `test.*` of a folder, those that are there.
+    """The data set's own parts, from a folder with label files `train.*`, `val.*` and `test.*`, or some of them.
 
-    Raises DatasetError when none is there, for a list of another name, when one part has two files or a list has no
-    videos, or when a row's own part is another.
+    Args:
+        folder: Holds the lists; files without an ending of label files are ignored.
+        rules: How names and columns are read.
+        read: The adapter of the lists' format.
+
+    Returns:
+        One entry per video, with the part of its list.
+
+    Raises:
+        DatasetError: There is no list, one has another name, a part has two, a list has no videos, or a row names
+            another part than its list.
     """
     entries, problems = [], []
     files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
@@ -54,15 +74,15 @@ def read_lists(folder: Path, rules: LabelRules, read: Callable[[Path, LabelRules
         lists = [file for file in files if file.stem == part]
         if len(lists) > 1:
             raise DatasetError(f"{folder}: two lists of the part {part}: {', '.join(file.name for file in lists)}")
-        own = read(lists[0], rules) if lists else []
-        if lists and not own:
+        listed = read(lists[0], rules) if lists else []
+        if lists and not listed:
             raise DatasetError(f"{lists[0]}: no videos are listed; leave a part without videos out")
-        for entry in own:
+        for entry in listed:
             if entry.part not in (None, part):
                 problems.append(f"{entry.place}: split is {entry.part!r}, but this is the list of the part {part}")
             entries.append(replace(entry, part=part))
     if not entries:
-        found = ", ".join(file.name for file in files) or "nothing"
-        raise DatasetError(f"{folder}: no list train.*, val.* or test.* (found: {found})")
+        names = ", ".join(file.name for file in files) or "nothing"
+        raise DatasetError(f"{folder}: no list train.*, val.* or test.* (found: {names})")
     refuse(folder, "lists that contradict their rows", problems)
     return entries

@@ -1,4 +1,4 @@
-"""Boxes brought along, held against the videos that they are said to be of: wrong rows, and what has no boxes."""
+"""Precomputed boxes, checked against their videos: rows that cannot be right, and frames without boxes."""
 
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,10 +17,11 @@ MAX_NAMES = 12
 
 
 class Video(NamedTuple):
-    """What boxes of a video are held against.
+    """What the boxes of a video are checked against.
 
-    sizes: (height, width) in pixels of its decoded frames, by their index. looked_at: the frames whose boxes are looked
-    up.
+    Attributes:
+        sizes: (height, width) in pixels of its decoded frames, by their index.
+        looked_at: The frames whose boxes are looked up.
     """
 
     sizes: Mapping[int, tuple[int, int]]
@@ -28,12 +29,21 @@ class Video(NamedTuple):
 
 
 def fit_to_videos(table: BoxTable, videos: Mapping[str, Video], n_frames: Mapping[str, int | None]) -> BoxTable:
-    """The table with its boxes clipped to their frames, past which a rounding may let them reach.
+    """Check boxes against their videos, and clip them to their frames, which rounding may let them exceed.
 
-    videos: those that were decoded. n_frames: of every video of the manifest; None where it cannot be read. Boxes of
-    frames that were not decoded are held against the video's largest decoded frame. Raises TableError that names the
-    rows of other videos, of frames that their video does not have, and of boxes that reach more than EDGE_TOLERANCE_PX
-    outside of their frame or lie outside of it.
+    Boxes of frames that were not decoded are checked against the video's largest decoded frame.
+
+    Args:
+        table: The boxes.
+        videos: The decoded videos, by id.
+        n_frames: Number of frames of every video of the manifest; None where the video cannot be read.
+
+    Returns:
+        The table with its boxes clipped.
+
+    Raises:
+        TableError: Boxes belong to other videos or to frames that their video does not have, reach more than
+            EDGE_TOLERANCE_PX outside their frame, or lie outside it; the message names the rows.
     """
     _check_ids(table, n_frames)
     ends, sizes = _ends(table, n_frames), _sizes(table, videos)
@@ -58,9 +68,16 @@ def fit_to_videos(table: BoxTable, videos: Mapping[str, Video], n_frames: Mappin
 
 
 def coverage(table: BoxTable, videos: Mapping[str, Video]) -> str:
-    """Lines that say which videos and frames have boxes; raise TableError when no box is at a frame that is looked at.
+    """Lines that say which videos and frames have boxes.
 
-    An empty text file says that its frame has no objects, and counts as one that has boxes.
+    An empty text file says that its frame has no objects, and counts as a frame that has boxes.
+
+    Args:
+        table: The boxes.
+        videos: The decoded videos, by id.
+
+    Raises:
+        TableError: No box is at a frame that is looked at.
     """
     described, n_met = described_frames(table), _count_met(table, videos)
     if n_met == 0:
@@ -73,7 +90,7 @@ def coverage(table: BoxTable, videos: Mapping[str, Video]) -> str:
     without = [video_id for video_id, missing in lacking.items() if len(missing) == len(videos[video_id].looked_at)]
     partly = {video_id: missing for video_id, missing in lacking.items() if missing and video_id not in {*without}}
     lines = [
-        f"boxes were brought along for {len(videos) - len(without)} of {len(videos)} videos and "
+        f"there are precomputed boxes for {len(videos) - len(without)} of {len(videos)} videos and "
         f"{n_frames - sum(map(len, lacking.values()))} of {n_frames} frames that are looked at"
     ]
     if without:
@@ -109,14 +126,14 @@ def _ends(table: BoxTable, n_frames: Mapping[str, int | None]) -> NDArray[np.flo
 
 def _sizes(table: BoxTable, videos: Mapping[str, Video]) -> NDArray[np.float32]:
     """(N, 2) width and height of the frame of every row; infinite for videos that were not decoded."""
-    found = np.full((len(table.scores), 2), np.inf, dtype=np.float32)
+    frame_sizes = np.full((len(table.scores), 2), np.inf, dtype=np.float32)
     for video_id, video in videos.items():
         part = table.part_of(video_id)
         indices, place = np.unique(table.frame_index[part].numpy(), return_inverse=True)
         largest = tuple(max(sides) for sides in zip(*video.sizes.values(), strict=True))
         sizes = [video.sizes.get(index, largest) for index in indices.tolist()]
-        found[part] = np.array(sizes, dtype=np.float32).reshape(-1, 2)[place, ::-1]
-    return found
+        frame_sizes[part] = np.array(sizes, dtype=np.float32).reshape(-1, 2)[place, ::-1]
+    return frame_sizes
 
 
 def _count_met(table: BoxTable, videos: Mapping[str, Video]) -> int:
@@ -132,7 +149,7 @@ def _no_frame_in_common(table: BoxTable, videos: Mapping[str, Video]) -> str:
     example = next((video_id for video_id in table.videos if video_id in videos), None)
     if example is None:
         return f"{text}: all are of videos that could not be decoded"
-    indices = table.frame_index[table.part_of(example)].unique().tolist()
+    indices = torch.unique(table.frame_index[table.part_of(example)]).tolist()
     return (
         f"{text}; {example} has boxes at frames {_names(indices)}, looked at are {_names(videos[example].looked_at)} "
         "(frame_index counts the decoded frames of the video from 0)"
@@ -140,7 +157,7 @@ def _no_frame_in_common(table: BoxTable, videos: Mapping[str, Video]) -> str:
 
 
 def _names(values: Collection[Any]) -> str:
-    """`a, b, c`, the first dozen, and how many there are more."""
+    """`a, b, c`: the first dozen values, and how many more there are."""
     return listed([str(value) for value in values], shown=MAX_NAMES)
 
 

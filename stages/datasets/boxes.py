@@ -1,4 +1,4 @@
-"""Boxes brought along: a Parquet table, or a folder of text files as S2CNet's release has them."""
+"""Precomputed boxes: a Parquet table, or a folder of text files as in S2CNet's release."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +20,7 @@ from stages.io.schemas import BOX_COLUMNS
 
 COLUMNS = ("video_id", "frame_index", *BOX_COLUMNS, "score")
 LABEL = "label"
-# Boxes from other tools reach past the edge by a rounding, and are clipped; one that reaches further has wrong units.
+# Rounding in other tools lets boxes reach past the edge: they are clipped. One that reaches further has wrong units.
 EDGE_TOLERANCE_PX = 1.0
 MAX_PROBLEMS = 20
 
@@ -37,13 +37,20 @@ class _Rows(NamedTuple):
 
 
 def read_boxes(source: Path, config: DetectionRules) -> BoxTable:
-    """Read and check boxes.
+    """Read and check precomputed boxes.
 
-    source: a Parquet file with video_id, frame_index, x0, y0, x1, y1, score and, where classes matter, label (from 1);
-    other columns are ignored. Or a folder with a text file a frame, `VIDEO_ID/FRAME_INDEX.txt`, a line a box, best
-    first: `ymin xmin ymax xmax`, in pixels of the frame; these have score 1, and an empty file says that a frame has no
-    objects. Equal scores keep the order of the rows. What reaches up to EDGE_TOLERANCE_PX left of or above the frame is
-    clipped. Raises TableError that names the file and the rows that cannot be used, or when there are no boxes at all.
+    Equal scores keep the order of the rows. Boxes that reach up to EDGE_TOLERANCE_PX beyond the left or upper edge are
+    clipped.
+
+    Args:
+        source: A Parquet file with video_id, frame_index, x0, y0, x1, y1, score and, where classes matter, label (from
+            1); other columns are ignored. Or a folder with one text file per frame, `VIDEO_ID/FRAME_INDEX.txt`, with
+            one line per box, best first: `ymin xmin ymax xmax`, in pixels of the frame; these have score 1, and an
+            empty file says that a frame has no objects.
+        config: The configuration that the table carries.
+
+    Raises:
+        TableError: The file cannot be read, has no boxes, or has rows that cannot be used; the message names them.
     """
     if source.is_dir():
         rows, places = _read_texts(source)
@@ -58,19 +65,19 @@ def read_boxes(source: Path, config: DetectionRules) -> BoxTable:
 
 
 def boxes_digest(table: BoxTable, video_id: str) -> str:
-    """A name for all boxes of one video; where they stand in the user's file is no part of it."""
+    """A name for all boxes of one video; where they stand in the user's file does not matter."""
     part = table.part_of(video_id)
     columns = (table.frame_index, table.boxes_xyxy_px, table.scores, table.labels)
     return digest(*(column[part].tolist() for column in columns))
 
 
 def described_frames(table: BoxTable) -> dict[str, set[int]]:
-    """Of every video the frames that the user's files tell of: those with boxes, or with an empty text file."""
-    found = {video_id: {*table.frame_index[table.part_of(video_id)].tolist()} for video_id in table.videos}
+    """The frames that the user's files describe, by video: those with boxes, or with an empty text file."""
+    frames = {video_id: {*table.frame_index[table.part_of(video_id)].tolist()} for video_id in table.videos}
     for _, name in table.places if is_of_texts(table) else ():
         path = PurePosixPath(name)
-        found.setdefault(path.parent.as_posix(), set()).add(int(path.stem))
-    return found
+        frames.setdefault(path.parent.as_posix(), set()).add(int(path.stem))
+    return frames
 
 
 def is_of_texts(table: BoxTable) -> bool:
@@ -79,7 +86,7 @@ def is_of_texts(table: BoxTable) -> bool:
 
 
 def show_box(values: Iterable[Any]) -> str:
-    """Coordinates with as many digits as tell them from any other."""
+    """Coordinates with as many digits as it takes to distinguish them from any other."""
     return ", ".join(short if float(short := f"{value:g}") == value else str(value) for value in values)
 
 

@@ -13,7 +13,7 @@ from models.errors import listed
 from stages.errors import DatasetError, TableError
 from stages.io.images import Frame, decode_image
 
-# Boxes from other tools reach past the edge by a rounding; a box that reaches further has wrong units or a wrong image.
+# Rounding in other tools lets boxes reach past the edge; one that reaches further has wrong units or a wrong image.
 EDGE_TOLERANCE_PX = 1.0
 # Thinner boxes can lose their area when float32 rounds them in a mirrored or scaled image, which ends a training.
 LEAST_SIDE_PX = 1e-3
@@ -23,9 +23,18 @@ LabelledBox = tuple[list[float], int]
 
 @dataclass(frozen=True)
 class ObjectImage:
-    """One image and its objects: boxes (N, 4) float32, inside the image, and labels (N,) int64 from 1.
+    """One image and its objects.
 
-    Regions of crowds, in the same form, are no objects to learn; what is found in them counts neither way.
+    Regions of crowds are no objects to learn; detections inside them count neither way.
+
+    Attributes:
+        path: The image file.
+        width: Pixels, as the annotations state it.
+        height: Pixels, as the annotations state it.
+        boxes_xyxy_px: (N, 4) float32, pixels, inside the image.
+        labels: (N,) int64, from 1.
+        crowds_xyxy_px: (M, 4) float32, regions of crowds in the same form.
+        crowd_labels: (M,) int64, from 1.
     """
 
     path: Path
@@ -37,7 +46,11 @@ class ObjectImage:
     crowd_labels: NDArray[np.int64]
 
     def read(self) -> Frame:
-        """(H, W, 3) uint8 RGB; raise DatasetError naming the file when it is none, or of another size."""
+        """The pixels, (H, W, 3) uint8 RGB.
+
+        Raises:
+            DatasetError: The file is no readable image, or of another size than the annotations state.
+        """
         try:
             frame = decode_image(self.path.read_bytes())
         except (OSError, TableError) as error:
@@ -54,7 +67,13 @@ class ObjectImage:
 
 @dataclass(frozen=True)
 class ObjectSet:
-    """Images in the order of the file; label i is `classes[i - 1]`. `n_left_out`: annotations without a box."""
+    """An annotated set of images.
+
+    Attributes:
+        images: In the order of the file.
+        classes: Names; label i is `classes[i - 1]`.
+        n_left_out: Annotations without a usable box.
+    """
 
     images: tuple[ObjectImage, ...]
     classes: tuple[str, ...]
@@ -62,10 +81,12 @@ class ObjectSet:
 
     @property
     def n_boxes(self) -> int:
+        """Number of objects in all images."""
         return sum(len(image.labels) for image in self.images)
 
     @property
     def n_crowds(self) -> int:
+        """Number of regions of crowds in all images."""
         return sum(len(image.crowd_labels) for image in self.images)
 
 
@@ -79,11 +100,18 @@ def merge_classes(objects: ObjectSet) -> ObjectSet:
 
 
 def read_coco(path: Path, images: Path) -> ObjectSet:
-    """Read an annotation file whose file names start from the folder `images`.
+    """Read an annotation file in COCO's format.
 
-    Categories become labels 1, 2, ... by rising id. Raises DatasetError that names the file and every annotation or
-    image that cannot be used, also when there are no images or no boxes. Boxes without an area, which COCO's own file
-    of 2017 has two of, and regions of crowds without a usable box are left out and counted.
+    Categories become labels 1, 2, ... in ascending order of their ids. Boxes without an area, of which COCO's own file
+    of 2017 has two, and regions of crowds without a usable box are left out and counted.
+
+    Args:
+        path: The JSON file.
+        images: Folder that its file names start from.
+
+    Raises:
+        DatasetError: The file cannot be read, has no images or no boxes, or has annotations or images that cannot be
+            used; the message names them.
     """
     content = _read_json(path)
     problems: list[str] = []
@@ -133,21 +161,22 @@ def _read_json(path: Path) -> dict[str, list[Any]]:
     names = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in names):
         raise DatasetError(f"{path}: not COCO's format; a mapping with the lists {', '.join(names)} is needed")
-    return content
+    lists: dict[str, list[Any]] = content
+    return lists
 
 
 def _by_id(entries: list[Any], kind: str, problems: list[str]) -> dict[int, dict[str, Any]]:
-    found: dict[int, dict[str, Any]] = {}
+    by_id: dict[int, dict[str, Any]] = {}
     for entry in entries:
         if isinstance(entry, dict):
             entry = _with_whole_numbers(entry, "id", "width", "height")
         if not isinstance(entry, dict) or not _is_integer(entry.get("id")):
             problems.append(f"one {kind} has no integer id: {str(entry)[:80]}")
-        elif entry["id"] in found:
+        elif entry["id"] in by_id:
             problems.append(f"{kind} {entry['id']}: the id stands twice")
         else:
-            found[entry["id"]] = entry
-    return found
+            by_id[entry["id"]] = entry
+    return by_id
 
 
 def _image_problems(entry: dict[str, Any], folder: Path) -> list[str]:
@@ -213,7 +242,7 @@ def _corners(objects: list[LabelledBox], size: tuple[int, int]) -> tuple[NDArray
 
 
 def _with_whole_numbers(entry: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The entry with 1.0 as 1: tables turn ids to fractions as soon as one is missing."""
+    """The entry with 1.0 as 1: table programs turn ids into floats as soon as one is missing."""
     whole = {name: entry.get(name) for name in names}
     return entry | {
         name: int(value) for name, value in whole.items() if isinstance(value, float) and value.is_integer()
@@ -232,7 +261,15 @@ def _is_number(value: Any) -> bool:
 
 
 def stop_on(problems: list[str], path: Path) -> None:
-    """Raise DatasetError with the problems, the first of many; none are no error."""
+    """Raise DatasetError with the problems, at most MAX_PROBLEMS of them; without problems do nothing.
+
+    Args:
+        problems: What is wrong.
+        path: The annotation file, for the message.
+
+    Raises:
+        DatasetError: There are problems.
+    """
     if problems:
         shown = listed(problems, shown=MAX_PROBLEMS, separator="\n  ")
         raise DatasetError(f"{path}: the object boxes cannot be used\n  {shown}")

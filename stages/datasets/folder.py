@@ -1,4 +1,4 @@
-"""A plain folder of videos without labels: they can be prepared, cropped and scored; nothing can be trained on them."""
+"""A plain folder of videos without labels: they can be prepared, cropped and scored, but not trained on."""
 
 import os
 from pathlib import Path
@@ -10,18 +10,29 @@ EXTENSIONS = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
 
 
 def find_video_files(folder: Path) -> list[Path]:
-    """Video files below a folder, by their ending, sorted; hidden files and folders are left out."""
-    found = (file for file in folder.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
-    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts))
+    """Video files below a folder, by their suffix, sorted; hidden files and folders are left out."""
+    videos = (file for file in folder.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
+    return sorted(file for file in videos if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 
 
 def shown_name(path: Path) -> str:
-    """The path with /, as text for tables; bytes of a name that are not UTF-8 (zips have such) as `\\xff`."""
+    r"""The path with /, as text for tables; bytes that are not UTF-8 (zip files may hold such names) as `\xff`."""
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 def read_folder(root: Path, rules: LabelRules) -> list[Entry]:
-    """The videos below `root / rules.videos`, without a MOS; raise DatasetError when there is no such folder."""
+    """The videos below `root / rules.videos`, without a MOS.
+
+    Args:
+        root: Folder that the entries' paths start from.
+        rules: The folder of the videos, and patterns of file names.
+
+    Returns:
+        One entry per video; its id is its path below the folder.
+
+    Raises:
+        DatasetError: There is no such folder.
+    """
     folder = root / rules.videos
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder of videos (dataset.root, dataset.videos)")

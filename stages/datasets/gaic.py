@@ -1,9 +1,9 @@
-"""Crop scores in the format of GAIC: images/ with a text file of scored candidates for each in annotations/.
+"""Crop scores in the format of GAIC: images/, and in annotations/ a text file of scored candidates for each.
 
-An annotation line is `ymin xmin ymax xmax mos`, in pixels; a MOS of -2 marks a candidate that was not rated.
-The images lie in images/train, images/test and, if there is one, images/val; or all in images/ itself.
-Object boxes may lie beside them in bbox/, as suyukun666/S2CNet has them (at 6c92712): a text file an image, a box a
-line, `ymin xmin ymax xmax`, best first.
+An annotation line is `ymin xmin ymax xmax mos`, in pixels; a MOS of -2 marks a candidate that was not rated. The images
+lie in images/train, images/test and, if there is one, images/val; or all in images/ itself. Object boxes may lie beside
+them in bbox/, as in suyukun666/S2CNet (at 6c92712): one text file per image, one line per box, `ymin xmin ymax xmax`,
+best first.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from stages.errors import DatasetError
 PARTS = ("train", "val", "test")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 NOT_RATED = -2.0
-# One candidate ranks nothing.
+# A single candidate cannot be ranked.
 CANDIDATES_MIN = 2
 PROBLEMS_SHOWN = 12
 
@@ -31,9 +31,13 @@ PROBLEMS_SHOWN = 12
 class ScoredImage:
     """One image and its rated candidates.
 
-    part: train, val, test, or empty where the folder has no parts. candidates_xyxy_px: (K, 4) float32, pixels
-    of the image, K >= 2. mos: (K,) float64, on the data's own scale. annotation: the text file; lines: where
-    in it, from 1.
+    Attributes:
+        path: The image file.
+        part: train, val, test, or empty where the folder has no parts.
+        candidates_xyxy_px: (K, 4) float32, pixels of the image, K >= 2.
+        mos: (K,) float64, on the data's own scale.
+        annotation: The text file of the candidates.
+        lines: Line of each candidate in that file, from 1.
     """
 
     path: Path
@@ -45,11 +49,15 @@ class ScoredImage:
 
 
 def read_gaic(root: Path) -> list[ScoredImage]:
-    """All images of a GAIC folder, by part and name; no image file is opened.
+    """All images of a folder in GAIC's format, by part and name; no image file is opened.
 
-    Raises DatasetError that lists the problems with file and line: no images, an image without annotation, a
-    line that is not five numbers, an empty box, a MOS that is not finite, two images of one name, fewer than
-    two candidates.
+    Args:
+        root: Holds images/ and annotations/.
+
+    Raises:
+        DatasetError: There are no images, an image has no annotation or its name twice, or an annotation cannot be
+            used: a line that is not five numbers, an empty box, a MOS that is not finite, fewer than two candidates.
+            The message lists all with file and line.
     """
     files = [(part, path) for part in PARTS for path in _image_files(root / "images" / part)]
     files += [("", path) for path in _image_files(root / "images")]
@@ -76,7 +84,11 @@ def read_gaic(root: Path) -> list[ScoredImage]:
 
 
 def read_image(image: ScoredImage) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB. Raises DatasetError for a damaged file and for candidates that leave the image."""
+    """The pixels of an image, (H, W, 3) uint8 RGB.
+
+    Raises:
+        DatasetError: The file is damaged, or a candidate exceeds the image.
+    """
     pixels = cv2.imread(str(image.path), cv2.IMREAD_COLOR)
     if pixels is None:
         raise DatasetError(f"{image.path}: not an image that can be read")
@@ -90,16 +102,25 @@ def read_image(image: ScoredImage) -> NDArray[np.uint8]:
 
 
 def objects_path(image: ScoredImage) -> Path:
-    """Where the boxes of an image's objects lie, if it has any: bbox/NAME.txt."""
+    """The file with the boxes of an image's objects, if it has any: bbox/NAME.txt."""
     return image.annotation.parent.parent / "bbox" / f"{image.path.stem}.txt"
 
 
 def read_objects(image: ScoredImage, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(N, 4) float32, the boxes of bbox/NAME.txt, in its order; N may be 0.
+    """The object boxes of an image, from bbox/NAME.txt.
 
-    pixels: the image, (H, W, 3). Boxes without area stay, as nodes of the graph: the published files have them where
-    too few objects were found. Raises DatasetError that names file and line for a missing file and for a box that is
-    not four numbers, ends before it begins or leaves the image.
+    Boxes without area are kept, as nodes of the graph: the published files have them where too few objects were found.
+
+    Args:
+        image: The image.
+        pixels: (H, W, 3), which the boxes are checked against.
+
+    Returns:
+        (N, 4) float32 xyxy, pixels of the image, in the order of the file; N may be 0.
+
+    Raises:
+        DatasetError: The file is missing, or a line is not four numbers, or a box ends before it begins or exceeds the
+            image; the message names file and line.
     """
     path = objects_path(image)
     height, width = pixels.shape[:2]
@@ -118,10 +139,20 @@ def read_objects(image: ScoredImage, pixels: NDArray[np.uint8]) -> NDArray[np.fl
 
 
 def split_images(images: Sequence[ScoredImage], *, val_fraction: float, seed: int) -> dict[str, list[ScoredImage]]:
-    """Images by part: train, val and test.
+    """Images by part.
 
-    The folder's own parts stay. A part that it lacks, test first, gets `val_fraction` (0..1) of the training
-    images, drawn by seed, at least one. Raises DatasetError where no image is left to train on.
+    The folder's own parts are kept. A part that it lacks, test first, takes a share of the training images.
+
+    Args:
+        images: All images.
+        val_fraction: That share, 0..1; at least one image is taken.
+        seed: Of the draw.
+
+    Returns:
+        The images of train, val and test.
+
+    Raises:
+        DatasetError: A part is left without images.
     """
     parts = {part: [image for image in images if image.part == part] for part in PARTS}
     parts["train"] += [dataclasses.replace(image, part="train") for image in images if image.part == ""]

@@ -16,10 +16,18 @@ NEXT_LINE = "\n  "
 
 @dataclass(frozen=True)
 class Entry:
-    """One video. `path` is relative to the data set's root, `place` names its line for messages.
+    """The labels of one video.
 
-    `mos_raw` is on the data set's own scale, None in a data set without scores; `problem` says why the label cannot be
-    used (mos_raw is NaN then).
+    Attributes:
+        video_id: Its id.
+        path: Its file, relative to the data set's root.
+        mos_raw: MOS on the data set's own scale; None in a data set without scores, NaN where it cannot be used.
+        place: Its line in the label file, for messages.
+        prompt: What the video was generated from.
+        generator: What generated it.
+        group: Videos of one group stay in one part of the split.
+        part: The data set's own part: train, val or test.
+        problem: Why the label cannot be used.
     """
 
     video_id: str
@@ -35,7 +43,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class LabelRules:
-    """How names and columns of labels are to be read; the fields are those of `dataset` in params.yaml."""
+    """How names and columns of labels are read; the fields are those of `dataset` in params.yaml.
+
+    Attributes:
+        videos: Folder of the videos, relative to the root.
+        target: Column of the MOS.
+        generator_pattern: Regular expression with a group `generator`, searched in file names; empty: none.
+        group_pattern: Regular expression with a group `group`, searched in file names; empty: none.
+    """
 
     videos: str = ""
     target: str = "mos"
@@ -53,10 +68,19 @@ class LabelRules:
         group: str | None = None,
         part: str | None = None,
     ) -> Entry:
-        """The entry of a video whose labels call it `name`.
+        """The entry of a video.
 
-        What a column gives comes first, then what the file name gives. The group is the column's, else the pattern's,
-        else the prompt, else the video itself.
+        A value of a column comes before one found in the file name. The group is that of the column, else that of the
+        pattern, else the prompt, else the video itself.
+
+        Args:
+            name: What the labels call the video: its path in the folder of videos.
+            place: Its line in the label file, for messages.
+            mos: The MOS as it is written there.
+            prompt: Value of a column; so are the others.
+            generator: What generated the video.
+            group: Group of videos that stay together.
+            part: train, val or test.
         """
         mos_raw, problem = parse_mos(mos, place=place)
         return Entry(
@@ -73,7 +97,11 @@ class LabelRules:
 
 
 def read_text(labels: Path) -> str:
-    """The text of a label file, without a byte order mark; raise DatasetError, with the line, for other than UTF-8."""
+    """The text of a label file, without a byte order mark.
+
+    Raises:
+        DatasetError: The file is missing, unreadable or not UTF-8; the message names the line.
+    """
     try:
         data = labels.read_bytes()
     except FileNotFoundError:
@@ -91,7 +119,15 @@ def read_text(labels: Path) -> str:
 
 
 def parse_mos(text: str | float | None, *, place: str) -> tuple[float, str | None]:
-    """A MOS and None, or NaN and the reason why the text is none."""
+    """A MOS from its text.
+
+    Args:
+        text: What the labels say.
+        place: Its line in the label file, for the reason.
+
+    Returns:
+        The MOS and None; or NaN and the reason why the text cannot be used.
+    """
     if text is None or (isinstance(text, str) and not text.strip()):
         return math.nan, f"{place}: the MOS is missing"
     try:
@@ -109,7 +145,16 @@ def video_id_of(path: str) -> str:
 
 
 def found_in_name(path: str, pattern: str, group: str) -> str | None:
-    """What the pattern's group of that name finds in a file's own name; None without a pattern or a match."""
+    """What a group of a pattern matches in a file's name.
+
+    Args:
+        path: The file; only its last component is searched.
+        pattern: Regular expression; empty: none.
+        group: Name of the group in it.
+
+    Returns:
+        The text; None without a pattern or a match.
+    """
     match = re.search(pattern, PurePosixPath(path).name) if pattern else None
     return match.group(group) if match else None
 
@@ -117,8 +162,8 @@ def found_in_name(path: str, pattern: str, group: str) -> str | None:
 def with_common_groups(entries: list[Entry]) -> list[Entry]:
     """The entries with one group for all prompts that differ only in case or spaces: the spelling that sorts first.
 
-    Written twice, a prompt would stand in training and in the test part. Groups of columns and patterns stay as they
-    are: they are ids, in which case may count.
+    Otherwise a prompt with two spellings could stand both in the training part and in the test part. Groups from
+    columns and patterns are left alone: they are ids, in which case may matter.
     """
     spellings: dict[str, str] = {}
     for prompt in sorted({entry.prompt for entry in entries if entry.prompt}):
@@ -132,21 +177,40 @@ def with_common_groups(entries: list[Entry]) -> list[Entry]:
 
 
 def _folded(prompt: str) -> str:
-    return " ".join(prompt.casefold().split())
+    """Case, spaces and punctuation make no other prompt; one of signs alone stays as it is."""
+    words = re.findall(r"\w+", prompt.casefold())
+    return " ".join(words) or prompt.strip()
 
 
 def refuse(source: Path, headline: str, problems: Iterable[str], *, shown: int = PROBLEMS_SHOWN) -> None:
-    """Raise DatasetError with the problems, at most `shown` of them, and how many there are; none are no error."""
+    """Raise DatasetError with the problems and their number; without problems do nothing.
+
+    Args:
+        source: The label file, for the message.
+        headline: What the problems are.
+        problems: One line each.
+        shown: Most problems that are listed.
+
+    Raises:
+        DatasetError: There are problems.
+    """
     problems = [*problems]
     if problems:
         raise DatasetError(f"{source}: {headline}\n  {listed(problems, shown=shown, separator=NEXT_LINE)}")
 
 
 def check_entries(entries: list[Entry], *, source: Path, mos_min: float, mos_max: float) -> None:
-    """Raise DatasetError that lists what makes the whole data set doubtful.
+    """Check what would make the whole data set doubtful.
 
-    That is: no entries, duplicate ids, paths that leave the root, MOS outside the declared range (the declared
-    range is then the likely mistake, and every mapped score would be wrong).
+    Args:
+        entries: All videos.
+        source: The label file, for the message.
+        mos_min: Lowest possible MOS, as declared.
+        mos_max: Highest possible MOS, as declared.
+
+    Raises:
+        DatasetError: There are no entries, ids occur twice, paths lead out of the root, or MOS lie outside the declared
+            range (which is then probably wrong, and with it every mapped score).
     """
     if not entries:
         raise DatasetError(f"{source}: no videos are listed")

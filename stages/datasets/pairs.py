@@ -1,7 +1,8 @@
-"""KVQ's rated pairs: a workbook, read as metric_score.py of lixinustc/KVQ-Challenge-CVPR-NTIRE2024 8607a4d reads it.
+"""KVQ's rated pairs: a workbook, read as in metric_score.py of lixinustc/KVQ-Challenge-CVPR-NTIRE2024 8607a4d.
 
 Its sheets are `source` (pairs that show one source, processed in two ways) and `nonsource` (two sources). A sheet has a
-header row and three columns, told by their place: video 1, video 2, rank (1: the first is better, 2: the second).
+header row and three columns, identified by their position: video 1, video 2, rank (1: the first is better, 2: the
+second).
 """
 
 import zipfile
@@ -19,7 +20,14 @@ SHEETS: tuple[Literal["source", "nonsource"], ...] = ("source", "nonsource")
 
 @dataclass(frozen=True)
 class RatedPair:
-    """Two videos, by id, and whether raters found the first one better."""
+    """Two videos that raters compared.
+
+    Attributes:
+        kind: Whether they show one source or two.
+        first: Id of one video.
+        second: Id of the other.
+        first_is_better: Whether raters preferred the first.
+    """
 
     kind: Literal["source", "nonsource"]
     first: str
@@ -28,17 +36,23 @@ class RatedPair:
 
     @property
     def better(self) -> str:
+        """Id of the video that raters preferred."""
         return self.first if self.first_is_better else self.second
 
 
 def read_pairs(workbook: Path, *, ids: Collection[str]) -> list[RatedPair]:
-    """Every pair of the workbook; `ids` are the videos of the labels.
+    """Every pair of the workbook.
 
-    Raises DatasetError naming workbook, sheet and row: a file that is missing or no workbook, a sheet that is not
-    there, a first row that is no header, a row that lacks a value, names a video that the labels lack or one video
-    twice, or has another rank, and two rows, of either sheet, of the same two videos.
+    Args:
+        workbook: The xlsx file.
+        ids: Ids of the videos of the labels.
+
+    Raises:
+        DatasetError: The file is missing or no workbook, lacks a sheet or a header, or has rows that cannot be used:
+            without a value, with another rank, naming one video twice or a video that the labels lack, or repeating the
+            pair of another row of either sheet. The message names sheets and rows.
     """
-    # Imported where it is needed: openpyxl takes a quarter of a second that data sets without pairs need not pay.
+    # Imported where it is needed: openpyxl takes a quarter of a second to load.
     import openpyxl
     from openpyxl.utils.exceptions import InvalidFileException
 
@@ -71,7 +85,7 @@ def read_pairs(workbook: Path, *, ids: Collection[str]) -> list[RatedPair]:
                     else:
                         pairs[place] = pair
     except (SyntaxError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        # Sheets are read as they are asked for; parsers of XML raise kinds of SyntaxError.
+        # Sheets are read on demand; XML parsers raise subclasses of SyntaxError.
         raise DatasetError(f"{workbook}: not a readable workbook ({error})") from None
     finally:
         book.close()
@@ -80,7 +94,7 @@ def read_pairs(workbook: Path, *, ids: Collection[str]) -> list[RatedPair]:
 
 
 def _is_header(row: Sequence[Any], known: frozenset[str]) -> bool:
-    """Whether a first row holds names of columns: neither videos nor a rank, whatever it is."""
+    """Whether a first row holds names of columns: neither videos nor any rank."""
     first, second, rank = _texts(row)
     try:
         float(rank)
@@ -90,7 +104,7 @@ def _is_header(row: Sequence[Any], known: frozenset[str]) -> bool:
 
 
 def _repeated(pairs: Mapping[str, RatedPair]) -> Iterator[str]:
-    """What is wrong with rows (place -> pair) whose two videos stand in a row before: they would count twice."""
+    """What is wrong with rows (place -> pair) that repeat the two videos of an earlier row: they would count twice."""
     seen: dict[frozenset[str], str] = {}
     for place, pair in pairs.items():
         before = seen.setdefault(frozenset((pair.first, pair.second)), place)

@@ -1,4 +1,4 @@
-"""T2VQA-DB's labels: a text file, one video a line, `filename|prompt|mos` (format read at QMME/T2VQA 73c68ec)."""
+"""T2VQA-DB's labels: a text file, one video per line, `filename|prompt|mos` (format read at QMME/T2VQA 73c68ec)."""
 
 from pathlib import Path
 
@@ -6,10 +6,16 @@ from stages.datasets.labels import Entry, LabelRules, read_text, refuse
 
 
 def read_t2vqa_db(labels: Path, rules: LabelRules) -> list[Entry]:
-    """Read `labels`; the prompt is the group, and a video without one is its own group.
+    """Read T2VQA-DB's labels; the prompt is the group, and a video without one is its own group.
 
-    A prompt may hold the separator: the first field is the name, the last the MOS. Blank lines are skipped. Raises
-    DatasetError for a file that is missing, is not UTF-8, or has lines with fewer than three fields (all are listed).
+    A prompt may contain the separator: the first field is the name, the last the MOS. Blank lines are skipped.
+
+    Args:
+        labels: The text file.
+        rules: How names are read.
+
+    Raises:
+        DatasetError: The file is missing or not UTF-8, or lines have fewer than three fields; all are listed.
     """
     # Not splitlines(): it also breaks at characters such as U+2028, which prompts may hold.
     lines = read_text(labels).replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -21,7 +21,16 @@ from stages.errors import DatasetError
 
 @dataclass(frozen=True)
 class Columns:
-    """The names of the columns that a format has; None where it has none. Only path and mos have to be there."""
+    """The names of the columns of a format; None where it has no such column. Only path and mos are required.
+
+    Attributes:
+        path: Column of the video's path.
+        mos: Column of the MOS.
+        prompt: Column of the prompt.
+        generator: Column of the generator.
+        group: Column of the group.
+        split: Column of the part.
+    """
 
     path: str
     mos: str
@@ -32,35 +41,55 @@ class Columns:
 
     @property
     def required(self) -> list[str]:
+        """Columns that a table must have."""
         return [self.path, self.mos]
 
     @property
     def optional(self) -> list[str]:
+        """Columns that are used when a table has them."""
         return [name for name in (self.prompt, self.generator, self.group, self.split) if name]
 
 
 def read_table_labels(labels: Path, rules: LabelRules) -> list[Entry]:
-    """Our own table: `path`, the MOS under `rules.target`, and where there are prompt, generator, group, split."""
+    """Our own table: `path`, the MOS under `rules.target`, and optionally prompt, generator, group and split.
+
+    Raises:
+        DatasetError: See `read_columns`.
+    """
     columns = Columns("path", rules.target, prompt="prompt", generator="generator", group="group", split="split")
     return read_columns(labels, rules, columns)
 
 
 def read_kvq(labels: Path, rules: LabelRules) -> list[Entry]:
-    """KVQ's scores; it has no prompts, so videos of one source go together only by `rules.group_pattern`."""
+    """KVQ's scores; without prompts, videos of one source are grouped by `rules.group_pattern` alone.
+
+    Raises:
+        DatasetError: See `read_columns`.
+    """
     return read_columns(labels, rules, Columns("filename", "score"))
 
 
 def read_vquala(labels: Path, rules: LabelRules) -> list[Entry]:
-    """VQualA's scores: the MOS is the column `rules.target`, one of five."""
+    """VQualA's scores: the MOS is the column `rules.target`, one of five.
+
+    Raises:
+        DatasetError: See `read_columns`.
+    """
     return read_columns(labels, rules, Columns("video_name", rules.target, prompt="Prompt"))
 
 
 def read_columns(labels: Path, rules: LabelRules, columns: Columns) -> list[Entry]:
-    """Read `labels` (.csv or .parquet).
+    """Read a table of labels.
 
-    Raises DatasetError naming the file and the place (`line` of a CSV, whose header is line 1; `row` of a Parquet file,
-    from 1) for missing or misspelt columns, another number of fields than the header's, an empty path, or a split other
-    than train, val, test.
+    Args:
+        labels: A .csv or .parquet file.
+        rules: How names are read.
+        columns: Names of its columns.
+
+    Raises:
+        DatasetError: Columns are missing or misspelt, or rows have another number of fields than the header, an empty
+            path, or a split other than train, val and test. The message names the place: the line of a CSV file, whose
+            header is line 1, or the row of a Parquet file, from 1.
     """
     entries, problems = [], []
     for place, row in _rows(labels, columns):
@@ -83,7 +112,7 @@ def _rows(labels: Path, wanted: Columns) -> Iterator[tuple[str, dict[str, Any] |
     """(place, row) of every row; (place, what is wrong) of one that does not fit the header."""
     is_csv = labels.suffix.lower() == ".csv"
     try:
-        labels.stat()  # what is not there has no ending to complain of
+        labels.stat()  # a missing file is reported as such, whatever its suffix
         if is_csv:
             rows, columns = _csv_rows(labels)
         elif labels.suffix.lower() in (".parquet", ".pq"):
@@ -98,7 +127,7 @@ def _rows(labels: Path, wanted: Columns) -> Iterator[tuple[str, dict[str, Any] |
         raise DatasetError(f"{labels}: cannot be read as a table ({error})") from None
     _check_columns(labels, columns, wanted)
     for place, row in rows:
-        # csv keeps surplus fields under None and fills short rows with None; it skips empty lines, not those of spaces.
+        # csv keeps surplus fields under None and fills short rows with None; it skips empty lines, but not blank ones.
         if is_csv and (None in row or None in row.values()):
             if "".join(str(value or "") for value in row.values()).strip():
                 yield place, f"not the {len(columns)} fields of the header"
@@ -110,7 +139,7 @@ def _csv_rows(labels: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[str]
     """(place, row) of every row, and the columns; raise DatasetError with the line that cannot be read."""
     reader = csv.DictReader(io.StringIO(read_text(labels), newline=""), strict=True)
     rows: list[tuple[str, dict[str, Any]]] = []
-    # A quote that is never closed is noticed at the end of the file: what helps is where its row begins.
+    # A quote that is never closed is noticed at the end of the file: users need the line where its row begins.
     begin = 1
     try:
         columns = list(reader.fieldnames or [])
@@ -127,13 +156,13 @@ def _csv_rows(labels: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[str]
 
 
 def _check_columns(labels: Path, columns: Sequence[str], wanted: Columns) -> None:
-    """Other columns are the user's own business, unless one looks like a misspelt one of ours."""
+    """Refuse missing and repeated columns; others are allowed, unless one looks like a misspelling of ours."""
     known = [*wanted.required, *wanted.optional]
     problems = [f"no column {name!r}" for name in wanted.required if name not in columns]
     problems += [f"column {name!r} is there {columns.count(name)} times" for name in known if columns.count(name) > 1]
     for name in columns:
         close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.75) if name not in known else []
-        # prompt_id is no slip of the pen.
+        # prompt_id is no misspelling of prompt.
         if close and close[0] not in columns and not str(name).startswith(f"{close[0]}_"):
             problems.append(f"column {name!r}: did you mean {close[0]!r}?")
     if problems:

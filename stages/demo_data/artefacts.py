@@ -1,7 +1,7 @@
 """How generated video fails on an object: each artefact takes a layer and a severity of 0 (none) to 1 (gross).
 
 A layer is float32 premultiplied RGBA (H, W, 4) in 0..1, as large as the frame. `size_px` is the diameter of the object,
-and lengths scale with it. What an artefact looks like within a frame is drawn from `rng`; how strong it is, is not.
+and lengths scale with it. The appearance of an artefact within a frame is drawn from `rng`; its strength is not.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def melt(layer: np.ndarray, severity: float, size_px: float, rng: np.random.Gene
 
 
 def smooth(layer: np.ndarray, severity: float, size_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Wash the texture out while the outline stays, as a decoder that lost the detail does."""
+    """Blur the texture while the outline stays, as a decoder that lost the detail does."""
     blurred = cv2.GaussianBlur(layer, (0, 0), (0.05 + 0.1 * severity) * size_px)
     alpha = layer[..., 3:]
     washed = blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-3) * alpha
@@ -31,7 +31,7 @@ def smooth(layer: np.ndarray, severity: float, size_px: float, rng: np.random.Ge
 
 
 def blotch(layer: np.ndarray, severity: float, size_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Spread wrong colours over the object in soft patches that cover a share of it."""
+    """Spread wrong colours over the object in soft patches that cover a part of it."""
     height, width = layer.shape[:2]
     field = _field(rng, height, width, 4, cell_px=0.25 * size_px)
     inside = field[..., 3][layer[..., 3] > 0.5]
@@ -45,7 +45,7 @@ def blotch(layer: np.ndarray, severity: float, size_px: float, rng: np.random.Ge
 
 
 def ghost(layer: np.ndarray, severity: float, size_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Show the object twice, see-through, as when a frame mixes two positions or the object pops out."""
+    """Show the object twice, see-through, as when a frame mixes two positions or the object pops up."""
     angle = rng.uniform(0, 2 * np.pi)
     reach = 0.25 * size_px
     shift = np.array([[1, 0, reach * np.cos(angle)], [0, 1, reach * np.sin(angle)]], np.float32)
@@ -78,7 +78,17 @@ ARTEFACTS: dict[str, Artefact] = {
 
 
 def damage(layer: np.ndarray, severities: np.ndarray, *, size_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Apply every artefact at its severity; `severities` is (len(ARTEFACTS),) in 0..1, in the order of ARTEFACTS."""
+    """Apply every artefact at its severity.
+
+    Args:
+        layer: float32 premultiplied RGBA (H, W, 4) in 0..1.
+        severities: (len(ARTEFACTS),) in 0..1, in the order of ARTEFACTS.
+        size_px: Diameter of the object.
+        rng: Draws the appearance of the artefacts.
+
+    Returns:
+        A layer like the given one.
+    """
     for artefact, severity in zip(ARTEFACTS.values(), severities, strict=True):
         if severity >= NEGLIGIBLE:
             layer = artefact(layer, float(severity), size_px, rng)

@@ -1,4 +1,4 @@
-"""What raters would say: the quality of a frame, of a video, and of a crop, from what was rendered into them."""
+"""What raters would say: the quality of a frame, a video and a crop, computed from what was rendered into them."""
 
 import numpy as np
 
@@ -17,37 +17,59 @@ CROP_NOISE = 0.12  # on the 1-5 scale of crop scores
 
 
 def frame_quality(severities: np.ndarray) -> np.ndarray:
-    """Quality (F,) in 0..1 of frames with `severities` (F, len(ARTEFACTS)) in 0..1.
+    """Quality of frames: 1 where nothing is wrong, 0 where every artefact is gross.
 
-    1: nothing wrong; 0: every artefact gross.
+    Args:
+        severities: (F, len(ARTEFACTS)), 0..1.
+
+    Returns:
+        (F,), 0..1.
     """
     assert severities.shape[-1] == len(ARTEFACTS)
     annoyance = ((ANNOYANCE * severities) ** POOLING_POWER).sum(axis=-1) ** (1 / POOLING_POWER)
-    return 1 - annoyance / (ANNOYANCE**POOLING_POWER).sum() ** (1 / POOLING_POWER)
+    quality: np.ndarray = 1 - annoyance / (ANNOYANCE**POOLING_POWER).sum() ** (1 / POOLING_POWER)
+    return quality
 
 
 def video_quality(severities: np.ndarray) -> float:
-    """Quality of a video: the mean over its frames, less a penalty for their spread: inconsistency is seen at once."""
+    """Quality of a video: the mean over its frames less a penalty for their spread, since inconsistency is noticed.
+
+    Args:
+        severities: (F, len(ARTEFACTS)), 0..1.
+    """
     quality = frame_quality(severities)
     return float(quality.mean() - SPREAD_PENALTY * quality.std())
 
 
 def mean_opinion_scores(quality: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """MOS in 0..100 of videos of given quality, standardised over the data set as T2VQA-DB's are; both (B,).
+    """MOS of videos of given quality, standardised over the data set as those of T2VQA-DB.
 
-    `noise` is standard normal. A data set without spread (one video) gets its noise alone.
+    Args:
+        quality: (B,), of every video.
+        noise: (B,), standard normal. A data set without spread (one video) gets its noise alone.
+
+    Returns:
+        (B,), 0..100.
     """
     true = (quality - quality.mean()) / max(float(quality.std()), 1e-9)
     rated = true + RATER_NOISE * noise
     rated = (rated - rated.mean()) / max(float(rated.std()), 1e-9)
-    return (MOS_MEAN + MOS_DEVIATION * rated).clip(0, 100)
+    mos: np.ndarray = (MOS_MEAN + MOS_DEVIATION * rated).clip(0, 100)
+    return mos
 
 
 def crop_score(candidates_xyxy_px: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.ndarray:
-    """How good crops (K, 4) of an image with objects (N, 4) are, on GAIC's scale of 1 to 5; shape (K,), without noise.
+    """How good crops of an image are, without noise.
 
-    Good: every object whole, with some air around it, the objects filling a fair part of the crop, and their
-    common centre in the middle or on a third. Bad: an object cut through, worse than one left out.
+    Good: every object whole, with some air around it, the objects filling a fair part of the crop, and their common
+    centre in the middle or on a third. Bad: an object cut through, which is worse than one left out.
+
+    Args:
+        candidates_xyxy_px: (K, 4), pixels of the image.
+        boxes_xyxy_px: (N, 4), the objects.
+
+    Returns:
+        (K,), on GAIC's scale of 1 to 5.
     """
     crops, boxes = candidates_xyxy_px[:, None], boxes_xyxy_px[None]
     overlap = np.minimum(crops[..., 2:], boxes[..., 2:]) - np.maximum(crops[..., :2], boxes[..., :2])
@@ -70,4 +92,5 @@ def crop_score(candidates_xyxy_px: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.
     composed = np.exp(-0.5 * (away.min(1) / 0.09) ** 2)
 
     merit = 1.5 * whole - 1.1 * cut - 0.35 * cramped + 0.9 * tight + 0.8 * composed
-    return 1 + 4 / (1 + np.exp(-1.5 * (merit - 1.9)))
+    scores: np.ndarray = 1 + 4 / (1 + np.exp(-1.5 * (merit - 1.9)))
+    return scores

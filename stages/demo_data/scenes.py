@@ -13,7 +13,7 @@ from stages.demo_data.artefacts import ARTEFACTS, damage
 from stages.demo_data.sprites import COLOURS, MARKINGS, SHAPES, make_sprite
 from stages.demo_data.textures import BACKGROUNDS, background_texture
 
-VISIBLE_ALPHA = 0.3  # a pixel belongs to an object, and to its box, from this cover on
+VISIBLE_ALPHA = 0.3  # least alpha of a pixel that belongs to an object, and to its box
 
 MOTIONS = ("drift", "spin", "circle", "bounce")
 NUMBERS = {1: "a", 2: "two", 3: "three"}
@@ -21,7 +21,13 @@ NUMBERS = {1: "a", 2: "two", 3: "three"}
 
 @dataclass(frozen=True)
 class Thing:
-    """One object in words: keys of SHAPES, COLOURS and MARKINGS."""
+    """One object in words.
+
+    Attributes:
+        shape: A key of SHAPES.
+        colour: A key of COLOURS.
+        marking: A key of MARKINGS.
+    """
 
     shape: str
     colour: str
@@ -34,13 +40,20 @@ class Thing:
 
 @dataclass(frozen=True)
 class Description:
-    """What every video of one prompt shows."""
+    """What every video of one prompt shows.
+
+    Attributes:
+        things: Its objects.
+        motion: One of MOTIONS.
+        background: A key of BACKGROUNDS.
+    """
 
     things: tuple[Thing, ...]
     motion: str
     background: str
 
     def sentence(self) -> str:
+        """The prompt."""
         names = [str(thing) for thing in self.things]
         subject = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
         verb = self.motion + ("s" if len(names) == 1 else "")
@@ -48,7 +61,7 @@ class Description:
 
 
 def describe(rng: np.random.Generator) -> Description:
-    """A random description; things of one scene differ in shape and in colour."""
+    """Draw a description; things of one scene differ in shape and in colour."""
     count = int(rng.choice([1, 2, 3], p=[0.35, 0.4, 0.25]))
     shapes = rng.choice(sorted(SHAPES), count, replace=False)
     colours = rng.choice(sorted(COLOURS), count, replace=False)
@@ -59,7 +72,18 @@ def describe(rng: np.random.Generator) -> Description:
 
 @dataclass(frozen=True)
 class Actor:
-    """An object on its way: positions are centres in pixels, angles in degrees."""
+    """An object and its path.
+
+    Attributes:
+        thing: What it is.
+        sprite: Its picture, square float32 premultiplied RGBA.
+        diameter_px: Its diameter.
+        start_px: (2,), x and y of its centre at time 0.
+        end_px: (2,), x and y of its centre at time 1, before the motion is added.
+        motion: One of MOTIONS.
+        angle: At time 0, degrees.
+        turn: Change of the angle until time 1, degrees.
+    """
 
     thing: Thing
     sprite: np.ndarray
@@ -71,7 +95,7 @@ class Actor:
     turn: float
 
     def pose(self, time: float) -> tuple[np.ndarray, float]:
-        """Centre and angle at `time` in 0..1."""
+        """Centre (x, y), pixels, and angle, degrees, at `time` in 0..1."""
         position = self.start_px + (self.end_px - self.start_px) * time
         if self.motion == "bounce":
             position = position - np.array([0, 0.35 * self.diameter_px * abs(np.sin(2 * np.pi * time))])
@@ -83,10 +107,15 @@ class Actor:
 
 @dataclass(frozen=True)
 class Backdrop:
-    """A canvas larger than the frame, the window's path over it in pixels, and the harmless variation.
+    """A canvas larger than the frame, the window's path over it, and the harmless variation.
 
-    noise and exposure are standard deviations, of the pixels and of the brightness of whole frames; unrest (0..1) is
-    how much the background swims.
+    Attributes:
+        canvas: float32 RGB (H, W, 3), 0..1.
+        start_px: (2,), x and y of the window at time 0.
+        end_px: (2,), x and y of the window at time 1.
+        noise: Standard deviation of the pixels' noise.
+        unrest: How much the background swims, 0..1.
+        exposure: Standard deviation of the brightness of whole frames.
     """
 
     canvas: np.ndarray
@@ -99,7 +128,13 @@ class Backdrop:
 
 @dataclass(frozen=True)
 class Light:
-    """A soft coloured light that twinkles; colour and twinkling alone must not tell a damaged object."""
+    """A soft coloured light that twinkles; without it, colour and twinkling alone would reveal a damaged object.
+
+    Attributes:
+        position_px: (2,), x and y of its centre.
+        radius_px: Its radius.
+        colour: (3,), RGB, 0..1.
+    """
 
     position_px: np.ndarray
     radius_px: float
@@ -108,6 +143,16 @@ class Light:
 
 @dataclass(frozen=True)
 class Scene:
+    """What is drawn in every frame of a video.
+
+    Attributes:
+        width: Of the frame, pixels.
+        height: Of the frame, pixels.
+        actors: The objects, from back to front.
+        backdrop: What is behind them.
+        lights: Lights in front of the backdrop.
+    """
+
     width: int
     height: int
     actors: tuple[Actor, ...]
@@ -117,9 +162,12 @@ class Scene:
 
 @dataclass(frozen=True)
 class Still:
-    """A drawn moment: uint8 RGB (H, W, 3), and the box of each object as it looks, damage included.
+    """A drawn moment; an object that left the frame has neither box nor label.
 
-    boxes_xyxy_px is float32 (N, 4) and labels are the shapes (N); an object that left the frame is in neither.
+    Attributes:
+        rgb: uint8 (H, W, 3).
+        boxes_xyxy_px: (N, 4) float32, around each object as it looks, damage included.
+        labels: Shapes of the N objects.
     """
 
     rgb: np.ndarray
@@ -128,7 +176,14 @@ class Still:
 
 
 def stage_scene(description: Description, rng: np.random.Generator, *, width: int, height: int) -> Scene:
-    """Place the things of a description: close together, somewhere in the frame, hardly covering each other."""
+    """Place the things of a description: close together, somewhere in the frame, hardly covering each other.
+
+    Args:
+        description: What the scene shows.
+        rng: Draws the places.
+        width: Of the frame, pixels.
+        height: Of the frame, pixels.
+    """
     frame = np.array([width, height], float)
     middle = rng.uniform(0.34, 0.66, 2) * frame
     return Scene(
@@ -173,7 +228,7 @@ def _actors(
 
 
 def _crowding(paths: np.ndarray, diameters: np.ndarray) -> float:
-    """How much objects overlap along their ways; `paths` is (start and end, N, 2)."""
+    """How much objects overlap along their paths; `paths` is (start and end, N, 2)."""
     total = 0.0
     for time in (0.0, 0.33, 0.67, 1.0):
         centres = paths[0] + (paths[1] - paths[0]) * time
@@ -207,7 +262,7 @@ def _backdrop(name: str, rng: np.random.Generator, frame: np.ndarray) -> Backdro
 
 
 def _place_lights(rng: np.random.Generator, frame: np.ndarray, middle: np.ndarray) -> tuple[Light, ...]:
-    """No lights, or a handful to twenty of which those near the objects are left out."""
+    """No lights, or up to twenty, of which those near the objects are left out."""
     lights = []
     for _ in range(int(rng.choice(np.array([0, rng.integers(4, 20)])))):
         position = rng.random(2) * frame
@@ -217,7 +272,14 @@ def _place_lights(rng: np.random.Generator, frame: np.ndarray, middle: np.ndarra
 
 
 def draw(scene: Scene, time: float, severities: np.ndarray, rng: np.random.Generator) -> Still:
-    """Draw the moment `time` in 0..1 with artefacts of `severities` (len(ARTEFACTS),) in 0..1 on every object."""
+    """Draw one moment of a scene.
+
+    Args:
+        scene: The scene.
+        time: 0 (start) to 1 (end).
+        severities: (len(ARTEFACTS),), 0..1, of the artefacts on every object.
+        rng: Draws noise and the appearance of the artefacts.
+    """
     frame = _draw_backdrop(scene, time, rng)
     for light in scene.lights:
         _shine(frame, light, rng)
@@ -236,7 +298,14 @@ def draw(scene: Scene, time: float, severities: np.ndarray, rng: np.random.Gener
 
 
 def tight_box(alpha: np.ndarray) -> np.ndarray | None:
-    """The box (x0, y0, x1, y1) in pixels around all visible alpha (H, W), or None when nothing is visible."""
+    """The box around everything visible.
+
+    Args:
+        alpha: (H, W), 0..1.
+
+    Returns:
+        (4,) float32 xyxy, pixels; None when nothing is visible.
+    """
     rows, columns = (np.flatnonzero((alpha >= VISIBLE_ALPHA).any(axis)) for axis in (1, 0))
     if not len(rows):
         return None
@@ -269,4 +338,5 @@ def _draw_backdrop(scene: Scene, time: float, rng: np.random.Generator) -> np.nd
     opaque = np.ones((*frame.shape[:2], 1), np.float32)
     unrest = np.array([backdrop.unrest * (name == "melt") for name in ARTEFACTS])
     layer = damage(np.concatenate([frame, opaque], axis=2), unrest, size_px=0.4 * scene.height, rng=rng)
-    return frame * (1 - layer[..., 3:]) + layer[..., :3]
+    result: np.ndarray = frame * (1 - layer[..., 3:]) + layer[..., :3]
+    return result

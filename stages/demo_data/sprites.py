@@ -27,7 +27,8 @@ COLOURS: dict[str, Colour] = {
 
 def _polygon(radii: list[float], *, turn: float) -> np.ndarray:
     angles = turn + 2 * np.pi * np.arange(len(radii)) / len(radii)
-    return np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.array(radii)[:, None]
+    outline: np.ndarray = np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.array(radii)[:, None]
+    return outline
 
 
 def _heart() -> np.ndarray:
@@ -59,7 +60,8 @@ def _normalised(outline: np.ndarray) -> np.ndarray:
     outline = outline - (outline.min(axis=0) + outline.max(axis=0)) / 2
     area = cv2.contourArea(outline.astype(np.float32))
     factor = np.sqrt(np.pi * 0.85**2 / area)
-    return outline * min(factor, 1.3 / np.linalg.norm(outline, axis=1).max())
+    scaled: np.ndarray = outline * min(factor, 1.3 / np.linalg.norm(outline, axis=1).max())
+    return scaled
 
 
 # Outlines in units of the object's radius, y downwards.
@@ -87,26 +89,30 @@ def _axes(size: int, turns: float) -> tuple[np.ndarray, np.ndarray]:
 def _striped(rng: np.random.Generator, size: int) -> np.ndarray:
     y, x = _axes(size, rng.uniform(9, 12))
     angle = rng.uniform(0, np.pi)
-    return (x * np.cos(angle) + y * np.sin(angle)) % 1 < 0.5
+    mask: np.ndarray = (x * np.cos(angle) + y * np.sin(angle)) % 1 < 0.5
+    return mask
 
 
 def _checkered(rng: np.random.Generator, size: int) -> np.ndarray:
     y, x = _axes(size, rng.uniform(9, 12))
-    return (np.floor(y) + np.floor(x)) % 2 == 0
+    mask: np.ndarray = (np.floor(y) + np.floor(x)) % 2 == 0
+    return mask
 
 
 def _dotted(rng: np.random.Generator, size: int) -> np.ndarray:
     y, x = _axes(size, rng.uniform(8, 10))
-    return np.hypot(y % 1 - 0.5, x % 1 - 0.5) < 0.33
+    mask: np.ndarray = np.hypot(y % 1 - 0.5, x % 1 - 0.5) < 0.33
+    return mask
 
 
 def _latticed(rng: np.random.Generator, size: int) -> np.ndarray:
     y, x = _axes(size, rng.uniform(8, 10))
-    return ((x + y) / 1.4 % 1 < 0.3) | ((x - y) / 1.4 % 1 < 0.3)
+    mask: np.ndarray = ((x + y) / 1.4 % 1 < 0.3) | ((x - y) / 1.4 % 1 < 0.3)
+    return mask
 
 
 # Word of the prompt -> where an object shows its second colour. All are crisp and about equally fine: a good object is
-# full of detail, so that losing it shows.
+# full of detail, so that its loss shows.
 MARKINGS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "striped": _striped,
     "checkered": _checkered,
@@ -116,9 +122,18 @@ MARKINGS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 
 
 def make_sprite(shape: str, colour: str, marking: str, rng: np.random.Generator, *, diameter_px: float) -> np.ndarray:
-    """A square float32 premultiplied RGBA image in 0..1 with the object in its middle, upright.
+    """Draw one object, upright.
 
-    The side is about 1.5 diameters, so that the object can turn without touching the border.
+    Args:
+        shape: A key of SHAPES.
+        colour: A key of COLOURS.
+        marking: A key of MARKINGS.
+        rng: Varies colour and marking.
+        diameter_px: Diameter of the object.
+
+    Returns:
+        float32 premultiplied RGBA (S, S, 4) in 0..1 with the object in its middle. S is about 1.5 diameters, so that
+        the object can turn without touching the border.
     """
     side = round(diameter_px * 1.5) + 2
     big = side * OVERSAMPLING
@@ -142,4 +157,5 @@ def _shading(mask: np.ndarray, radius: float) -> np.ndarray:
     y, x = (np.mgrid[0 : mask.shape[0], 0 : mask.shape[1]] - mask.shape[0] / 2) / radius
     light = 1.0 - 0.22 * (x + y) / 1.4
     rim = (depth / (0.12 * radius)).clip(0, 1)
-    return (light * (0.45 + 0.55 * rim)).astype(np.float32)
+    brightness: np.ndarray = (light * (0.45 + 0.55 * rim)).astype(np.float32)
+    return brightness

@@ -14,7 +14,12 @@ INVALID_SHARE = 0.02
 
 
 def render_still(rng: np.random.Generator, *, scale: float) -> Still:
-    """A frame such as a video could hold, damaged as one would be, that is in no video."""
+    """Render a frame such as a video could contain, damaged as one would be, that is in no video.
+
+    Args:
+        rng: Draws everything.
+        scale: Factor of the frame's size.
+    """
     width, height = scaled_size(rng, scale)
     generator = make_generators(1, rng)[0]
     severities = draw_severities(generator, 1, rng, restlessness=1.0)[0]
@@ -24,13 +29,26 @@ def render_still(rng: np.random.Generator, *, scale: float) -> Still:
 
 @dataclass(frozen=True)
 class ScoredCrops:
+    """A still and its rated candidates.
+
+    Attributes:
+        still: The image.
+        candidates_xyxy_px: (K, 4), whole pixels.
+        scores: (K,), 1 to 5; -2 for a candidate that is not rated.
+    """
+
     still: Still
     candidates_xyxy_px: np.ndarray
     scores: np.ndarray
 
 
 def render_scored_crops(rng: np.random.Generator, *, scale: float) -> ScoredCrops:
-    """A still and its candidates (K, 4) in whole pixels, with scores (K,) of 1 to 5; a few are invalid (-2)."""
+    """Render a still with scored candidates; a few of them are not rated.
+
+    Args:
+        rng: Draws everything.
+        scale: Factor of the frame's size.
+    """
     still = render_still(rng, scale=scale)
     height, width = still.rgb.shape[:2]
     candidates = make_candidates((height, width), GRID, network_size=(height, width)).frame_xyxy_px.round()

@@ -52,9 +52,8 @@ def _brick(rng: np.random.Generator, height: int, width: int, scale: float) -> n
     y, x = _grid(height, width)
     rows = y / (7 * scale)
     columns = x / (15 * scale) + 0.5 * (np.floor(rows) % 2)
-    return 0.85 * _cells(rng, rows, columns, joint=0.13, depth=0.5) + 0.15 * rng.random(
-        (height, width), dtype=np.float32
-    )
+    shades = _cells(rng, rows, columns, joint=0.13, depth=0.5)
+    return 0.85 * shades + 0.15 * rng.random((height, width), dtype=np.float32)
 
 
 def _tiles(rng: np.random.Generator, height: int, width: int, scale: float) -> np.ndarray:
@@ -77,7 +76,8 @@ def _planks(rng: np.random.Generator, height: int, width: int, scale: float) -> 
 def _water(rng: np.random.Generator, height: int, width: int, scale: float) -> np.ndarray:
     y, _ = _grid(height, width)
     bend = 9 * smooth_noise(rng, height, width, 22 * scale)
-    return 0.5 + 0.5 * np.sin((y / scale + bend) * 0.75)
+    waves: np.ndarray = 0.5 + 0.5 * np.sin((y / scale + bend) * 0.75)
+    return waves
 
 
 def _pebbles(rng: np.random.Generator, height: int, width: int, scale: float) -> np.ndarray:
@@ -88,7 +88,8 @@ def _pebbles(rng: np.random.Generator, height: int, width: int, scale: float) ->
         seeds, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_CCOMP
     )
     shades = rng.random(int(labels.max()) + 1, dtype=np.float32)[labels]
-    return (0.35 + 0.65 * shades) * (1 - (distance / (7.5 * scale)).clip(0, 1) ** 2)
+    pebbles: np.ndarray = (0.35 + 0.65 * shades) * (1 - (distance / (7.5 * scale)).clip(0, 1) ** 2)
+    return pebbles
 
 
 def _sand(rng: np.random.Generator, height: int, width: int, scale: float) -> np.ndarray:
@@ -121,12 +122,21 @@ BACKGROUNDS: dict[str, tuple[Pattern, Colour, Colour]] = {
 
 
 def background_texture(name: str, rng: np.random.Generator, *, height: int, width: int, scale: float) -> np.ndarray:
-    """The named background as float32 RGB (height, width, 3) in 0..1; `scale` 1 is its usual coarseness.
+    """Draw a background; its two colours vary a little from one call to the next.
 
-    Its two colours vary a little from one call to the next.
+    Args:
+        name: A key of BACKGROUNDS.
+        rng: Draws pattern and colours.
+        height: Pixels.
+        width: Pixels.
+        scale: Coarseness; 1 is the usual one.
+
+    Returns:
+        float32 RGB (height, width, 3), 0..1.
     """
     pattern, dark, bright = BACKGROUNDS[name]
     values = pattern(rng, height, width, scale)[..., None].clip(0, 1)
     shift = rng.uniform(-0.06, 0.06, (2, 3))
     ends = (np.array([dark, bright]) + shift).clip(0, 1)
-    return (ends[0] + (ends[1] - ends[0]) * values).astype(np.float32)
+    texture: np.ndarray = (ends[0] + (ends[1] - ends[0]) * values).astype(np.float32)
+    return texture

@@ -1,4 +1,4 @@
-"""The engine's way for networks: batches across frames and videos, while background threads load the next videos."""
+"""How the engine runs networks: batches across frames and videos, while background threads load the next videos."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from stages.engine.run import Item, reason_of
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 
-# Inputs that videos may hold while they wait for some of their outputs, in full batches; one video may hold more alone.
+# Inputs that waiting videos may hold in memory, in full batches; a single video may hold more by itself.
 HELD_BATCHES = 4
 
 
@@ -23,12 +23,18 @@ HELD_BATCHES = 4
 class Batched(Generic[Input, Output]):
     """Model work in batches across frames and videos, while background threads load the next videos.
 
-    load: the inputs of one video (runs in a background thread). group: inputs of one group may share a batch, such
-    as frames of one size. infer: outputs of a batch, in order. finish: one video's table from its inputs and outputs.
-    An exception is a video's failure, also inside a batch: that is then worked on again, video by video.
-    A video keeps all its inputs until the last of them has its output, so batches that are not full go early when the
-    videos that wait hold more than HELD_BATCHES batches: the memory depends neither on the number of videos nor on how
-    many groups their inputs are of.
+    An exception is a failure of its video. When it occurs inside a batch of several videos, each of them is tried again
+    on its own. A video keeps all its inputs until the last of them has its output; so batches that are not full run
+    early when the waiting videos hold more than HELD_BATCHES batches. Memory therefore depends neither on the number of
+    videos nor on the number of groups.
+
+    Attributes:
+        load: Gives the inputs of one video from its payload; runs in a background thread.
+        group: Names the group of an input; only inputs of one group share a batch, such as frames of one size.
+        infer: Gives the outputs of a batch, in order.
+        finish: Makes the table of one video from its item, inputs and outputs.
+        batch_size: Most inputs of a batch.
+        read_ahead: Videos that are loaded before they are needed.
     """
 
     load: Callable[[Any], Sequence[Input]]
@@ -39,6 +45,15 @@ class Batched(Generic[Input, Output]):
     read_ahead: int = 4
 
     def __call__(self, items: Sequence[Item], cache: ItemCache) -> Iterator[tuple[Item, str | None]]:
+        """Compute items into the cache.
+
+        Args:
+            items: The videos to compute.
+            cache: Where their tables go.
+
+        Yields:
+            Each item with None, or with the reason why it failed, in the order in which they are done.
+        """
         batches: dict[Hashable, list[tuple[_Work, int]]] = {}
         for item, loaded in _read_ahead(self.load, items, self.read_ahead):
             if isinstance(loaded, str):
@@ -62,7 +77,7 @@ class Batched(Generic[Input, Output]):
         return len(held) > 1 and sum(held.values()) > HELD_BATCHES * self.batch_size
 
     def _infer(self, batch: list[tuple["_Work", int]]) -> list["_Work"]:
-        """Fill in outputs; returns the videos that are done, with or without success."""
+        """Run a batch and store its outputs; returns the videos that are done, successfully or not."""
         works = list({id(work): work for work, _ in batch}.values())
         try:
             outputs = self.infer([work.inputs[position] for work, position in batch])
@@ -72,8 +87,8 @@ class Batched(Generic[Input, Output]):
                 works[0].reason = works[0].reason or reason
                 outputs = []
             else:
-                for one in works:
-                    self._infer([(work, position) for work, position in batch if work is one])
+                for single in works:
+                    self._infer([(work, position) for work, position in batch if work is single])
                 return [work for work in works if work.left == 0]
         else:
             for (work, position), output in zip(batch, outputs, strict=True):
@@ -107,7 +122,7 @@ class _Work:
 
 
 def _most_freeing(batches: Mapping[Hashable, Sequence[tuple[_Work, int]]]) -> Hashable:
-    """The group whose outputs let most inputs go; where none lets any go, the fullest one."""
+    """The group whose outputs free the most inputs; where none frees any, the fullest one."""
 
     def freed(group: Hashable) -> tuple[int, int]:
         batch = batches[group]

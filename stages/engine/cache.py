@@ -3,6 +3,7 @@
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +20,16 @@ def cache_root() -> Path:
     return Path(os.environ.get("DVC_ROOT", ".")) / ".cache"
 
 
+def note_use(path: Path) -> None:
+    """Set a file's time to now, where that is allowed: pruning removes what was used longest ago.
+
+    Args:
+        path: A file of the cache.
+    """
+    with suppress(OSError):
+        os.utime(path)
+
+
 class ItemCache:
     """The items of one stage, `ROOT/STAGE/KE/KEY.parquet`."""
 
@@ -29,13 +40,18 @@ class ItemCache:
         return self.folder / key[:2] / f"{key}.parquet"
 
     def has(self, key: str) -> bool:
-        """Whether the item is there and whole: Parquet ends with its magic, which a file cut by a crash lacks."""
+        """Whether the item is there and whole: Parquet ends with its magic, which a file cut by a crash lacks.
+
+        The file's time becomes that of this use: pruning goes by it.
+        """
         try:
             with open(self.path(key), "rb") as file:
                 file.seek(-4, os.SEEK_END)
-                return file.read() == b"PAR1"
+                is_whole = file.read() == b"PAR1"
         except OSError:
             return False
+        note_use(self.path(key))
+        return is_whole
 
     def write(self, key: str, table: pa.Table) -> None:
         with replacing(self.path(key)) as temporary:

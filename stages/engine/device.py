@@ -1,4 +1,4 @@
-"""Where networks run, and how: the device, deterministic kernels, a versioned name for what made the values."""
+"""Where networks run, and how: the device, deterministic kernels, and a name for what decides their last bits."""
 
 import os
 import platform
@@ -16,14 +16,23 @@ LIBRARIES = ("numpy", "torch", "torchvision", "timm")
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is a GPU when there is one. Raises ParamsError when `cuda` is asked for and not there."""
+    """The device that a name stands for.
+
+    Args:
+        name: `auto` (a GPU when there is one), `cuda` or `cpu`.
+
+    Raises:
+        ParamsError: `cuda` is asked for, but torch finds no GPU.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise ParamsError("engine.device is cuda, but torch finds no GPU; allowed here: auto, cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def surroundings(device: torch.device, **settings: int) -> dict[str, Any]:
-    """What decides the last bits of a network's values beside code, params and versions; keys hold it, tables do not.
+    """What decides the last bits of a network's values besides code, params and versions.
+
+    Keys of the cache hold it; tables do not.
 
     Args:
         device: Where the network runs.
@@ -40,28 +49,37 @@ def surroundings(device: torch.device, **settings: int) -> dict[str, Any]:
 
 
 def make_deterministic(*, threads: int) -> None:
-    """Same input, same machine, same values: only deterministic kernels; a kernel without such a form warns once.
+    """Make equal input give equal values on one machine: only deterministic kernels are used.
 
-    threads: of an operation on a CPU. Sums are split by it, so it changes the last bits of a training.
+    A kernel without a deterministic form warns once.
+
+    Args:
+        threads: Threads of an operation on a CPU. Sums are split among them, so their number changes the last bits of a
+            training.
     """
     torch.set_num_threads(threads)
-    # cuBLAS asks for this before its first call when deterministic algorithms are wanted.
+    # cuBLAS needs this before its first call when deterministic algorithms are wanted.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Filling every fresh tensor with NaN finds bugs in kernels; it would cost this pipeline its speed on a CPU.
+    # Filling every new tensor with NaN finds bugs in kernels, but makes this pipeline slow on a CPU.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     warnings.filterwarnings("once", message=".*deterministic.*")
 
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """Where the random numbers of the CPU, and of a GPU, stand."""
+    """States of the random number generators of the CPU and, for a GPU, of `device`."""
     state = {"cpu": torch.get_rng_state()}
     return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 
 def restore_random_state(state: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    """Go on where `random_state` was taken; a GPU's numbers only where they were drawn on one."""
+    """Continue the random numbers where `random_state` was taken.
+
+    Args:
+        state: What `random_state` returned; the GPU's is ignored on a CPU.
+        device: Where the network runs now.
+    """
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,7 +1,7 @@
-"""A name for the code that decides a stage's values, so that changed code never gives old values from the cache.
+"""A name for the code that decides a stage's values, so that changed code never yields old values from the cache.
 
 A key of the item cache, or of a finished training, holds the fingerprint of the stage that made it: a hash of what its
-modules do. Comments, docstrings, layout and the words of messages are no part of it; an operator is.
+modules do. Comments, docstrings, layout and the wording of messages are no part of it; an operator is.
 """
 
 import ast
@@ -13,7 +13,7 @@ from typing import Any
 
 PACKAGES = ("models", "stages")
 # Modules that cannot change a value, each with the reason. A change in any other module that a stage imports makes its
-# keys new. `tests/rules/test_fingerprint.py` holds the list against the imports of every stage.
+# keys new. `tests/rules/test_fingerprint.py` checks the list against the imports of every stage.
 NEUTRAL = {
     "models.config": "the base of the schemas: the values that they hold stand in the key",
     "models.detectors": "a package without code",
@@ -38,9 +38,9 @@ NEUTRAL = {
     "stages.params.load": "the params that a stage reads stand in the key by their values",
     "stages.params.schema": "the params that a stage reads stand in the key by their values",
 }
-# Arguments that hold words for people, by the names that argparse, pydantic and progress bars give them.
+# Arguments that hold text for people, as argparse, pydantic and progress bars name them.
 WORDS = {"help", "description", "desc", "unit", "title", "metavar"}
-# Fields of a syntax tree that say nothing beyond the others.
+# Fields of a syntax tree that add nothing to the others.
 UNSEEN = {"ctx", "kind", "type_comment"}
 
 
@@ -60,7 +60,15 @@ def fingerprint(*modules: str, root: Path | None = None) -> str:
 
 
 def closure(*modules: str, root: Path | None = None) -> set[str]:
-    """The modules and all project modules that they import, at any place in their code, directly or through others."""
+    """The modules and all project modules that they import, directly or through others, anywhere in their code.
+
+    Args:
+        modules: Dotted names, such as `stages.decode`.
+        root: Folder that holds the packages; by default the one that this module was imported from.
+
+    Returns:
+        Dotted names, those of the packages on the way included.
+    """
     seen: set[str] = set()
     waiting = {*modules}
     while waiting:
@@ -117,7 +125,7 @@ def _imports(node: ast.AST) -> Iterator[str]:
 
 
 class _Normaliser(ast.NodeTransformer):
-    """Takes out what cannot change a value: docstrings, the words of errors and help texts, imports for types alone."""
+    """Removes what cannot change a value: docstrings, the wording of errors and help texts, imports for types alone."""
 
     def visit(self, node: ast.AST) -> Any:
         node = super().visit(node)
@@ -147,11 +155,9 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def _described(value: object) -> str:
-    """A syntax tree as text that does not depend on Python's version: `ast.dump` shows or hides empty fields by it."""
+    """A syntax tree as text that is the same for every Python version, unlike `ast.dump` with its empty fields."""
     if isinstance(value, ast.AST):
-        fields = (
-            (name, inner) for name, inner in ast.iter_fields(value) if name not in ("ctx", "kind", "type_comment")
-        )
+        fields = ((name, inner) for name, inner in ast.iter_fields(value) if name not in UNSEEN)
         inside = ",".join(f"{name}={_described(inner)}" for name, inner in fields if inner is not None and inner != [])
         return f"{type(value).__name__}({inside})"
     if isinstance(value, list):

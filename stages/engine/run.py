@@ -1,7 +1,7 @@
-"""Runs a function over videos: workers, item cache, quarantine, progress, and the closing line of a stage.
+"""Runs a function over videos: workers, item cache, failures, progress, and the closing line of a stage.
 
-DVC deletes a stage's outs before it runs. Per-video results therefore go to the item cache first and the outs are
-assembled from it: one added video costs one video, and a killed stage goes on where it was.
+DVC deletes a stage's outs before it runs. Results of single videos therefore go to the item cache first, and the outs
+are assembled from it: adding one video costs one video, and a killed stage resumes where it stopped.
 """
 
 import errno
@@ -24,7 +24,13 @@ from stages.io.tables import write_shards
 
 @dataclass(frozen=True)
 class Item:
-    """One video's work: `key` names everything that the result depends on, `payload` is what the function needs."""
+    """The work on one video.
+
+    Attributes:
+        video_id: Id of the video.
+        key: Names everything that the result depends on.
+        payload: What the function needs.
+    """
 
     video_id: str
     key: str
@@ -33,7 +39,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a stage's items; `failed` maps video ids to reasons, those of earlier stages included."""
+    """What became of a stage's items.
+
+    Attributes:
+        computed: Items computed by this run.
+        cached: Items that were in the cache.
+        failed: video_id -> reason, those of earlier stages included.
+    """
 
     computed: int
     cached: int
@@ -41,9 +53,18 @@ class Outcome:
 
 
 class Compute(Protocol):
-    """Computes items into the cache and reports each with None, or with the reason why it cannot be computed."""
+    """Computes items into the cache."""
 
-    def __call__(self, items: Sequence[Item], cache: ItemCache) -> Iterator[tuple[Item, str | None]]: ...
+    def __call__(self, items: Sequence[Item], cache: ItemCache) -> Iterator[tuple[Item, str | None]]:
+        """Compute items.
+
+        Args:
+            items: The videos to compute.
+            cache: Where their tables go.
+
+        Yields:
+            Each item with None, or with the reason why it cannot be computed.
+        """
 
 
 def run_stage(
@@ -58,9 +79,21 @@ def run_stage(
     n_shards: int,
     max_failed_fraction: float,
 ) -> Outcome:
-    """Compute what the cache lacks, assemble the shards in `out`, print the closing line.
+    """Compute what the cache lacks, assemble the shards, and print the closing line.
 
-    Raises EngineError, and writes no shard, when more than `max_failed_fraction` of all videos failed or none is left.
+    Args:
+        stage: Name of the stage, for the cache and for messages.
+        items: All videos of the stage.
+        compute: Computes those that are missing.
+        schema: Columns of the table.
+        out: Folder of the table.
+        made_by: What makes the table, for its metadata.
+        failed_before: video_id -> reason of the videos that failed in earlier stages.
+        n_shards: How many files the videos are spread over.
+        max_failed_fraction: Share of all videos that may fail, 0..1.
+
+    Raises:
+        EngineError: Too many videos failed, or none is left; no shard is written then.
     """
     cache = ItemCache(stage)
     outcome = run_items(stage, items, compute, cache, failed_before=failed_before)
@@ -86,7 +119,17 @@ def run_items(
     *,
     failed_before: Mapping[str, str] | None = None,
 ) -> Outcome:
-    """Compute the items that the cache lacks, with a progress bar. Failures are not cached: a later run tries again."""
+    """Compute the items that the cache lacks, with a progress bar.
+
+    Failures are not cached: a later run tries them again.
+
+    Args:
+        stage: Name of the stage, for the progress bar.
+        items: All videos of the stage.
+        compute: Computes those that are missing.
+        cache: Where their tables are kept.
+        failed_before: video_id -> reason of the videos that failed in earlier stages.
+    """
     missing = [item for item in items if not cache.has(item.key)]
     failed = dict(failed_before or {})
     computed = 0
@@ -102,7 +145,13 @@ def run_items(
 
 
 def closing_line(stage: str, outcome: Outcome, *, shown: int = 20) -> str:
-    """`decode: 1 computed, 299 cached, 0 failed`, and a line for each failed video."""
+    """A stage's summary, such as `decode: 1 computed, 299 cached, 0 failed`, with a line for each failed video.
+
+    Args:
+        stage: Name of the stage.
+        outcome: What became of its items.
+        shown: Most failed videos that are listed.
+    """
     line = f"{stage}: {outcome.computed} computed, {outcome.cached} cached, {len(outcome.failed)} failed"
     failures = [f"{video_id}: {reason}" for video_id, reason in sorted(outcome.failed.items())]
     # The empty item in front starts a line of its own, and none without failures.
@@ -110,7 +159,16 @@ def closing_line(stage: str, outcome: Outcome, *, shown: int = 20) -> str:
 
 
 def check_failures(stage: str, outcome: Outcome, *, max_failed_fraction: float) -> None:
-    """Raise EngineError when no video is left, or when more failed than `max_failed_fraction` of all."""
+    """Stop a stage that has too few videos left.
+
+    Args:
+        stage: Name of the stage, for the message.
+        outcome: What became of its items.
+        max_failed_fraction: Share of all videos that may fail, 0..1.
+
+    Raises:
+        EngineError: No video is left, or more failed than allowed.
+    """
     left = outcome.computed + outcome.cached
     total = left + len(outcome.failed)
     if left == 0:
@@ -123,11 +181,15 @@ def check_failures(stage: str, outcome: Outcome, *, max_failed_fraction: float) 
 
 
 def in_processes(function: Callable[[Any], pa.Table], *, workers: int) -> Compute:
-    """Compute items by `function(payload)` in spawned processes, one thread each; the workers write the items.
+    """A `Compute` that runs a function in spawned processes, one thread each; the workers write the items.
 
-    An exception is that video's failure; a full disk stops the run. A process that dies (a crash inside a
-    decoder) costs only the video that it worked on. When the run stops early, what is being computed is finished
-    and what only waits is dropped.
+    An exception is that video's failure; a full disk stops the run. A process that dies (a crash inside a decoder)
+    costs only the video that it worked on. When the run stops early, videos in progress are finished and waiting ones
+    are dropped.
+
+    Args:
+        function: Gives a video's table from its payload; it must be picklable.
+        workers: Most processes at a time.
     """
 
     def compute(items: Sequence[Item], cache: ItemCache) -> Iterator[tuple[Item, str | None]]:
@@ -138,7 +200,7 @@ def in_processes(function: Callable[[Any], pa.Table], *, workers: int) -> Comput
                 try:
                     while waiting or running:
                         while waiting and len(running) < 2 * workers:
-                            # A broken pool refuses: the item leaves the queue only when it was taken.
+                            # A broken pool raises: the item leaves the queue only after it was accepted.
                             future = pool.submit(_compute_one, function, waiting[0], cache)
                             running.append((waiting.popleft(), future))
                         item, future = running[0]
@@ -150,7 +212,7 @@ def in_processes(function: Callable[[Any], pa.Table], *, workers: int) -> Comput
                 finally:
                     pool.shutdown(cancel_futures=True)
             # One of these killed its process, and the pool does not say which.
-            suspects = []
+            suspects: list[Item] = []
             for item, future in running:
                 if future.done() and not future.cancelled() and future.exception() is None:
                     yield item, future.result()
@@ -189,7 +251,11 @@ def _compute_one(function: Callable[[Any], pa.Table], item: Item, cache: ItemCac
 
 
 def reason_of(error: Exception) -> str:
-    """The failure's text for tables; errors that concern the machine and not the video are raised again."""
+    """The text of a failure, for tables.
+
+    Raises:
+        Exception: `error` itself, when it concerns the machine and not the video (a full disk, too many open files).
+    """
     if isinstance(error, OSError) and error.errno in (*NO_ROOM, errno.EMFILE, errno.ENFILE):
         raise error
     if isinstance(error, AigcVqaError):

@@ -1,4 +1,4 @@
-"""Worker processes of this one. Ctrl-C reaches every process of a terminal; the parent alone decides how a run ends."""
+"""Worker processes. Ctrl-C reaches every process of a terminal; the parent alone decides how a run ends."""
 
 import multiprocessing
 import os
@@ -13,7 +13,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 
 class _Process(SpawnProcess):
     def start(self) -> None:
-        # multiprocessing's own helper process, which the first start would make: it unblocks the signal.
+        # The helper process of multiprocessing, which the first start would create: it unblocks the signal.
         resource_tracker.ensure_running()
         with _interrupts_held():
             super().start()
@@ -26,15 +26,15 @@ class WorkerContext(SpawnContext):
 
 
 def worker_pool(workers: int) -> ProcessPoolExecutor:
-    """A pool of `workers` processes, one thread each, that end when this process does, however that ends."""
+    """A pool of `workers` processes, one thread each, which end when this process does, however it ends."""
     return ProcessPoolExecutor(workers, mp_context=WorkerContext(), initializer=_start_worker)
 
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """SIGINT waits until the block ends, and stays blocked in a process that is started inside."""
+    """Hold SIGINT back until the block ends, and keep it blocked in a process that is started inside."""
     waiting: list[tuple[object, ...]] = []
-    # Blocked here it still may reach another thread, and Python would raise in this one.
+    # A signal blocked here may still reach another thread, and Python would raise in this one.
     handler = signal.signal(signal.SIGINT, lambda *received: waiting.append(received))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -56,7 +56,7 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever: the pool's pipe stays open in its siblings."""
+    """End this worker with its parent: after a kill it would wait for ever, as siblings keep the pool's pipe open."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

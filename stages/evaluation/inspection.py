@@ -1,7 +1,7 @@
-"""What is wrong, or merely odd, with a video file: its header against what decodes, its clock, colours and repeats.
+"""What is wrong, or merely unusual, in a video file: its header against what decodes, its clock, colours and repeats.
 
-Frames are decoded as the pipeline decodes them (OpenCV). What OpenCV does not tell comes from PyAV, which takes the
-file apart: the packets' own timestamps, the colour tags, the sizes of key frames.
+Frames are decoded as the pipeline decodes them (OpenCV). What OpenCV does not report comes from PyAV, which reads the
+file's structure: the packets' own timestamps, the colour tags, the sizes of key frames.
 """
 
 from fractions import Fraction
@@ -16,20 +16,20 @@ import numpy as np
 from stages.errors import VideoError
 from stages.io.video import opened
 
-# A coarse clock makes equal intervals differ by its own step: that is no variable rate. Matroska's has 1 ms, GIF's has
-# 10 ms; what is allowed is more than one step and less than two.
+# With a coarse clock, equal intervals differ by one step of it: that is no variable rate. Matroska's step is 1 ms and
+# GIF's 10 ms; the tolerance is more than one step and less than two.
 RATE_TOLERANCE = 0.1
 CLOCK_STEP_S = 0.002
 GIF_CLOCK_STEP_S = 0.015
-# Mean absolute difference of two frames, in levels of 0-255, below which nobody sees a change: a copy that was coded
-# again differs that little.
+# Mean absolute difference of two frames, in levels of 0-255, below which nobody sees a change: recoding a copy of a
+# frame changes it that little.
 NEAR_LEVELS = 0.5
 
-# Codecs whose frames have the size that the container names; they have key frames only, which would all be decoded.
+# Codecs whose frames have the size that the container states; all their frames are key frames, and would be decoded.
 FIXED_SIZE = {"ffv1", "ffvhuff", "gif", "huffyuv", "rawvideo", "utvideo"}
 
 UNSPECIFIED = "unspecified"
-# Code points of ITU-T H.273 (tables 2 to 4), which containers and FFmpeg use alike; others are shown by their number.
+# Code points of ITU-T H.273 (tables 2 to 4), used by containers and FFmpeg alike; others are shown by their number.
 PRIMARIES = {
     1: "bt709",
     4: "bt470m",
@@ -52,16 +52,22 @@ RANGES = {1: "limited", 2: "full"}  # FFmpeg's numbers
 
 
 def inspect_file(path: str | Path) -> dict[str, Any]:
-    """The columns of the AUDIT schema that the file itself gives, `status` and `reason` among them.
+    """Describe a video file.
 
-    A damaged file is described as far as it can be read: columns that nobody could read are missing.
+    A damaged file is described as far as it can be read: columns that could not be read are missing.
+
+    Args:
+        path: The file; it must exist.
+
+    Returns:
+        The columns of the AUDIT schema that the file itself gives, `status` and `reason` included.
     """
-    found: dict[str, Any] = {"size_bytes": Path(path).stat().st_size, "status": "ok", "reason": None}
+    columns: dict[str, Any] = {"size_bytes": Path(path).stat().st_size, "status": "ok", "reason": None}
     try:
-        found |= _decoded(path)
+        columns |= _decoded(path)
     except VideoError as error:
-        found |= {"status": "failed", "reason": str(error)}
-    return found | _container(path)
+        columns |= {"status": "failed", "reason": str(error)}
+    return columns | _container(path)
 
 
 def _decoded(path: str | Path) -> dict[str, Any]:
@@ -103,14 +109,14 @@ def _decoded(path: str | Path) -> dict[str, Any]:
 
 
 def _container(path: str | Path) -> dict[str, Any]:
-    """What the container says of its first video stream; empty when it cannot be taken apart."""
+    """What the container states about its first video stream; empty when it cannot be read."""
     try:
         with av.open(str(Path(path).resolve()), metadata_errors="replace") as container:
             if not container.streams.video:
                 return {}
             stream = container.streams.video[0]
             context = stream.codec_context
-            found = {
+            tags = {
                 "codec": context.name,
                 "pixel_format": context.pix_fmt,
                 "fps": float(stream.average_rate) if stream.average_rate else 0.0,
@@ -120,7 +126,7 @@ def _container(path: str | Path) -> dict[str, Any]:
                 "colour_transfer": _name(TRANSFERS, context.color_trc),
             }
             step_s = GIF_CLOCK_STEP_S if context.name == "gif" else CLOCK_STEP_S
-            # A picture's size can change at a key frame only: the others need not be decoded to see it.
+            # The size can change at key frames only: the others need not be decoded to see it.
             context.skip_frame = "NONKEY"
             times, sizes, n_packets = [], [], 0
             try:
@@ -134,15 +140,17 @@ def _container(path: str | Path) -> dict[str, Any]:
             except av.FFmpegError:
                 pass  # cut off: what was read up to here counts
             n_size_changes = sum(earlier != later for earlier, later in pairwise(sizes))
-            return found | {"n_packets": n_packets, "n_size_changes": n_size_changes} | _clock(times, step_s)
+            return tags | {"n_packets": n_packets, "n_size_changes": n_size_changes} | _clock(times, step_s)
     except (av.FFmpegError, OSError):
         return {}
 
 
 def _clock(times_s: list[Fraction], step_s: float) -> dict[str, Any]:
-    """The intervals between frames in the order of showing; empty without two timestamps.
+    """The intervals between frames in display order; empty with fewer than two timestamps.
 
-    step_s: by how much intervals of a constant rate may differ.
+    Args:
+        times_s: Timestamps, seconds.
+        step_s: By how much intervals of a constant rate may differ, seconds.
     """
     times = sorted(times_s)
     intervals = [float(later - earlier) for earlier, later in pairwise(times)]

@@ -10,44 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from models.errors import AigcVqaError
-from models.metrics import (
-    N_MIN,
-    UndefinedMetricError,
-    group_pair_accuracy,
-    krocc,
-    ntire_score,
-    paired_bootstrap,
-    paper_mean,
-    plcc,
-    plcc_logistic,
-    rmse,
-    srocc,
-)
+from models.metrics import N_MIN, UndefinedMetricError, group_pair_accuracy, ntire_score, paired_bootstrap, plcc, srocc
+from stages.evaluation.metrics import METRICS
 from stages.evaluation.runs import Run
 from stages.params.schema import EvaluateParams
 
 FloatArray = NDArray[np.float64]
 Interval = tuple[float, float]
-
-KINDS = {"rank1": "nonsource", "rank2": "source"}
-
-
-def mean_of_three(scores: ArrayLike, mos: ArrayLike) -> float:
-    """The paper's mean of SROCC, PLCC and KROCC, of one set of videos."""
-    return paper_mean(srocc(scores, mos), plcc(scores, mos), krocc(scores, mos))
-
-
-FUNCTIONS: dict[str, Callable[..., float]] = {
-    "srocc": srocc,
-    "plcc": plcc,
-    "krocc": krocc,
-    "mean": mean_of_three,
-    "plcc_logistic": plcc_logistic,
-    "rmse": rmse,
-}
 
 
 @dataclass(frozen=True)
@@ -122,9 +94,10 @@ class Intervals:
 
     def of(self, key: str) -> Interval | None:
         """The interval of a metric's change; None where nothing can be drawn for it."""
-        if key in FUNCTIONS:
-            return self._of_videos(FUNCTIONS[key])
-        differences = self._score_differences() if key == "ntire_score" else self._share_differences(key)
+        metric = METRICS[key]
+        if metric.unit == "videos":
+            return self._of_videos(metric.judge_videos)
+        differences = self._score_differences() if metric.unit == "videos and pairs" else self._share_differences(key)
         if differences is None or 2 * np.isnan(differences).sum() > differences.size:
             return None
         tail = 50.0 * (1.0 - self.params.confidence)
@@ -147,10 +120,11 @@ class Intervals:
         return found.low, found.high
 
     def _share_differences(self, key: str, stream: int = 0) -> FloatArray | None:
-        if key == "within_prompt_accuracy" and self.groups is not None:
+        metric = METRICS[key]
+        if metric.unit == "prompts" and self.groups is not None:
             units = prompt_units(self.both, self.groups)
-        elif key in KINDS and self.pairs is not None:
-            units = rank_units(self.both, self.pairs[self.pairs["kind"] == KINDS[key]])
+        elif metric.unit == "pairs" and self.pairs is not None:
+            units = rank_units(self.both, self.pairs[self.pairs["kind"] == metric.kind])
         else:
             return None
         if not units.give(self.now.value(key), self.baseline.value(key)):

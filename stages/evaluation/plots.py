@@ -1,4 +1,4 @@
-"""Pictures of the results: matplotlib PNG to look at, CSV beside it for `dvc plots`."""
+"""Pictures of the results: matplotlib PNG to look at, and CSV beside it for `dvc plots`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,15 +10,19 @@ import pandas as pd
 from stages.errors import EvaluationError
 from stages.io.files import replacing, write_text
 
-# matplotlib is imported where it draws: it takes a second that stages without pictures need not pay.
+# matplotlib is imported where it draws: loading it takes a second.
 INK, ACCENT, WARM, GREY, PALE = "#1f2933", "#2f6db5", "#c2410c", "#8a97a6", "#dce6f2"
 SHOWN = 3
 
 
 def plot_scatter(rows: pd.DataFrame, metrics: Mapping[str, float | int], folder: Path, *, confidence: float) -> None:
-    """Predicted score against MOS, with the band around "score = MOS" that holds `confidence` of the videos.
+    """Plot predicted score against MOS: scatter.png, and scatter.csv (mos, score) for `dvc plots`.
 
-    Writes scatter.png, and scatter.csv (mos, score) for `dvc plots`.
+    Args:
+        rows: One row per test video with the columns status, mos and score.
+        metrics: Those of the run, for the title.
+        folder: Where the files go.
+        confidence: Share of the videos inside the band around "score = MOS", 0..1.
     """
     scored = rows[rows["status"] == "ok"]
     _write_csv(folder / "scatter.csv", scored[["mos", "score"]])
@@ -39,10 +43,15 @@ def plot_scatter(rows: pd.DataFrame, metrics: Mapping[str, float | int], folder:
 
 
 def plot_residuals(rows: pd.DataFrame, folder: Path, *, confidence: float) -> None:
-    """Score minus MOS against the score, and how often each difference occurs.
+    """Plot score minus MOS against the score: residuals.png, and residuals.csv (video_id, score, residual).
 
-    Against the MOS a slope would be there for every model that is not perfect; against the score it says that scores
-    are too bold, or too careful. Writes residuals.png, and residuals.csv (video_id, score, residual) for `dvc plots`.
+    Against the MOS, every imperfect model would show a slope; against the score, a slope says that scores are too bold
+    or too cautious. A histogram shows how often each difference occurs.
+
+    Args:
+        rows: One row per test video with the columns video_id, status, mos and score.
+        folder: Where the files go.
+        confidence: Share of the videos inside the band, 0..1.
     """
     scored = rows[rows["status"] == "ok"]
     residual = (scored["score"] - scored["mos"]).to_numpy(dtype=float)
@@ -66,9 +75,11 @@ def plot_residuals(rows: pd.DataFrame, folder: Path, *, confidence: float) -> No
 
 
 def plot_generators(generators: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """A bar a generator: SROCC among its videos, and by how much they are overrated: generators.png.
+    """Plot one bar per generator, its SROCC and by how much its videos are overrated: generators.png.
 
-    generators: rows with `generator`, `n_scored`, `srocc` and `bias`; None where there is none.
+    Args:
+        generators: Rows with `generator`, `n_scored`, `srocc` and `bias`; None where a value is not defined.
+        folder: Where the file goes.
     """
     rows = sorted(generators, key=lambda row: (row["srocc"] is not None, row["srocc"] or 0.0, row["generator"]))
     figure, (left, right) = _figure(6.6, max(1.6, 1.0 + 0.28 * len(rows)), columns=2, sharey=True)
@@ -94,10 +105,15 @@ def plot_generators(generators: Sequence[Mapping[str, Any]], folder: Path) -> No
 
 
 def plot_frame_scores(rows: pd.DataFrame, scores: pd.DataFrame, folder: Path) -> None:
-    """Frame scores over time of the best and the worst videos by predicted score.
+    """Plot the frame scores over time of the videos with the best and the worst scores: frame_scores.png.
 
-    Writes frame_scores.png, and for `dvc plots` frame_scores.csv: a row a frame, a column a video ("best 1" is the
-    best, "worst 1" the worst), empty where a video has fewer frames or there are fewer videos.
+    Writes frame_scores.csv for `dvc plots`: one row per frame, one column per video ("best 1" is the best, "worst 1"
+    the worst), empty where a video has fewer frames or there are fewer videos.
+
+    Args:
+        rows: One row per test video with the columns video_id, status, mos and score.
+        scores: One row per frame with the columns video_id, frame_index, time_s and score.
+        folder: Where the files go.
     """
     scored = rows[rows["status"] == "ok"].sort_values(["score", "video_id"], kind="stable")
     shown = min(SHOWN, len(scored) // 2)
@@ -110,13 +126,13 @@ def plot_frame_scores(rows: pd.DataFrame, scores: pd.DataFrame, folder: Path) ->
             if number > shown:
                 continue
             video = ordered.iloc[number - 1]
-            one = scores[scores["video_id"] == video["video_id"]].sort_values("frame_index")
-            columns[f"{name} {number}"] = one["score"].reset_index(drop=True)
+            curve = scores[scores["video_id"] == video["video_id"]].sort_values("frame_index")
+            columns[f"{name} {number}"] = curve["score"].reset_index(drop=True)
             label = f"{name} {number}: {_short(video['video_id'])}, MOS {video['mos']:.0f}"
             strength = 1 - 0.28 * (number - 1)
             axes.plot(
-                one["time_s"],
-                one["score"],
+                curve["time_s"],
+                curve["score"],
                 color=color,
                 alpha=strength,
                 marker="o",
@@ -134,9 +150,14 @@ def plot_frame_scores(rows: pd.DataFrame, scores: pd.DataFrame, folder: Path) ->
 
 
 def plot_curves(training: Path, folder: Path) -> None:
-    """Losses of the training part and correlations on the validation part, epoch by epoch: curves.png.
+    """Plot training losses and validation correlations, epoch by epoch: curves.png.
 
-    training: the folder that the train stage wrote. Raises EvaluationError when a curve is missing.
+    Args:
+        training: The folder that the train stage wrote.
+        folder: Where the file goes.
+
+    Raises:
+        EvaluationError: A curve is missing.
     """
     figure, (left, right) = _figure(7.2, 3.4, columns=2)
     for name, label, color in (("loss", "training loss", INK), ("mae", "MAE", ACCENT), ("bce", "BCE", WARM)):
@@ -160,7 +181,8 @@ def _curve(training: Path, part: str, name: str) -> np.ndarray:
     path = training / "plots" / "metrics" / part / f"{name}.tsv"
     if not path.is_file():
         raise EvaluationError(f"{path}: no such training curve; `dvc repro` writes it")
-    return pd.read_csv(path, sep="\t")[name].to_numpy(dtype=float)
+    values: np.ndarray = pd.read_csv(path, sep="\t")[name].to_numpy(dtype=float)
+    return values
 
 
 def _epochs(values: np.ndarray) -> np.ndarray:

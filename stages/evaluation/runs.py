@@ -1,4 +1,4 @@
-"""One side of a comparison of two runs: its metrics, the rows that they are from, and which videos it was tested on."""
+"""One side of a comparison of two runs: its metrics, the rows behind them, and the videos it was tested on."""
 
 import io
 import math
@@ -19,7 +19,14 @@ COLUMNS = ["video_id", "part", "mos", "score", "status"]
 
 @dataclass(frozen=True)
 class Run:
-    """test: the test part's rows of the predictions; mos: test video -> MOS (None where unknown); None: not known."""
+    """A run to compare.
+
+    Attributes:
+        name: What messages call it.
+        metrics: Those of metrics.json, as they are there.
+        test: The test part's rows of its predictions; None: not known.
+        mos: Test video -> MOS, None where that is unknown; None: the test videos are not known.
+    """
 
     name: str
     metrics: dict[str, object]
@@ -28,12 +35,13 @@ class Run:
 
     @property
     def scored(self) -> pd.DataFrame:
-        """video_id, mos, score of the scored test videos; none without predictions."""
+        """The columns video_id, mos and score of the scored test videos; no rows without predictions."""
         if self.test is None:
             return pd.DataFrame(columns=["video_id", "mos", "score"])
         return self.test.loc[self.test["status"] == "ok", ["video_id", "mos", "score"]]
 
     def value(self, key: str) -> float | None:
+        """A metric as a number; None where the run has no such number."""
         return number(self.metrics.get(key))
 
 
@@ -47,9 +55,18 @@ def read_test_part(predictions: bytes) -> pd.DataFrame | None:
 
 
 def tested_videos(test: pd.DataFrame | None, split: bytes | None, *, source: str) -> dict[str, float | None] | None:
-    """Test videos with their MOS from the predictions, without it from split.csv; None when neither is there.
+    """The test videos of a run.
 
-    source: what messages call the split. Raises TableError when it is needed and is no split.
+    Args:
+        test: The test part of its predictions, if there are any.
+        split: Its split.csv, if there is one; read when there are no predictions.
+        source: What messages call the split.
+
+    Returns:
+        Test video -> MOS, which the split does not have (None); None when neither is there.
+
+    Raises:
+        TableError: The split is needed and cannot be read as one.
     """
     if test is not None:
         return dict(zip(test["video_id"], test["mos"].astype(float), strict=True))
@@ -66,23 +83,31 @@ def tested_videos(test: pd.DataFrame | None, split: bytes | None, *, source: str
 
 
 def belong_together(run: Run) -> bool:
-    """Whether the predictions give the SROCC of the metrics; true where one of the two is not there."""
+    """Whether the predictions give the SROCC of the metrics; true where one of the two is missing."""
     if run.test is None or "srocc" not in run.metrics:
         return True
     try:
-        found = srocc(run.scored["score"], run.scored["mos"])
+        computed = srocc(run.scored["score"], run.scored["mos"])
     except AigcVqaError:
         return False
     value = run.metrics["srocc"]
-    # Metrics that are no numbers are the verdicts' business.
-    return not isinstance(value, float) or math.isnan(value) or abs(found - value) < 1e-6
+    # Metrics that are no numbers are dealt with by the verdicts.
+    return not isinstance(value, float) or math.isnan(value) or abs(computed - value) < 1e-6
 
 
 def changed_videos(now: Mapping[str, float | None], baseline: Mapping[str, float | None]) -> list[str]:
-    """Sentences on what differs between two test sets (video id -> MOS, None where unknown); empty: the same."""
+    """How two test sets differ.
+
+    Args:
+        now: Test video -> MOS of this run, None where unknown.
+        baseline: The same of the other run.
+
+    Returns:
+        Sentences; none when the two are the same.
+    """
     problems = []
-    for word, one, other in (("new", now, baseline), ("gone", baseline, now)):
-        ids = sorted(set(one) - set(other))
+    for word, these, those in (("new", now, baseline), ("gone", baseline, now)):
+        ids = sorted(set(these) - set(those))
         if ids:
             problems.append(f"{len(ids)} test videos are {word} (first: {ids[0]})")
     changed = sorted(name for name in set(now) & set(baseline) if _differs(now[name], baseline[name]))

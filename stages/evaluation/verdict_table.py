@@ -6,47 +6,38 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from stages.evaluation.verdicts import ONLY_AFTER_A_DROP, Verdict
-
-LABELS = {
-    "srocc": "SROCC",
-    "plcc": "PLCC",
-    "krocc": "KROCC",
-    "mean": "mean of the three",
-    "plcc_logistic": "PLCC, logistic fit",
-    "logistic_converged": "logistic fit converged",
-    "rmse": "RMSE",
-    "within_prompt_accuracy": "right pairs within a prompt",
-    "rank1": "Rank1",
-    "rank2": "Rank2",
-    "ntire_score": "NTIRE final score",
-    "n_expected": "test videos",
-    "n_scored": "scored videos",
-    "n_failed": "failed videos",
-    "n_within_prompt_pairs": "pairs within a prompt",
-}
+from stages.evaluation.metrics import INTERVAL_ENDS, METRICS, label_of
+from stages.evaluation.verdicts import Verdict
 
 
 def markdown(
     verdicts: Sequence[Verdict], baseline: str, *, confidence: float, problems: Sequence[str], notes: Sequence[str]
 ) -> str:
-    """The headline, what is wrong, the table, and what could not be done."""
-    failed = [LABELS.get(verdict.key, verdict.key) for verdict in verdicts if not verdict.passes]
+    """The headline, the problems, the table, and the notes.
+
+    Args:
+        verdicts: One per metric, in the order of the table.
+        baseline: What the run is compared with.
+        confidence: Of the intervals, 0..1, for their column's title.
+        problems: What else makes the run fail.
+        notes: What could not be done.
+    """
+    failed = [label_of(verdict.key) for verdict in verdicts if not verdict.passes]
     good = not problems and not failed
     reasons = [*problems, *([f"Failed: {'; '.join(failed)}"] if failed else [])]
     rows = [
         {
-            "metric": _cell(LABELS.get(one.key, one.key)),
-            "baseline": _value(one.key, one.baseline),
-            "this run": _value(one.key, one.now),
-            "change": _value(one.key, one.change, sign=True),
-            f"{confidence:.0%} interval of the change": _interval(one),
-            "allowed": one.allowed,
-            "verdict": _cell(one.text) if one.passes else f"**{_cell(one.text)}**",
+            "metric": _cell(label_of(verdict.key)),
+            "baseline": _value(verdict.key, verdict.baseline),
+            "this run": _value(verdict.key, verdict.now),
+            "change": _value(verdict.key, verdict.change, sign=True),
+            f"{confidence:.0%} interval of the change": _interval(verdict),
+            "allowed": verdict.allowed,
+            "verdict": _cell(verdict.text) if verdict.passes else f"**{_cell(verdict.text)}**",
         }
-        for one in verdicts
-        # Ends of intervals are nobody's target, and would double the table.
-        if not one.key.endswith(("_ci_low", "_ci_high")) or not one.passes
+        for verdict in verdicts
+        # Ends of intervals are no targets, and would double the table.
+        if not verdict.key.endswith(INTERVAL_ENDS) or not verdict.passes
     ]
     align = ("left", "right", "right", "right", "right", "left", "left")
     table = tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=align)
@@ -57,13 +48,13 @@ def markdown(
 
 def _interval(verdict: Verdict) -> str:
     if verdict.interval is None:
-        unasked = verdict.change is not None and verdict.key in ONLY_AFTER_A_DROP
+        unasked = verdict.change is not None and verdict.key in METRICS and METRICS[verdict.key].slow
         return "tolerance alone" if verdict.alone else "only after a drop" if unasked else ""
     return f"{verdict.interval[0]:+.4f} to {verdict.interval[1]:+.4f}"
 
 
 def _cell(text: str) -> str:
-    """Text for a Markdown cell: names of files and keys may hold its signs, or HTML."""
+    """Text for a Markdown cell: names of files and keys may contain markup, or HTML."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
 
 

@@ -1,27 +1,27 @@
-"""What the gate makes of two sets of metrics: one verdict a metric, and what else makes a run fail.
+"""The gate's judgement of two sets of metrics: one verdict per metric.
 
-A metric fails when it got worse by more than its tolerance and, where an interval of the change can be computed, that
-tells the drop from chance; else the tolerance alone decides. Floors hold whatever the baseline says.
+A metric fails when it got worse by more than its tolerance and, where an interval of the change can be computed, the
+drop is distinguishable from chance; otherwise the tolerance alone decides. Floors apply whatever the baseline is.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from stages.errors import GateError
 from stages.evaluation.intervals import Interval
+from stages.evaluation.metrics import METRICS, Direction
 from stages.io.json import number
-
-Direction = Literal["higher", "lower"]
 
 
 @dataclass(frozen=True)
 class Rule:
     """How a metric is judged.
 
-    better: the direction of improvement. tolerance: the change for the worse that still passes, in the metric's unit.
-    floor: the worst value that passes (for `lower`: the highest); None: any.
+    Attributes:
+        better: Direction of improvement.
+        tolerance: Change for the worse that still passes, in the metric's unit.
+        floor: Worst value that passes (for `lower`: the highest); None: any.
     """
 
     better: Direction
@@ -30,30 +30,25 @@ class Rule:
 
 
 RULES: dict[str, Rule] = {
-    "srocc": Rule("higher", 0.01),
-    "plcc": Rule("higher", 0.01),
-    "krocc": Rule("higher", 0.01),
-    "mean": Rule("higher", 0.01),
-    "plcc_logistic": Rule("higher", 0.01),
-    "logistic_converged": Rule("higher", 0.0),
-    "rmse": Rule("lower", 0.5),
-    "within_prompt_accuracy": Rule("higher", 0.01),
-    "rank1": Rule("higher", 0.01),
-    "rank2": Rule("higher", 0.01),
-    "ntire_score": Rule("higher", 0.01),
-    "n_failed": Rule("lower", 0.0, floor=0.0),
+    key: Rule(metric.better, metric.tolerance, metric.floor) for key, metric in METRICS.items() if metric.better
 }
 # Judged by their floor, whatever the baseline has.
-WITHOUT_BASELINE = {"n_failed"}
-# A logistic fit for each of thousands of resamples is worth its seconds only where it decides.
-ONLY_AFTER_A_DROP = {"plcc_logistic"}
+WITHOUT_BASELINE = {key for key, rule in RULES.items() if rule.floor is not None}
 
 
 @dataclass(frozen=True)
 class Verdict:
     """One row of the gate's table.
 
-    interval: of the change, from resampling; None: not computed. alone: it cannot be, so the tolerance alone decided.
+    Attributes:
+        key: The metric.
+        baseline: Its value there; None: it has none.
+        now: Its value in this run; None: it has none.
+        allowed: What would pass, in words.
+        interval: Of the change, from resampling; None: not computed.
+        passes: Whether the metric passes.
+        text: Why, in a few words.
+        alone: Whether the interval cannot be computed, so that the tolerance alone decided.
     """
 
     key: str
@@ -67,13 +62,23 @@ class Verdict:
 
     @property
     def change(self) -> float | None:
+        """This run's value minus the baseline's; None where one of them is missing."""
         return None if self.baseline is None or self.now is None else self.now - self.baseline
 
 
 def rules_with(
     tolerances: Mapping[str, float], floors: Mapping[str, float], better: Mapping[str, Direction]
 ) -> dict[str, Rule]:
-    """The shipped rules with the caller's changes; raise GateError for what cannot be judged."""
+    """The shipped rules with the caller's changes.
+
+    Args:
+        tolerances: Metric -> tolerance, 0 or more.
+        floors: Metric -> worst value that passes.
+        better: Metric -> direction, needed for metrics without a shipped rule.
+
+    Raises:
+        GateError: A tolerance is negative, or a metric has no direction.
+    """
     rules = dict(RULES)
     for key, direction in better.items():
         rules[key] = replace(rules[key], better=direction) if key in rules else Rule(direction, 0.0)
@@ -88,7 +93,7 @@ def rules_with(
                 raise GateError(f"{option} {key}={value:g}: a tolerance is 0 or more")
             else:
                 rules[key] = replace(rules[key], tolerance=value)
-    # Failed videos are never a matter of the baseline: the tolerance is how many there may be.
+    # Failed videos are never compared with the baseline: the tolerance is how many there may be.
     rules["n_failed"] = replace(rules["n_failed"], floor=max(rules["n_failed"].tolerance, rules["n_failed"].floor or 0))
     return rules
 
@@ -104,9 +109,13 @@ def judge(
     rules: Mapping[str, Rule],
     interval_of: Callable[[str], Interval | None],
 ) -> list[Verdict]:
-    """A verdict for every metric of either run and every rule with a floor, judged ones first.
+    """A verdict for every metric of either run and every rule with a floor, judged metrics first.
 
-    interval_of(key): the interval of the change, or None when it cannot be computed.
+    Args:
+        now: The metrics of this run.
+        baseline: Those of the other.
+        rules: How metrics are judged; others are shown only.
+        interval_of: Gives the interval of a metric's change, or None when it cannot be computed.
     """
     ruled = [key for key, rule in rules.items() if key in now or key in baseline or rule.floor is not None]
     others = sorted((set(now) | set(baseline)) - set(ruled))
@@ -114,9 +123,15 @@ def judge(
 
 
 def wants_interval(key: str, rule: Rule, change: float) -> bool:
-    """Whether the interval of a change is worth its time: always, or only after a drop beyond the tolerance."""
+    """Whether the interval of a change is worth its time: for slow metrics only after a drop beyond the tolerance.
+
+    Args:
+        key: The metric.
+        rule: How it is judged.
+        change: This run's value minus the baseline's.
+    """
     gain = change if rule.better == "higher" else -change
-    return key not in ONLY_AFTER_A_DROP or gain < -rule.tolerance
+    return key not in METRICS or not METRICS[key].slow or gain < -rule.tolerance
 
 
 def _judge_one(

@@ -5,13 +5,17 @@ from typing import Any
 
 from tabulate import tabulate
 
-# Metrics with a column of their own.
-COLUMNS = ("srocc", "plcc", "krocc", "mean")
+from stages.evaluation.metrics import SUMMARY, label_of
+
 SHORT = 8
 
 
 def reading(steps: Sequence[Mapping[str, Any]]) -> str:
-    """A line a step: it helps or hurts when the interval leaves zero out; else the seeds' noise hides it."""
+    """One line per step: it helps or hurts when the interval excludes zero; otherwise the seeds' noise may hide it.
+
+    Args:
+        steps: The `steps` of ablation.json.
+    """
     lines = []
     for step in steps:
         head = f"{step['component']}, added to {step['added_to']}"
@@ -28,10 +32,15 @@ def reading(steps: Sequence[Mapping[str, Any]]) -> str:
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    head = ["FCL", "S²CNet", "FGM", "seeds", "SROCC", "PLCC", "KROCC", "mean of the three", "paper, T2VQA-DB"]
+    """The report of an ablation as Markdown.
+
+    Args:
+        report: The object in ablation.json.
+    """
+    head = ["FCL", "S²CNet", "FGM", "seeds", *map(label_of, SUMMARY), "paper, T2VQA-DB"]
     cells = [
         [*("✓" if row[name] else "" for name in ("fcl", "s2cnet", "fgm")), row["n"],
-         *(_spread(row, metric) for metric in COLUMNS), f"{row['paper_mean']:.3f}"]
+         *(_spread(row, metric) for metric in SUMMARY), f"{row['paper_mean']:.3f}"]
         for row in report["rows"]
     ]  # fmt: skip
     step_cells = [

@@ -1,7 +1,7 @@
 """DVC experiments by name: queued or run at once, in folders of their own, and the metrics that they left in Git.
 
-Data and weights have to be tracked by DVC or Git. What DVC has in its run cache is not computed again, so a series that
-was interrupted can simply be started anew.
+Data and weights must be tracked by DVC or Git. What DVC has in its run cache is not computed again, so an interrupted
+series can simply be started again.
 """
 
 import json
@@ -14,9 +14,12 @@ from stages.errors import ExperimentError
 
 
 def present_commit() -> str:
-    """The commit that experiments start from now; raise ExperimentError where there is no repository with a commit.
+    """The commit that experiments start from now.
 
-    Asked for once, before a series starts: the user may commit while it runs.
+    It is determined once, before a series starts: the user may commit while it runs.
+
+    Raises:
+        ExperimentError: There is no Git repository with a commit.
     """
     try:
         head = _git("rev-parse", "HEAD")
@@ -28,20 +31,25 @@ def present_commit() -> str:
 
 
 def run_now(name: str, changes: Sequence[str]) -> int:
-    """Run one experiment in a temporary folder; returns DVC's exit status.
+    """Run one experiment in a temporary folder; one of the same name on the present commit is replaced.
 
-    changes: `-S` arguments. An experiment of that name and of the present commit is replaced.
+    Args:
+        name: Of the experiment.
+        changes: `-S` arguments.
+
+    Returns:
+        DVC's exit status.
     """
     _remove(name)
     return _dvc("exp", "run", "--temp", "--name", name, *changes)
 
 
-def run_here(changes: Sequence[str], *, name: str = "") -> int:
+def run_here(changes: Sequence[str], *, name: str | None = None) -> int:
     """Run one experiment in the working directory, which keeps the changes of params.yaml and the results.
 
     Args:
         changes: `-S` arguments.
-        name: Of the experiment; empty: DVC makes one up.
+        name: Of the experiment; None: DVC makes one up.
 
     Returns:
         DVC's exit status.
@@ -50,21 +58,41 @@ def run_here(changes: Sequence[str], *, name: str = "") -> int:
 
 
 def queue(name: str, changes: Sequence[str]) -> None:
-    """Put one experiment into DVC's queue, in place of one of that name. Raises ExperimentError."""
+    """Put one experiment into DVC's queue; one of the same name on the present commit is replaced.
+
+    Args:
+        name: Of the experiment.
+        changes: `-S` arguments.
+
+    Raises:
+        ExperimentError: DVC refuses it.
+    """
     _remove(name)
     if status := _dvc("exp", "run", "--queue", "--quiet", "--name", name, *changes):
         raise ExperimentError(f"dvc exp run --queue ended with status {status} for {name}; DVC's message is above")
 
 
 def run_queued(*, jobs: int) -> int:
-    """Run all that is queued, `jobs` at a time; returns DVC's exit status when the last has ended."""
+    """Run everything that is queued, `jobs` at a time; returns DVC's exit status when the last has ended."""
     return _dvc("exp", "run", "--run-all", "--jobs", str(jobs))
 
 
 def metrics_of(name: str, path: str, *, commit: str) -> dict[str, Any] | None:
-    """The JSON file at `path` (from this folder, with /) as an experiment on `commit` left it; None when it did not."""
+    """The metrics that an experiment left.
+
+    Args:
+        name: Of the experiment.
+        path: The JSON file, relative to this folder, with /.
+        commit: The commit that the experiment started from.
+
+    Returns:
+        The object in the file; None where the experiment has no such file.
+    """
     shown = _git("show", f"{_reference(name, commit)}:./{path}")
-    return None if shown.returncode else json.loads(shown.stdout)
+    if shown.returncode:
+        return None
+    metrics: dict[str, Any] = json.loads(shown.stdout)
+    return metrics
 
 
 def _remove(name: str) -> None:
@@ -78,7 +106,7 @@ def _reference(name: str, commit: str) -> str:
 
 
 def _dvc(*arguments: str) -> int:
-    # DVC tells what it does on stdout and stderr, which the user should see while hours pass.
+    # DVC reports what it does on stdout and stderr, which the user should see while hours pass.
     return subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode
 
 

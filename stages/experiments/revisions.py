@@ -8,15 +8,21 @@ from stages.errors import RevisionError
 
 
 def read_at(path: Path, revision: str) -> bytes:
-    """The bytes that `path` (relative to the project's root) has at a Git revision, which may be a DVC experiment.
+    """The bytes of a file at a Git revision.
 
-    What Git does not hold is looked up in that revision's dvc.lock and comes from DVC's cache, or from its remote.
-    Raises RevisionError for what is no revision, a project without Git, and a file that is in neither.
+    A file that Git does not hold is looked up in that revision's dvc.lock and comes from DVC's cache or its remote.
+
+    Args:
+        path: Relative to the project's root.
+        revision: A branch, tag, commit or DVC experiment.
+
+    Raises:
+        RevisionError: There is no Git, no such revision, or no such file in either.
     """
-    # DVC takes an empty name for the working tree: whatever is compared would be compared with itself.
+    # DVC takes an empty name for the working tree: every file would be compared with itself.
     if not revision.strip():
         raise RevisionError(f"{revision!r}: no Git revision; a branch, tag, commit or experiment is needed")
-    # Imported here: DVC takes a second that commands without a baseline need not pay.
+    # Imported here: DVC takes a second to load, and commands without a baseline do without it.
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from dvc.scm import Git, RevError, resolve_rev
@@ -26,7 +32,9 @@ def read_at(path: Path, revision: str) -> bytes:
         if not _is_commit(resolve_rev(Git("."), revision)):
             raise RevisionError(f"{revision}: a file or folder in Git; the revision alone is needed")
         # At a revision DVC counts from the root of Git, in which the project may be a folder.
-        return DVCFileSystem(".", rev=revision, subrepos=True).read_bytes(_folder_in_git() + path.as_posix())
+        files = DVCFileSystem(".", rev=revision, subrepos=True)
+        data: bytes = files.read_bytes(_folder_in_git() + path.as_posix())
+        return data
     except RevError:
         raise RevisionError(f"{revision}: no such Git revision here (a shallow clone lacks most of them)") from None
     except OSError:
@@ -48,7 +56,7 @@ def _is_commit(name: str) -> bool:
 
 
 def describe_revision(revision: str) -> str:
-    """`main (0b61afb)`; the name alone when it is the hash itself, or cannot be resolved."""
+    """A revision with its commit, such as `main (0b61afb)`; the name alone where it is a hash or cannot be resolved."""
     from dvc.scm import Git
     from scmrepo.exceptions import SCMError
 
@@ -62,8 +70,20 @@ def describe_revision(revision: str) -> str:
 def other_version(
     path: Path, current: str, *, revision: str | None, normalise: Callable[[bytes], str]
 ) -> tuple[str, bytes] | None:
-    """(revision, bytes) of a file in Git to compare with: at `revision`, else its last committed state that is not
-    `current` once `normalise` has seen it. None without Git or without such a state; RevisionError for a wrong name."""
+    """A committed version of a file to compare with.
+
+    Args:
+        path: Relative to the project's root.
+        current: The file as it is now, normalised.
+        revision: Where to take it from; None: the last committed version that differs from `current`.
+        normalise: Maps the bytes of a version to what is compared.
+
+    Returns:
+        The revision and the bytes; None without Git or without such a version.
+
+    Raises:
+        RevisionError: `revision` does not exist or does not have the file.
+    """
     if revision is not None:
         return describe_revision(revision), read_at(path, revision)
     try:
@@ -82,7 +102,7 @@ def other_version(
 
 
 def head() -> str | None:
-    """The abbreviated commit that is checked out, with a + when files that Git tracks are changed; None without Git."""
+    """The abbreviated commit that is checked out, with a + when tracked files are changed; None without Git."""
     try:
         command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() or None

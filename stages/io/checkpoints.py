@@ -24,7 +24,7 @@ from torch import Tensor
 
 from stages.errors import WeightsError
 
-# What training programs write beside the weights: notes, which say nothing about the network.
+# What training programs store along with the weights: notes, which say nothing about the network.
 NOTES = (str, bytes, bool, int, float, type(None))
 # Hashing deeply nested tuples would overflow the stack of the process, so they are no keys.
 KEYS = (str, bytes, int, float, type(None))
@@ -50,10 +50,10 @@ class _NumberType:
     """Stand-in for numpy.dtype: a kind of number, whose byte order follows as its state."""
 
     def __init__(self, code: object, *_: object) -> None:
-        found = NUMBERS.fullmatch(code) if isinstance(code, str) else None
-        if not found:
+        match = NUMBERS.fullmatch(code) if isinstance(code, str) else None
+        if not match:
             raise pickle.UnpicklingError(f"an array of the type {_show(code)}; allowed: floats, integers and booleans")
-        self.code = found["number"]
+        self.code = match["number"]
         self.order = "="
 
     def __setstate__(self, state: Any) -> None:
@@ -66,6 +66,7 @@ class _NumberType:
         self.order = order
 
     def to_numpy(self) -> np.dtype[Any]:
+        """The type with its byte order."""
         return np.dtype(self.order + self.code)
 
 
@@ -86,7 +87,11 @@ class _Array:
         self.fill(content, dtype, shape, "F" if is_fortran else "C")
 
     def fill(self, content: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> None:
-        """Take over a content whose length fits the shape; raise pickle.UnpicklingError for any other."""
+        """Take over a content whose length fits the shape.
+
+        Raises:
+            pickle.UnpicklingError: The arguments do not describe an array of numbers of that length.
+        """
         if not isinstance(dtype, _NumberType) or not isinstance(content, bytes | str):
             raise pickle.UnpicklingError("an array of something other than numbers")
         if not isinstance(shape, tuple) or len(shape) > MAX_DIMENSIONS or not all(map(_is_length, shape)):
@@ -100,7 +105,11 @@ class _Array:
         self.axes = axes if is_permuted else None
 
     def to_numpy(self) -> NDArray[Any]:
-        """The numbers, in this machine's byte order; raises ValueError for text that does not stand for bytes."""
+        """The numbers, in this machine's byte order.
+
+        Raises:
+            ValueError: The content is text that does not stand for bytes.
+        """
         content = self.content.encode("latin1") if isinstance(self.content, str) else self.content
         values = np.frombuffer(content, dtype=self.dtype.to_numpy())
         values = values.reshape(self.shape, order="F" if self.order == "F" else "C")
@@ -172,14 +181,19 @@ def _ordered(pairs: Any = None) -> dict[Any, Any]:
         return {}
     if type(pairs) is not list:
         raise pickle.UnpicklingError("an OrderedDict of something other than a list")
-    found = _pair_up([part for key, value in pairs for part in (key, value)])
+    result = _pair_up([part for key, value in pairs for part in (key, value)])
     # Each call uses its list up, or a file could make thousands of large dicts from one list.
     pairs.clear()
-    return found
+    return result
 
 
 def _pair_up(items: list[Any]) -> dict[Any, Any]:
-    """A dict of alternating keys and values; raises ValueError when one is left over."""
+    """A dict of alternating keys and values.
+
+    Raises:
+        ValueError: A key is left over.
+        pickle.UnpicklingError: A key is not of one of the allowed types.
+    """
     pairs = list(zip(items[::2], items[1::2], strict=True))
     for key, _ in pairs:
         if not isinstance(key, KEYS):
@@ -187,7 +201,7 @@ def _pair_up(items: list[Any]) -> dict[Any, Any]:
     return dict(pairs)
 
 
-# numpy 2 renamed numpy.core to numpy._core; pickles of both kinds are about.
+# numpy 2 renamed numpy.core to numpy._core; pickles of both kinds are in use.
 FUNCTIONS: dict[str, Callable[..., Any] | None] = {
     "collections.OrderedDict": _ordered,
     "_codecs.encode": _encode,
@@ -221,13 +235,14 @@ class _ArrayUnpickler(pickle._Unpickler):
     It is the one in Python, since ten bytes make `pickle.Unpickler`, the one in C, take 64 GiB for a place in its memo.
     """
 
-    # What typeshed does not know of the base.
+    # Members of the base class that typeshed does not declare.
     stack: list[Any]
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
     read: Callable[[int], bytes]
 
     def find_class(self, module: str, name: str) -> Any:
+        """The stand-in for a name in the file; called by the base class."""
         path = f"{module}.{name}"
         if path not in GLOBALS:
             raise pickle.UnpicklingError(f"it names {ascii(path)[1:-1]}, which could run code")
@@ -263,7 +278,7 @@ class _ArrayUnpickler(pickle._Unpickler):
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
-    """Read a state dict of numpy arrays, as detectron2's model zoo writes it: bare, or under "model" beside notes.
+    """Read a state dict of numpy arrays, as in detectron2's model zoo: bare, or under "model" along with notes.
 
     Args:
         path: A pickle of any protocol, by Python 2 or 3. Nothing in it is run.
@@ -277,7 +292,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     """
     try:
         with path.open("rb") as file, warnings.catch_warnings():
-            # About escapes in the text of a damaged file: what the text says is checked all the same.
+            # Warnings about escapes in the text of a damaged file: the text itself is checked in any case.
             warnings.simplefilter("ignore")
             content = _ArrayUnpickler(file, encoding="latin1").load()
         arrays = _state_dict(content, path)
@@ -297,7 +312,7 @@ def _state_dict(content: Any, path: Path) -> dict[str, _Array]:
         others = [name for name, value in content.items() if name != "model" and not isinstance(value, NOTES)]
         if others:
             named = ", ".join(f"{name!s:.40}" for name in others[:12])
-            raise WeightsError(f"{path}: beside the weights it holds {named}, which is not a note")
+            raise WeightsError(f"{path}: besides the weights it holds {named}, which is not a note")
         content = content["model"]
     if not isinstance(content, dict) or not content:
         raise WeightsError(f"{path}: not a state dict (a mapping from names to arrays)")

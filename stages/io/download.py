@@ -1,4 +1,4 @@
-"""Files from the network, for the command that fetches weights: checked, then stored whole or not at all."""
+"""Downloads for the command that fetches weights: checked, then stored whole or not at all."""
 
 import re
 import shutil
@@ -17,21 +17,21 @@ TIMEOUT_S = 60
 
 
 def fetch(url: str, path: Path, *, sha256: str = "") -> str:
-    """Put the file at `url` under `path`.
+    """Download the file at `url` to `path`.
 
     Args:
         url: Where the file is served, by HTTP or HTTPS.
-        path: Where it goes; its folder is made. On an error, what was there before stays.
-        sha256: The first hexadecimal digits of the wanted SHA-256, 64 or fewer; empty: any.
+        path: Where it is stored; the folder is created. After an error, an existing file is as it was.
+        sha256: The first hexadecimal digits of the expected SHA-256, 64 or fewer; empty: any.
 
     Returns:
         The SHA-256 of the file, as 64 hexadecimal digits.
 
     Raises:
-        WeightsError: The file cannot be fetched, the connection breaks off, or the file is not the wanted one.
+        WeightsError: The file cannot be fetched, the connection breaks, or the hash is not the expected one.
     """
     with replacing(path) as temporary:
-        # Not pooch.retrieve: it compares whole hashes, and torchvision's file names give the first eight digits.
+        # Not pooch.retrieve: it compares whole hashes, but torchvision's file names give only the first eight digits.
         download = HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=CHUNK_BYTES, timeout=TIMEOUT_S)
         try:
             download(url, str(temporary), None)
@@ -41,30 +41,30 @@ def fetch(url: str, path: Path, *, sha256: str = "") -> str:
 
 
 def fetch_from_hub(repo: str, name: str, path: Path, *, sha256: str = "", is_forced: bool = False) -> str:
-    """Put a file of a Hugging Face repository under `path`, by way of Hugging Face's own cache.
+    """Copy a file of a Hugging Face repository to `path`, by way of Hugging Face's own cache.
 
     Args:
         repo: The repository, such as "timm/resnet50.a1_in1k".
         name: The file in it.
-        path: Where it goes; its folder is made. On an error, what was there before stays.
-        sha256: The first hexadecimal digits of the wanted SHA-256; empty: as Hugging Face says, where it does.
-        is_forced: Whether to fetch the file although the cache has it.
+        path: Where it is stored; the folder is created. After an error, an existing file is as it was.
+        sha256: The first hexadecimal digits of the expected SHA-256; empty: the one that Hugging Face states, if any.
+        is_forced: Whether to download the file even if the cache has it.
 
     Returns:
         The SHA-256 of the file, as 64 hexadecimal digits.
 
     Raises:
-        WeightsError: The file cannot be fetched, or is not the wanted one.
+        WeightsError: The file cannot be fetched, or its hash is not the expected one.
     """
     url = hf_hub_url(repo, name)
     try:
         cached = Path(hf_hub_download(repo, name, force_download=is_forced))
-    except Exception as error:  # those of httpx or requests, by the version of huggingface_hub, beside its own
+    except Exception as error:  # its own, and those of httpx or requests, depending on its version
         raise WeightsError(f"{url}: {' '.join(str(error).split()) or type(error).__name__}") from None
-    found = _check(cached, url, sha256 or blob_sha256(cached))
+    digest = _check(cached, url, sha256 or blob_sha256(cached))
     with replacing(path) as temporary:
         shutil.copyfile(cached, temporary)
-    return found
+    return digest
 
 
 def blob_sha256(cached: Path) -> str:
@@ -81,7 +81,7 @@ def blob_sha256(cached: Path) -> str:
 
 
 def _check(file: Path, url: str, sha256: str) -> str:
-    found = file_sha256(file)
-    if not found.startswith(sha256.lower()):
-        raise WeightsError(f"{url}: the SHA-256 of what arrived is {found}, wanted is {sha256}")
-    return found
+    digest = file_sha256(file)
+    if not digest.startswith(sha256.lower()):
+        raise WeightsError(f"{url}: the SHA-256 of what arrived is {digest}, expected {sha256}")
+    return digest

@@ -16,9 +16,15 @@ def _umask() -> int:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it over `path` when the block ends without an error.
+    """Give a temporary path beside `path`, and rename it to `path` when the block ends without an error.
 
-    When the block raises (a full disk included) the temporary file goes and `path` is as it was.
+    When the block raises (a full disk included), the temporary file is removed and `path` is as it was.
+
+    Args:
+        path: The file to replace; its folder is created.
+
+    Yields:
+        The path to write to.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,18 +33,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files that only their owner reads; outputs get what the umask gives every file.
+        # Only their owner can read files made by mkstemp; outputs get the permissions that the umask allows.
         temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing_folder(path: str | Path) -> Iterator[Path]:
-    """Give an empty temporary folder beside `path`; rename it to `path` when the block ends without an error.
+    """Give an empty temporary folder beside `path`, and rename it to `path` when the block ends without an error.
 
-    A folder that was there before is replaced only then. When the block raises, the temporary folder goes.
+    An existing folder is replaced only then. When the block raises, the temporary folder is removed.
+
+    Args:
+        path: The folder to replace; its parent is created.
+
+    Yields:
+        The folder to write into.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +59,7 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
-        # The old folder goes away by a rename too: a run killed while it deletes files leaves none of them visible.
+        # The old folder is renamed too: a run that is killed while it deletes files leaves no half-deleted folder.
         if path.is_dir():
             path.rename(outgoing)
         temporary.rename(path)
@@ -57,9 +69,11 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file of bytes whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: str | Path, text: str) -> None:
+    """Write a file of UTF-8 text whole or not at all, newlines as they are."""
     write_bytes(path, text.encode())

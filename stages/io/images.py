@@ -13,10 +13,22 @@ LOSSLESS = ("png", "webp")
 
 
 def encode_image(frame: Frame, *, encoding: str, jpeg_quality: int) -> bytes:
-    """Encode (H, W, 3) uint8 RGB. png and webp are lossless; `jpeg_quality` is 1-100."""
+    """Encode a frame; PNG and WebP are lossless.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        encoding: `png`, `webp` or `jpeg`.
+        jpeg_quality: 1-100; read for `jpeg` alone.
+
+    Returns:
+        The bytes of the image file.
+
+    Raises:
+        TableError: OpenCV cannot encode a frame of this size.
+    """
     options = {
         "png": [cv2.IMWRITE_PNG_COMPRESSION, 1],
-        "webp": [cv2.IMWRITE_WEBP_QUALITY, 101],  # above 100 is OpenCV's sign for lossless
+        "webp": [cv2.IMWRITE_WEBP_QUALITY, 101],  # above 100 means lossless to OpenCV
         "jpeg": [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality],
     }[encoding]
     done, data = cv2.imencode(f".{encoding}", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), options)
@@ -26,8 +38,18 @@ def encode_image(frame: Frame, *, encoding: str, jpeg_quality: int) -> bytes:
 
 
 def decode_image(data: bytes) -> Frame:
-    """Decode what `encode_image` made to (H, W, 3) uint8 RGB; raise TableError for damaged bytes."""
-    # The decoder itself gives RGB: turning its BGR round would be another pass over every frame.
+    """Decode an image file, such as `encode_image` makes.
+
+    Args:
+        data: The bytes of the file, in any format that OpenCV reads.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        TableError: The bytes are damaged, or no image.
+    """
+    # The decoder gives RGB itself: converting from BGR would be another pass over every frame.
     frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
     if frame is None:
         raise TableError(f"{len(data)} bytes are no image")
@@ -35,10 +57,18 @@ def decode_image(data: bytes) -> Frame:
 
 
 def cut(frame: Frame, box_xyxy_px: tuple[float, float, float, float], *, size_px: int) -> Frame:
-    """Cut a box out of (H, W, 3) and resize it to (size_px, size_px, 3).
+    """Cut a box out of a frame and resize it to a square.
 
-    The box is in pixels of the frame; its minima are floored and its maxima ceiled, clipped to the frame, at least one
-    pixel. Area averaging where it shrinks keeps fine faults from aliasing, bicubic where it grows.
+    Area averaging where the image shrinks keeps small artefacts from aliasing; bicubic interpolation where it grows.
+
+    Args:
+        frame: (H, W, 3) uint8.
+        box_xyxy_px: Corners in pixels of the frame. The minima are rounded down and the maxima up, then clipped to the
+            frame; at least one pixel is left.
+        size_px: Side of the result, pixels.
+
+    Returns:
+        (size_px, size_px, 3) uint8, colours in the frame's order.
     """
     height, width = frame.shape[:2]
     x0 = min(max(math.floor(box_xyxy_px[0]), 0), width - 1)
@@ -51,5 +81,9 @@ def cut(frame: Frame, box_xyxy_px: tuple[float, float, float, float], *, size_px
 
 
 def sharpness(frame: Frame) -> float:
-    """Variance of the Laplacian of the grey frame: the plain number that a quality model has to beat."""
+    """Variance of the Laplacian of the grey frame: the plain number that a quality model has to beat.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+    """
     return float(cv2.Laplacian(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())

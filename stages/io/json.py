@@ -11,14 +11,28 @@ from stages.io.files import write_text
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file, None where there is no file; raise EvaluationError for anything else in it."""
+    """The object in a JSON file; None where there is no file.
+
+    Raises:
+        EvaluationError: The file holds anything but a JSON object.
+    """
     return parse_object(path.read_bytes(), str(path)) if path.is_file() else None
 
 
 def parse_object(
     data: bytes, source: str, *, needed: str = "a JSON object", error_type: type[AigcVqaError] = EvaluationError
 ) -> dict[str, Any]:
-    """The object in a file's bytes; raise `error_type`, naming `source` and what is needed, for anything else."""
+    """The JSON object in a file's bytes.
+
+    Args:
+        data: The bytes of the file.
+        source: What messages call the file.
+        needed: What messages say is needed.
+        error_type: The error to raise.
+
+    Raises:
+        AigcVqaError: The bytes are anything but a JSON object; of the type `error_type`.
+    """
     try:
         value = json.loads(data)
     except ValueError as error:
@@ -29,13 +43,19 @@ def parse_object(
 
 
 def number(value: object) -> float | None:
-    """A metric of a JSON file as a number; None for everything else, true and false among it."""
+    """A metric of a JSON file as a number; None for everything else, true and false included."""
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def write_json(path: str | Path, value: Mapping[str, Any], *, sort_keys: bool = True) -> None:
-    """Write indented JSON with a newline at the end; NaN and infinities are refused (ValueError).
+    """Write indented JSON with a newline at the end.
 
-    sort_keys: False keeps the order of the keys, which `dvc exp show` gives its columns.
+    Args:
+        path: The file, written whole or not at all.
+        value: What is written.
+        sort_keys: False keeps the order of the keys, which is the order of the columns in `dvc exp show`.
+
+    Raises:
+        ValueError: A number is NaN or infinite.
     """
     write_text(path, json.dumps(value, indent=2, sort_keys=sort_keys, allow_nan=False) + "\n")

@@ -1,9 +1,9 @@
-"""Parquet tables: their schemas, atomic writing, and shards with one row group a video.
+"""Parquet tables: their metadata, atomic writing, and shards with one row group per video.
 
 Every table carries in its schema metadata, under the key `aigc_vqa`, a JSON object that says what made it: `made_by`
-(a chain: stage -> version, parameters, library versions, for the stage itself and all before it). Sharded tables add
-`keys` (video_id -> item key, in row-group order), `failed` (video_id -> reason) and `n_shards`. There are no timestamps
-and no host names, so the same input writes the same bytes.
+(a chain: stage -> code, parameters, library versions, for the stage itself and all before it). Tables made from items
+of the cache add `keys` (video_id -> item key), sharded ones (keys in row-group order) `failed` (video_id -> reason) and
+`n_shards` too. There are no timestamps and no host names, so the same input writes the same bytes.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ METADATA_KEY = b"aigc_vqa"
 
 
 def shard_of(video_id: str, n_shards: int) -> int:
-    """The shard that a video lives in: it depends on nothing but the id and the number of shards."""
+    """The number of the shard that holds a video: it depends on nothing but the id and the number of shards."""
     return int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:8], "big") % n_shards
 
 
@@ -37,7 +37,8 @@ def _metadata(schema: pa.Schema, path: Path) -> dict[str, Any]:
     text = (schema.metadata or {}).get(METADATA_KEY)
     if text is None:
         raise TableError(f"{path}: not a table of this pipeline (its metadata has no key {METADATA_KEY.decode()!r})")
-    return json.loads(text)
+    metadata: dict[str, Any] = json.loads(text)
+    return metadata
 
 
 def _open(path: Path, schema: pa.Schema) -> pq.ParquetFile:
@@ -55,32 +56,89 @@ def _open(path: Path, schema: pa.Schema) -> pq.ParquetFile:
 
 
 def write_table(path: str | Path, table: pa.Table, *, schema: pa.Schema, metadata: Mapping[str, Any]) -> None:
-    """Write one Parquet file whole or not at all."""
+    """Write one Parquet file, whole or not at all.
+
+    Args:
+        path: The file; its folder is created.
+        table: The rows, with the schema's columns in its order.
+        schema: Column types that the rows are cast to.
+        metadata: JSON-like values for the key `aigc_vqa`.
+    """
     with replacing(path) as temporary:
         pq.write_table(table.cast(schema).replace_schema_metadata(_with_metadata(schema, metadata).metadata), temporary)
 
 
 def write_frame(path: str | Path, frame: pd.DataFrame, *, schema: pa.Schema, metadata: Mapping[str, Any]) -> None:
-    """`write_table` from a data frame that holds the schema's columns."""
+    """Write a data frame by `write_table`.
+
+    Args:
+        path: The file; its folder is created.
+        frame: The rows; columns that the schema does not name are left out.
+        schema: The columns to write, in their order.
+        metadata: JSON-like values for the key `aigc_vqa`.
+    """
     table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
     write_table(path, table, schema=schema, metadata=metadata)
 
 
 def read_table(path: str | Path, *, schema: pa.Schema) -> tuple[pa.Table, dict[str, Any]]:
-    """Read one Parquet file of the given schema and its metadata; raise TableError when it is another table."""
+    """Read one Parquet file and its metadata.
+
+    Args:
+        path: The file.
+        schema: The columns that it must have, in this order.
+
+    Returns:
+        The rows, and the object under the key `aigc_vqa`.
+
+    Raises:
+        TableError: The file is missing, damaged, or another table.
+    """
     path = Path(path)
     with _open(path, schema) as file:
         return file.read(), _metadata(file.schema_arrow, path)
 
 
+def read_keys(path: Path) -> dict[str, str]:
+    """The keys of the items that a table was made from.
+
+    Args:
+        path: A Parquet file.
+
+    Returns:
+        Video id -> key; empty where the file is not readable or no table of this pipeline.
+    """
+    try:
+        text = (pq.read_schema(path).metadata or {}).get(METADATA_KEY, b"{}")
+    except (pa.ArrowInvalid, OSError):
+        return {}
+    keys: dict[str, str] = json.loads(text).get("keys", {})
+    return keys
+
+
 def read_frame(path: str | Path, *, schema: pa.Schema) -> pd.DataFrame:
-    """Read one table as a data frame, strings as Python objects and missing strings as None."""
+    """Read one table as a data frame; see `to_frame` for its types.
+
+    Raises:
+        TableError: The file is missing, damaged, or another table.
+    """
     table, _ = read_table(path, schema=schema)
     return to_frame(table)
 
 
 def read_labels(manifest: str | Path, split: str | Path) -> pd.DataFrame:
-    """The manifest's rows with the `part` that split.csv gives them; raise TableError when the ids differ."""
+    """The manifest's rows with the `part` that split.csv assigns to them.
+
+    Args:
+        manifest: Table of the MANIFEST schema.
+        split: CSV file with the columns video_id and part.
+
+    Returns:
+        One row per video.
+
+    Raises:
+        TableError: The two do not list the same videos.
+    """
     rows = read_frame(manifest, schema=MANIFEST).drop(columns="part")
     # A video may be called NA: ids are text, never missing values.
     parts = pd.read_csv(split, dtype=str, keep_default_na=False)
@@ -99,7 +157,7 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _encoding(schema: pa.Schema) -> dict[str, Any]:
-    """For pyarrow's writer: numbers and texts are packed; encoded images lie as they are, nothing is won by more."""
+    """For pyarrow's writer: numbers and text are compressed; encoded images, which cannot shrink further, are not."""
     packed = [field.name for field in schema if not pa.types.is_binary(field.type)]
     compression = {field.name: "zstd" if field.name in packed else "none" for field in schema}
     return {"compression": compression, "use_dictionary": packed, "write_statistics": packed}
@@ -115,9 +173,16 @@ def write_shards(
     made_by: Mapping[str, Any],
     failed: Mapping[str, str],
 ) -> None:
-    """Assemble `out/part-000.parquet ...`, one row group a video, sorted by video_id.
+    """Assemble `out/part-000.parquet ...`, one row group per video, sorted by video_id.
 
-    items: video_id -> key; read(key, video_id) gives a video's rows. The folder appears when it is complete.
+    Args:
+        out: The folder; it appears when it is complete.
+        items: video_id -> item key of the videos that have rows.
+        read: Gives the rows of a video from its key and its id.
+        schema: Column types that the rows are cast to.
+        n_shards: How many files the videos are spread over.
+        made_by: What made the table, for its metadata.
+        failed: video_id -> reason of the videos without rows, for its metadata.
     """
     keys_of: list[dict[str, str]] = [{} for _ in range(n_shards)]
     failed_of: list[dict[str, str]] = [{} for _ in range(n_shards)]
@@ -137,9 +202,19 @@ def write_shards(
 
 
 class Shards:
-    """A sharded table, read one video at a time. Files open on first use, so that an instance travels to workers.
+    """A sharded table, read one video at a time.
 
-    `ids` are sorted; `made_by` and `failed` come from the metadata. Raises TableError for a missing or foreign folder.
+    Files are opened on first use, so that an instance can be sent to worker processes.
+
+    Attributes:
+        folder: Where the table lies.
+        schema: Its columns.
+        made_by: What made it, from its metadata.
+        failed: video_id -> reason of the videos without rows.
+        keys: video_id -> item key.
+
+    Raises:
+        TableError: The folder is missing or incomplete, or holds another table.
     """
 
     def __init__(self, folder: str | Path, *, schema: pa.Schema) -> None:
@@ -178,19 +253,31 @@ class Shards:
 
     @property
     def ids(self) -> list[str]:
+        """Ids of the videos that have rows, sorted."""
         return sorted(self._places)
 
     def __contains__(self, video_id: str) -> bool:
         return video_id in self._places
 
     def read(self, video_id: str, columns: list[str] | None = None) -> pa.Table:
-        """The rows of one video, in the order written; raises TableError when the table does not hold it."""
+        """The rows of one video.
+
+        Args:
+            video_id: The video.
+            columns: Names of the columns to read; None: all.
+
+        Returns:
+            The rows in the order in which they were written.
+
+        Raises:
+            TableError: The table does not hold the video.
+        """
         if video_id not in self._places:
             raise TableError(f"{self.folder}: no video {video_id!r}")
         path, group = self._places[video_id]
-        # Two threads that read from one ParquetFile at once spoil each other's buffers ("ReadRangeCache ...").
+        # Two threads that read from one ParquetFile at once corrupt each other's buffers ("ReadRangeCache ...").
         with self._lock:
             if path not in self._files:
                 self._files[path] = pq.ParquetFile(path, pre_buffer=False)
-            # A video's few columns are a few small reads: waking threads for them, or a cache of ranges, takes longer.
+            # The few columns of a video are small reads: waking threads for them, or caching ranges, takes longer.
             return self._files[path].read_row_group(group, columns=columns, use_threads=False)

@@ -1,8 +1,8 @@
-"""Decoding with OpenCV: in sequence, one thread a file, by decoded index, RGB.
+"""Decoding with OpenCV: in sequence, one thread per file, by decoded index, RGB.
 
-OpenCV's facts that shape this file (checked on 4.5 to 5.0): seeking by index returns wrong frames on variable-rate
-video, so frames are grabbed in sequence; the frame count of the header is an estimate; a damaged file decodes
-differently with another thread count; a missing file raises nothing.
+Properties of OpenCV that shape this file (checked on 4.5 to 5.0): seeking by index returns wrong frames on
+variable-rate video, so frames are grabbed in sequence; the frame count of the header is an estimate; a damaged file
+decodes differently with another thread count; a missing file raises nothing.
 """
 
 import math
@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from stages.errors import VideoError
 from stages.io.images import encode_image
+from stages.io.sampling import spread_indices
 from stages.io.schemas import FRAMES
 
 MIN_FRAMES = 2
@@ -26,7 +27,15 @@ MIN_FRAMES = 2
 
 @dataclass(frozen=True)
 class Probe:
-    """What a file holds when it is read to its end. Sizes are after rotation; the header's count may be wrong."""
+    """What a file holds when it is read to its end.
+
+    Attributes:
+        n_frames_header: Frames that the header states; it may be wrong; 0: none stated.
+        n_frames: Frames that decode.
+        fps: Frames per second by the header; 0 where it is not known.
+        width: Pixels, after rotation.
+        height: Pixels, after rotation.
+    """
 
     n_frames_header: int
     n_frames: int
@@ -35,18 +44,16 @@ class Probe:
     height: int
 
 
-def spread_indices(n: int, count: int) -> list[int]:
-    """`count` evenly spaced indices of 0..n-1, ends included, with repeats when n < count; the middle for count 1."""
-    if count == 1:
-        return [(n - 1) // 2]
-    return [math.floor(step * (n - 1) / (count - 1) + 0.5) for step in range(count)]
-
-
 def probe(path: str | Path, *, max_missing_fraction: float) -> Probe:
     """Read a file to its end and count the frames that decode.
 
-    Raises VideoError with the reason: missing, empty, no video, fewer than two frames, or more than
-    `max_missing_fraction` of the frames that the header promises missing (truncated or damaged).
+    Args:
+        path: The file.
+        max_missing_fraction: Share of the frames stated by the header that may fail to decode, 0..1.
+
+    Raises:
+        VideoError: With the reason: missing, empty, no video, fewer than two frames, or more frames missing than
+            allowed (truncated or damaged).
     """
     with opened(path) as capture:
         header = capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -71,9 +78,21 @@ def probe(path: str | Path, *, max_missing_fraction: float) -> Probe:
 def decode_video(
     path: str | Path, *, n_frames: int, frames: int, encoding: str, jpeg_quality: int, video_id: str = ""
 ) -> pa.Table:
-    """Decode `frames` evenly spaced frames of a file with `n_frames` decodable ones into rows of the FRAMES schema.
+    """Decode evenly spaced frames of a file.
 
-    A video with fewer frames than wanted gives each of its frames once. Raises VideoError when a frame is missing.
+    Args:
+        path: The file.
+        n_frames: How many of its frames can be decoded.
+        frames: How many are wanted; a video with fewer gives each of its frames once.
+        encoding: How the frames are stored: `png`, `webp` or `jpeg`.
+        jpeg_quality: 1-100; read for `jpeg` alone.
+        video_id: For the table's column of that name.
+
+    Returns:
+        One row of the FRAMES schema per frame, in order; images are RGB.
+
+    Raises:
+        VideoError: The file cannot be opened, or a frame cannot be decoded.
     """
     wanted = sorted(set(spread_indices(n_frames, frames)))
     rows: list[dict[str, Any]] = []
@@ -87,7 +106,7 @@ def decode_video(
             done, frame = capture.retrieve()
             if not done or frame is None:
                 raise VideoError(f"frame {index} of {n_frames} cannot be decoded")
-            # The timestamp is the stream's own; some demuxers give none, then the rate has to do.
+            # The timestamp is the stream's own; some demuxers give none, and the frame rate takes its place.
             time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             if not math.isfinite(time_s) or (rows and time_s <= rows[-1]["time_s"]) or time_s < 0:
                 time_s = index / fps if math.isfinite(fps) and fps > 0 else float(index)
@@ -115,7 +134,14 @@ def _rgb(frame: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[cv2.VideoCapture]:
-    """A capture with one thread, turned as the file asks for; raise VideoError with the reason when there is none."""
+    """A capture with one thread, rotated as the file asks for.
+
+    Yields:
+        The open capture; it is released at the end of the block.
+
+    Raises:
+        VideoError: The file cannot be opened, or the decoder fails inside the block; with the reason.
+    """
     path = Path(path)
     if not path.exists():
         raise VideoError("no such file")

@@ -1,4 +1,4 @@
-"""Weights: safetensors with their configuration as JSON metadata; foreign checkpoints, without running their code."""
+"""Weights: safetensors with their configuration as JSON metadata; foreign checkpoints, read without running code."""
 
 import argparse
 import hashlib
@@ -22,18 +22,34 @@ from stages.io.files import write_bytes
 
 CONFIG_KEY = "aigc_vqa"
 PICKLES = (".pkl", ".pickle")
-# Where torchvision's training scripts write their options: attributes, which hold what a checkpoint may hold anyway.
+# The options of torchvision's training scripts: an object whose attributes hold what a checkpoint may hold anyway.
 HARMLESS: list[Any] = [argparse.Namespace]
 
 
 def save_weights(path: str | Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-    """Write tensors and their configuration, whole or not at all; equal input writes equal bytes."""
+    """Write tensors and their configuration, whole or not at all; equal input writes equal bytes.
+
+    Args:
+        path: The safetensors file; its folder is created.
+        state: Tensors by name, on any device.
+        config: JSON-like values, written into the metadata.
+
+    Raises:
+        ValueError: A number of the configuration is NaN or infinite.
+    """
     tensors = {name: state[name].detach().cpu().contiguous() for name in sorted(state)}
     write_bytes(path, save(tensors, metadata={CONFIG_KEY: json.dumps(config, sort_keys=True, allow_nan=False)}))
 
 
 def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_weights` wrote: (tensors on the CPU, configuration). Raises WeightsError naming the file."""
+    """Read a file that `save_weights` wrote.
+
+    Returns:
+        The tensors by name, on the CPU, and the configuration.
+
+    Raises:
+        WeightsError: The file is missing, damaged or another program's.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -48,7 +64,7 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def is_own_weights(path: str | Path) -> bool:
-    """Whether `save_weights` wrote the file; False for other programs' files and for what is no file of weights."""
+    """Whether `save_weights` wrote the file; False for other programs' files and for anything but weights."""
     try:
         with safe_open(path, framework="pt") as file:
             return CONFIG_KEY in (file.metadata() or {})
@@ -73,7 +89,7 @@ def _read_torch(path: Path) -> Any:
 
 
 def _refusal(path: Path, error: Exception) -> str:
-    """torch's own text says how to run the file's code all the same, so it is not shown; what it names is."""
+    """The message of an unreadable file, without torch's advice on how to run the file's code all the same."""
     found = re.search(r"GLOBAL ([\w.]+)", str(error))
     why = f"it holds {found[1]}" if found else "it is no file of torch.save, or not a whole one"
     return (
@@ -88,10 +104,17 @@ def _is_named_tensor(item: tuple[Any, Any]) -> bool:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict that another program wrote, without running code of its own.
+    """Read a state dict that another program wrote, without running its code.
 
-    Read by its ending: `.safetensors`; `.pkl` and `.pickle`, numpy arrays (detectron2's model zoo); else a file of
-    torch.save. Raises WeightsError, which names what a file holds that is not allowed.
+    Args:
+        path: Read according to its suffix: `.safetensors`; `.pkl` and `.pickle`, numpy arrays (detectron2's model zoo);
+            anything else as a file of torch.save.
+
+    Returns:
+        The tensors by name, on the CPU.
+
+    Raises:
+        WeightsError: The file is missing or damaged, or holds something that is not allowed, which the message names.
     """
     path = Path(path)
     ending = path.suffix.lower()
@@ -110,26 +133,46 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 
 def check_sha256(path: str | Path, wanted: str | None) -> str:
-    """The file's SHA-256; raise WeightsError when it is not `wanted` (64 hexadecimal digits; None: any)."""
+    """Compare a file with the SHA-256 that it should have.
+
+    Args:
+        path: The file.
+        wanted: 64 hexadecimal digits; None: any.
+
+    Returns:
+        The file's SHA-256.
+
+    Raises:
+        WeightsError: The file is missing, or its SHA-256 is another.
+    """
     try:
         found = file_sha256(path)
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such file") from None
     if wanted is not None and found != wanted.lower():
-        raise WeightsError(f"{path}: its SHA-256 is {found}, wanted is {wanted}: another file, or a damaged one")
+        raise WeightsError(f"{path}: its SHA-256 is {found}, expected {wanted}: another file, or a damaged one")
     return found
 
 
 def tensors_sha256(path: str | Path) -> str:
     """SHA-256 of the tensors of a safetensors file: files that differ in their metadata alone have the same."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         # The format: eight bytes that give the length of the header, the header, the tensors.
         file.seek(int.from_bytes(file.read(8), "little"), os.SEEK_CUR)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
-    """Load every tensor into `module`; raise WeightsError that lists missing, unknown and wrongly shaped keys."""
+    """Load every tensor of a state dict into a network.
+
+    Args:
+        module: The network.
+        state: Tensors by name.
+        source: What messages call the state dict.
+
+    Raises:
+        WeightsError: The state dict is another network's; the message counts and names the keys that do not fit.
+    """
     if problems := misfits(shapes_of(state), shapes_of(module.state_dict()), counters_needed=True):
         raise WeightsError(f"{source}: weights of another network; {say_misfits(problems)}")
     module.load_state_dict(state)

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from models.errors import AigcVqaError
-from models.metrics import bootstrap_interval, krocc, plcc, rmse, srocc
-from stages.evaluation.intervals import Interval, Intervals, mean_of_three
+from models.metrics import bootstrap_interval, srocc
+from stages.evaluation import generators as evaluation
+from stages.evaluation.intervals import Interval, Intervals
+from stages.evaluation.metrics import COMPARED, METRICS
 from stages.evaluation.runs import Run
 from stages.evaluation.verdicts import RULES, wants_interval
 from stages.params.schema import EvaluateParams
@@ -23,10 +25,20 @@ LISTED_FAULTS = 30
 
 @dataclass(frozen=True)
 class MetricRow:
-    """A line of the metrics: value, interval of it, the value before, and whether a change is for the better.
+    """A line of the metrics.
 
-    comparable: whether the value before is of the same test videos; else there is no change to speak of.
-    change_interval: of the change, from resampling; None where it cannot be had. flag: what is wrong with the value.
+    Attributes:
+        label: Of the metric.
+        meaning: A few words for readers who do not know it.
+        value: Its value in this run.
+        low: Lower end of the value's interval; None where it is not defined.
+        high: Upper end of it.
+        before: The value of the previous run; None: none.
+        higher_is_better: Direction of improvement.
+        digits: Decimal places shown.
+        comparable: Whether the previous value is of the same test videos; otherwise there is no change to show.
+        change_interval: Interval of the change, from resampling; None where it cannot be computed.
+        flag: What is wrong with the value; empty: nothing.
     """
 
     label: str
@@ -43,11 +55,12 @@ class MetricRow:
 
     @property
     def change(self) -> float | None:
+        """The value minus the previous one; None where they cannot be compared."""
         return self.value - self.before if self.comparable and self.before is not None else None
 
     @property
     def verdict(self) -> str:
-        """`same` at the digits that are shown, `within noise`, `better` or `worse`; empty without a value before."""
+        """`same` at the digits shown, `within noise`, `better` or `worse`; empty without a previous value."""
         if self.change is None:
             return ""
         if abs(self.change) < 0.5 * 10**-self.digits:
@@ -58,47 +71,61 @@ class MetricRow:
 
     @property
     def tone(self) -> str:
-        """The verdict where the change is told from chance, else `same`: nothing to be glad or alarmed of."""
+        """The verdict where the change is distinguishable from chance, else `same`: no reason to colour it."""
         return self.verdict if self.change_interval is not None and self.verdict != "within noise" else "same"
 
 
-# Key, label, meaning, function of (scores, mos) where there is one, higher is better, digits.
-METRICS: tuple[tuple[str, str, str, Callable[..., float] | None, bool, int], ...] = (
-    ("srocc", "SROCC", "Spearman: is the order right?", srocc, True, 3),
-    ("plcc", "PLCC", "Pearson: is it a straight line?", plcc, True, 3),
-    ("krocc", "KROCC", "Kendall: share of pairs in order, as -1 to 1", krocc, True, 3),
-    ("mean", "mean", "of the three: the paper's summary", mean_of_three, True, 3),
-    ("plcc_logistic", "PLCC, fitted", "Pearson after a logistic fit", None, True, 3),
-    ("rmse", "RMSE", "typical error, points of 0-100", rmse, False, 2),
-    ("within_prompt_accuracy", "within a prompt", "share of pairs of one prompt in the right order", None, True, 3),
-    ("rank1", "Rank1", "share of rated pairs of two sources in the right order", None, True, 3),
-    ("rank2", "Rank2", "share of rated pairs of one source in the right order", None, True, 3),
-    ("ntire_score", "NTIRE 2024", "final score of the challenge, from rated pairs", None, True, 3),
-)
-
-
 def metric_rows(sources: Sources, params: EvaluateParams) -> list[MetricRow]:
-    """The known metrics that this run has."""
+    """The lines of the known metrics that this run has.
+
+    Args:
+        sources: What the report shows.
+        params: How intervals are resampled.
+    """
     previous = sources.previous
     comparable = previous is None or not previous.differences
     changes = change_intervals(sources, params)
     rows = []
-    for key, label, meaning, function, higher, digits in METRICS:
+    for key in COMPARED:
         if key not in sources.metrics:
             continue
-        low, high = interval(function, sources.test, params) if function else (None, None)
+        metric = METRICS[key]
+        by_video = metric.unit == "videos" and not metric.slow
+        low, high = interval(metric.judge_videos, sources.test, params) if by_video else (None, None)
         before = previous.run.value(key) if previous else None
         value, change = sources.metrics[key], None
         if changes and before is not None and wants_interval(key, RULES[key], value - before):
             change = changes.of(key)
         failed = key == "plcc_logistic" and sources.metrics.get("logistic_converged") == 0
         flag = "the fit failed: this is the plain PLCC" if failed else ""
-        rows.append(MetricRow(label, meaning, value, low, high, before, higher, digits, comparable, change, flag))
+        rows.append(
+            MetricRow(
+                metric.label,
+                metric.meaning,
+                value,
+                low,
+                high,
+                before,
+                metric.better == "higher",
+                min(metric.digits, 3),
+                comparable,
+                change,
+                flag,
+            )
+        )
     return rows
 
 
 def change_intervals(sources: Sources, params: EvaluateParams) -> Intervals | None:
-    """Of the changes since the previous run; None where that was tested on other videos or left no predictions."""
+    """Intervals of the changes since the previous run.
+
+    Args:
+        sources: What the report shows.
+        params: How intervals are resampled.
+
+    Returns:
+        None where the previous run was tested on other videos or left no predictions.
+    """
     previous = sources.previous
     if previous is None or previous.differences or previous.run.test is None:
         return None
@@ -110,7 +137,16 @@ def change_intervals(sources: Sources, params: EvaluateParams) -> Intervals | No
 def interval(
     function: Callable[..., float], rows: pd.DataFrame, params: EvaluateParams
 ) -> tuple[float, float] | tuple[None, None]:
-    """The bootstrap interval of a metric over some videos; (None, None) where too few of them differ."""
+    """The bootstrap interval of a metric over some videos.
+
+    Args:
+        function: Of (scores (N,), mos (N,)).
+        rows: One row per video with the columns score and mos.
+        params: How intervals are resampled.
+
+    Returns:
+        Lower and upper end; (None, None) where too few videos differ.
+    """
     try:
         return bootstrap_interval(
             function,
@@ -125,30 +161,25 @@ def interval(
 
 
 def generator_rows(test: pd.DataFrame, params: EvaluateParams) -> list[dict[str, Any]]:
-    """A row a generator: n, mean MOS, mean error, SROCC with its interval (None where it does not exist)."""
-    rows = []
-    for name, group in test.groupby("generator", sort=True):
-        try:
-            value: float | None = srocc(group["score"], group["mos"])
-            low, high = interval(srocc, group, params)
-        except AigcVqaError:
-            value = low = high = None
-        rows.append(
-            {
-                "generator": str(name),
-                "n": len(group),
-                "mos": float(group["mos"].mean()),
-                "error": float(group["error"].mean()),
-                "srocc": value,
-                "low": low,
-                "high": high,
-            }
-        )
+    """The evaluation's row of each generator, with its mean MOS and the interval of its SROCC.
+
+    Args:
+        test: One row per scored test video.
+        params: How intervals are resampled.
+
+    Returns:
+        The keys of `stages.evaluation.generators.generator_rows`, and mos, low, high.
+    """
+    rows = evaluation.generator_rows(test)
+    for row in rows:
+        group = test[test["generator"] == row["generator"]]
+        low, high = interval(srocc, group, params) if row["srocc"] is not None else (None, None)
+        row |= {"mos": float(group["mos"].mean()), "low": low, "high": high}
     return rows
 
 
 def ablation_rows(ablation: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of ablation.json with a label that names the components in use; None for numbers that are not there."""
+    """The rows of ablation.json with a label that names the components in use; missing numbers are None."""
     names = (("fcl", "FCL"), ("s2cnet", "S²CNet"), ("fgm", "FGM"))
     numbers = dict.fromkeys(
         ("srocc_mean", "srocc_std", "plcc_mean", "krocc_mean", "mean_mean", "mean_std", "paper_mean")
@@ -160,15 +191,21 @@ def ablation_rows(ablation: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def cards(sources: Sources, rows: pd.DataFrame, row_of: dict[str, int]) -> list[dict[str, Any]]:
-    """A card a video, in order, with film strip and curve where the frames are there."""
+    """One card per video, with film strip and curve where its frames are available.
+
+    Args:
+        sources: What the report shows.
+        rows: The videos, in the order of the cards.
+        row_of: Number of each video's row in the page's table.
+    """
     by_video = dict(iter(sources.frame_scores.groupby("video_id", sort=False)))
-    made = []
+    result = []
     for row in rows.to_dict("records"):
         scores = by_video.get(row["video_id"])
         strip: Sequence[StripFrame] = []
         if sources.frames is not None and scores is not None:
             strip = film_strip(row["video_id"], scores, sources.frames, sources.crops)
-        made.append(
+        result.append(
             row
             | {
                 "number": row_of[row["video_id"]],
@@ -177,21 +214,21 @@ def cards(sources: Sources, rows: pd.DataFrame, row_of: dict[str, int]) -> list[
                 "n_frames_scored": 0 if scores is None else len(scores),
             }
         )
-    return made
+    return result
 
 
 def worst_errors(test: pd.DataFrame) -> pd.DataFrame:
-    """The 12 largest errors of either sign, largest first."""
+    """The videos with the 12 largest errors of either sign, largest first."""
     return test.loc[test["error"].abs().sort_values(ascending=False, kind="stable").index[:CARDS]]
 
 
 def most_inconsistent(test: pd.DataFrame) -> pd.DataFrame:
-    """The 12 videos whose frame scores are spread most, most first."""
+    """The 12 videos whose frame scores vary most, in descending order."""
     return test.sort_values("spread", ascending=False, kind="stable").head(CARDS)
 
 
 def table_rows(sources: Sources) -> list[dict[str, Any]]:
-    """A row for every video of all parts, with a thumbnail of its worst frame while there are not too many."""
+    """One row per video of all parts, with a thumbnail of its worst frame unless there are too many videos."""
     with_pictures = sources.frames is not None and len(sources.videos) <= THUMBNAILS_MAX
     rows = []
     for row in sources.videos.to_dict("records"):
@@ -229,7 +266,7 @@ def file_notes(row: dict[str, Any]) -> list[str]:
     return notes
 
 
-# Key of audit.json, what it counts: videos.
+# Key of audit.json, and what it counts the videos of.
 AUDIT_COUNTS = (
     ("n_damaged", "damaged or missing files"),
     ("n_unusable_labels", "labels without a usable MOS"),
@@ -244,44 +281,62 @@ AUDIT_COUNTS = (
 
 
 def audit_findings(audit: dict[str, Any]) -> list[tuple[str, str, bool]]:
-    """(what was looked at, what was found, whether it is a fault) in the order of the page; counts that an audit of
-    an earlier version does not have are left out."""
+    """The audit's counts, in the order of the page; counts that an older audit does not have are left out.
+
+    Returns:
+        For each what was looked at, what was found, and whether it is a fault.
+    """
     total = audit["n_videos"]
-    found = [(text, f"{audit[key]} of {total} videos", audit[key] > 0) for key, text in AUDIT_COUNTS if key in audit]
+    counts = [(text, f"{audit[key]} of {total} videos", audit[key] > 0) for key, text in AUDIT_COUNTS if key in audit]
     shares = f"{audit['identical_share']:.1%} of neighbours; {audit['nearly_identical_share']:.1%} with near copies"
-    return [*found, ("share of identical neighbours", shares, audit["identical_share"] > 0)]
+    return [*counts, ("share of identical neighbours", shares, audit["identical_share"] > 0)]
 
 
 def audit_kinds(audit: dict[str, Any]) -> list[tuple[str, list[tuple[str, int]]]]:
-    """(kind, [(value, videos)], most frequent first): kinds with more than one value are a mixed data set."""
+    """What kinds of files there are; a kind with more than one value is a sign of a mixed data set.
+
+    Returns:
+        For each kind its name, and (value, number of videos), most frequent first.
+    """
     kinds = (
         ("by_size", "size, pixels"),
-        ("by_rate_fps", "frames a second"),
+        ("by_rate_fps", "frames per second"),
         ("by_codec", "codec, pixel format"),
         ("by_colour_tags", "colour tags: range, matrix, primaries, transfer"),
         ("by_rotation_deg", "rotation, degrees"),
     )
     untagged = " ".join(["unspecified"] * 4)
-    found = []
+    result = []
     for key, label in kinds:
         counts = sorted(audit[key].items(), key=lambda pair: (-pair[1], pair[0]))
-        found.append((label, [("none" if value == untagged else value, count) for value, count in counts]))
-    return [(label, counts) for label, counts in found if counts]
+        result.append((label, [("none" if value == untagged else value, count) for value, count in counts]))
+    return [(label, counts) for label, counts in result if counts]
 
 
 def compared_srocc(sources: Sources) -> list[tuple[str, float]]:
-    """(name, SROCC) of this run and of what it has to beat; a run on other test videos is no bar to clear."""
-    found = [("this run", sources.metrics["srocc"])]
+    """(name, SROCC) of this run and of what it has to beat; a run on other test videos is no such bar."""
+    bars = [("this run", sources.metrics["srocc"])]
     previous = sources.previous
     if previous and not previous.differences and (before := previous.run.value("srocc")) is not None:
-        found.append((previous.run.name, before))
+        bars.append((previous.run.name, before))
     if "sharpness_srocc" in sources.baselines:
-        found.append(("plain sharpness", sources.baselines["sharpness_srocc"]))
-    return found
+        bars.append(("plain sharpness", sources.baselines["sharpness_srocc"]))
+    labels = (("generator", "generator"), ("prompt", "prompt"), ("generator_prompt", "generator and prompt"))
+    for key, label in labels:
+        if f"{key}_srocc" in sources.baselines:
+            bars.append((f"labels alone: {label}", sources.baselines[f"{key}_srocc"]))
+    return bars
 
 
 def summary_of_errors(test: pd.DataFrame) -> dict[str, float]:
-    """bias: mean error; bias_noise: two standard errors of it; within_10: share of videos within 10 points, 0-1."""
+    """Three numbers on the errors of the test videos.
+
+    Args:
+        test: One row per scored test video with the column error, points of 0-100.
+
+    Returns:
+        bias: mean error; bias_noise: two standard errors of it; within_10: share of videos within 10 points, 0..1.
+    """
     errors = test["error"].to_numpy()
     return {
         "bias": float(errors.mean()),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# matplotlib draws in these colours; in the page each becomes a variable of its style sheet.
+# The colours that matplotlib draws in; in the page each becomes a variable of its style sheet.
 THEME = {
     "#101112": "var(--ink)",
     "#202122": "var(--muted)",
@@ -21,7 +21,16 @@ INK, MUTED, LINE, ACCENT, WARN, SURFACE = THEME
 
 
 def scatter_figure(test: pd.DataFrame, marked: Sequence[str], row_of: dict[str, int]) -> str:
-    """Predicted score against MOS, the `marked` videos ringed; each point leads to its row of the table."""
+    """Predicted score against MOS, each point a link to its row of the page's table.
+
+    Args:
+        test: One row per scored test video with the columns video_id, mos and score.
+        marked: Ids of the videos to mark.
+        row_of: Number of each video's row in the table.
+
+    Returns:
+        An <svg> element, like the other figures.
+    """
     figure, axes = _figure(5.0, 4.6)
     axes.plot([0, 100], [0, 100], color=LINE, linewidth=1.2, zorder=1)
     is_marked = test["video_id"].isin(set(marked)).to_numpy()
@@ -33,7 +42,7 @@ def scatter_figure(test: pd.DataFrame, marked: Sequence[str], row_of: dict[str, 
 
 
 def error_figure(test: pd.DataFrame) -> str:
-    """How the errors (predicted score - MOS) are spread."""
+    """Histogram of the errors (predicted score - MOS)."""
     figure, axes = _figure(5.0, 2.5)
     errors = test["error"].to_numpy()
     limit = max(10.0, 5 * np.ceil(np.abs(errors).max() / 5))
@@ -46,7 +55,12 @@ def error_figure(test: pd.DataFrame) -> str:
 
 
 def generator_figure(rows: Sequence[dict[str, Any]], overall: float) -> str:
-    """SROCC of each generator with its interval, the overall one as a line; rows have generator, srocc, low, high."""
+    """SROCC of each generator with its interval, and the overall SROCC as a line.
+
+    Args:
+        rows: With generator, srocc, low and high; None where a value is not defined.
+        overall: SROCC of all test videos.
+    """
     drawn = [row for row in rows if row["srocc"] is not None][::-1]
     figure, axes = _figure(5.0, 0.9 + 0.32 * len(drawn))
     axes.axvline(overall, color=LINE, linewidth=1.4)
@@ -62,7 +76,11 @@ def generator_figure(rows: Sequence[dict[str, Any]], overall: float) -> str:
 
 
 def ablation_figure(rows: Sequence[dict[str, Any]]) -> str:
-    """The mean of the three correlations of each variant, with one standard deviation to each side."""
+    """The mean of the three correlations of each variant, with one standard deviation to each side.
+
+    Args:
+        rows: With label, mean_mean and mean_std; None where a value is not defined.
+    """
     rows = [row for row in rows if row["mean_mean"] is not None]
     figure, axes = _figure(5.0, 0.9 + 0.36 * len(rows))
     for place, row in enumerate(reversed(rows)):
@@ -117,9 +135,9 @@ def _svg(figure: Any, name: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r'\1 aria-hidden="true" focusable="false"', svg, count=1)
-    # A link within the page opens in it.
+    # A link within the page opens in the same tab.
     svg = svg.replace(' target="_blank"', "")
-    # Over a hundred points are no stops of the Tab key: the table below lists the same videos.
+    # The Tab key skips the points, which may be hundreds: the table below lists the same videos.
     svg = svg.replace("<a xlink:href=", '<a tabindex="-1" xlink:href=')
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
     for color, variable in THEME.items():

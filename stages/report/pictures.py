@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from stages.io.images import Frame, decode_image
+from stages.io.sampling import spread_indices
 from stages.io.tables import Shards
-from stages.io.video import spread_indices
 from stages.steps.clips import selected_boxes
 
 STRIP_FRAMES_MAX = 12
@@ -21,7 +21,18 @@ CURVE_HEIGHT = 60  # units of the curve's own drawing, a score of 100 at the top
 
 @dataclass(frozen=True)
 class StripFrame:
-    """One picture of a film strip. crop_xyxy_px: the selected crop, pixels of the frame; None: no crops there."""
+    """One picture of a film strip.
+
+    Attributes:
+        address: The picture as a data address.
+        width: Of the decoded frame, pixels.
+        height: Of the decoded frame, pixels.
+        crop_xyxy_px: The selected crop, pixels of the frame; None: there are no crops.
+        frame_index: Decoded index in the video.
+        time_s: Time in the video, seconds.
+        score: 0-100.
+        worst: Whether it is the video's worst frame.
+    """
 
     address: str
     width: int
@@ -34,7 +45,13 @@ class StripFrame:
 
 
 def data_address(frame: Frame, *, height_px: int, quality: int = 80) -> str:
-    """(H, W, 3) uint8 RGB as a WebP data address, no higher than `height_px`."""
+    """A frame as a WebP data address.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        height_px: Greatest height; larger frames are reduced.
+        quality: Of WebP, 1-100.
+    """
     height, width = frame.shape[:2]
     if height > height_px:
         size = (max(1, round(width * height_px / height)), height_px)
@@ -45,7 +62,16 @@ def data_address(frame: Frame, *, height_px: int, quality: int = 80) -> str:
 
 
 def thumbnail(video_id: str, frames: Shards, frame_index: int | None) -> str | None:
-    """The video's frame of that index, small; its first one when there is none of that index; None without frames."""
+    """A small picture of one frame of a video, as a data address.
+
+    Args:
+        video_id: The video.
+        frames: The table of decoded frames.
+        frame_index: Decoded index of the frame; the first one is shown where the video has no such frame.
+
+    Returns:
+        None where the video has no frames.
+    """
     if video_id not in frames:
         return None
     rows = frames.read(video_id, columns=["frame_index", "image"])
@@ -55,7 +81,14 @@ def thumbnail(video_id: str, frames: Shards, frame_index: int | None) -> str | N
 
 
 def film_strip(video_id: str, scores: pd.DataFrame, frames: Shards, crops: Shards | None) -> list[StripFrame]:
-    """At most 12 of a video's scored frames, evenly spaced, the worst among them; scores: its rows of FRAME_SCORES."""
+    """At most 12 of a video's scored frames, evenly spaced, the worst among them.
+
+    Args:
+        video_id: The video.
+        scores: Its rows of the FRAME_SCORES schema.
+        frames: The table of decoded frames.
+        crops: The table of crops, if there is one.
+    """
     if video_id not in frames or scores.empty:
         return []
     scores = scores.sort_values("frame_index")
@@ -85,7 +118,12 @@ def film_strip(video_id: str, scores: pd.DataFrame, frames: Shards, crops: Shard
 
 
 def shown_positions(indices: Sequence[int], worst: int) -> list[int]:
-    """Positions of at most 12 evenly spaced frames; the one nearest to the worst frame gives it its place."""
+    """Positions of at most 12 evenly spaced frames; the one nearest to the worst frame is replaced by it.
+
+    Args:
+        indices: Decoded index of every frame.
+        worst: That of the worst frame.
+    """
     if len(indices) <= STRIP_FRAMES_MAX:
         return list(range(len(indices)))
     positions = spread_indices(len(indices), STRIP_FRAMES_MAX)
@@ -98,6 +136,6 @@ def shown_positions(indices: Sequence[int], worst: int) -> list[int]:
 def curve_points(strip: Sequence[StripFrame]) -> list[tuple[float, float]]:
     """(x, y) of each frame's score: x in hundredths of the strip's width, under the middle of its picture."""
     return [
-        (100 * (place + 0.5) / len(strip), CURVE_HEIGHT * (1 - min(max(one.score, 0.0), 100.0) / 100))
-        for place, one in enumerate(strip)
+        (100 * (place + 0.5) / len(strip), CURVE_HEIGHT * (1 - min(max(frame.score, 0.0), 100.0) / 100))
+        for place, frame in enumerate(strip)
     ]

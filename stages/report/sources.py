@@ -1,4 +1,4 @@
-"""What the report shows, read and joined; all of it but the results themselves may be missing."""
+"""What the report shows, read and joined; everything but the results themselves may be missing."""
 
 import json
 from collections.abc import Mapping
@@ -18,10 +18,12 @@ from stages.io.tables import Shards, read_frame, read_table, to_frame
 
 @dataclass(frozen=True)
 class Previous:
-    """The run to compare with; its predictions only where they are there and give its metrics.
+    """The run to compare with.
 
-    differences: sentences on how its test videos differ from this run's, empty where they are the same; known: whether
-    they could be compared at all, one by one.
+    Attributes:
+        run: It has predictions only where they exist and give its metrics.
+        differences: How its test videos differ from this run's, in sentences; none where they are the same.
+        known: Whether the test videos could be compared one by one.
     """
 
     run: Run
@@ -33,8 +35,19 @@ class Previous:
 class Sources:
     """What `read_sources` found.
 
-    videos: a row a video: the columns of PREDICTIONS, the manifest's `prompt` and `group`, the audit's (prefix
-    `audit_`) where there is one, and `error` (score - MOS, points of 0-100). pairs: rated pairs, None without a table.
+    Attributes:
+        metrics: Those of this run.
+        baselines: Plain numbers that a model has to beat.
+        previous: The run to compare with.
+        videos: One row per video: the columns of PREDICTIONS, the manifest's `prompt` and `group`, the audit's (prefix
+            `audit_`) where there is one, and `error` (score - MOS, points of 0-100).
+        pairs: Rated pairs; None without a table of them.
+        frame_scores: Rows of the FRAME_SCORES schema.
+        frames: Table of decoded frames.
+        crops: Table of crops.
+        audit: What audit.json holds.
+        ablation: What ablation.json holds.
+        made_by: What made the predictions.
     """
 
     metrics: dict[str, float]
@@ -56,9 +69,16 @@ class Sources:
 
 
 def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:
-    """Everything from the two folders that stages write; raise EvaluationError or TableError without results.
+    """Read everything from the two folders that stages write.
 
-    baseline: the Git revision to compare with; None: the last committed metrics that are not this run's.
+    Args:
+        results: The folder results/.
+        data: The folder data/.
+        baseline: The Git revision to compare with; None: the last committed metrics that are not this run's.
+
+    Raises:
+        EvaluationError: There are no metrics.
+        TableError: A table that is needed is missing or damaged.
     """
     path = results / "metrics.json"
     metrics = read_json(path)
@@ -90,10 +110,10 @@ def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:
 def _previous(
     path: Path, metrics: Mapping[str, float], revision: str | None, *, test: pd.DataFrame, split: Path
 ) -> Previous | None:
-    found = other_version(path, json.dumps(metrics, sort_keys=True), revision=revision, normalise=_normalised)
-    if found is None:
+    version = other_version(path, json.dumps(metrics, sort_keys=True), revision=revision, normalise=_normalised)
+    if version is None:
         return None
-    name, before = found[0], json.loads(found[1])
+    name, before = version[0], json.loads(version[1])
     then = _run_then(Run(name, before, None, None), path.with_name("predictions.parquet"), split, revision or name)
     if then.mos is not None:
         return Previous(then, changed_videos(tested_videos(test, None, source="") or {}, then.mos), known=True)
@@ -103,13 +123,13 @@ def _previous(
 
 
 def _run_then(run: Run, predictions: Path, split: Path, revision: str) -> Run:
-    """A run with its test videos by the revision's predictions, else by its split; as it is where it has neither."""
-    found = [_bytes_then(path, revision) for path in (predictions, split)]
-    test = None if found[0] is None else read_test_part(found[0])
+    """A run with its test videos from the revision's predictions, else from its split; unchanged without either."""
+    contents = [_bytes_then(path, revision) for path in (predictions, split)]
+    test = None if contents[0] is None else read_test_part(contents[0])
     try:
-        mos = tested_videos(test, found[1], source=str(split))
+        mos = tested_videos(test, contents[1], source=str(split))
     except TableError:
-        return run  # that revision's own trouble: the page says that its test videos are not known
+        return run  # a fault of that revision: the page says that its test videos are not known
     known = replace(run, test=test, mos=mos)
     return known if belong_together(known) else replace(known, test=None)
 

@@ -1,4 +1,4 @@
-"""A video as networks see it: its frames with their times, its selected crops cut out and brought to one size."""
+"""A video as networks see it: its frames with their times, and its selected crops, cut out and resized to one size."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from stages.errors import TableError
 from stages.io.images import Frame, cut, decode_image
+from stages.io.sampling import spread_indices
 from stages.io.schemas import BOX_COLUMNS
-from stages.io.video import spread_indices
 
 Box = tuple[float, float, float, float]
 # What `read_clip` and `selected_boxes` need of the tables.
@@ -19,7 +19,13 @@ SELECTED_COLUMNS = ["frame_index", *BOX_COLUMNS, "selected"]
 
 
 class ClipFrame(NamedTuple):
-    """One decoded frame: its index and time in the video, and (H, W, 3) uint8 RGB."""
+    """One decoded frame.
+
+    Attributes:
+        frame_index: Decoded index in the video.
+        time_s: Time in the video, seconds.
+        frame: (H, W, 3) uint8 RGB.
+    """
 
     frame_index: int
     time_s: float
@@ -27,7 +33,14 @@ class ClipFrame(NamedTuple):
 
 
 def read_clip(frames: pa.Table) -> list[ClipFrame]:
-    """The frames of one video from its rows of the FRAMES schema, in order."""
+    """The frames of one video, in order.
+
+    Args:
+        frames: Its rows of the FRAMES schema.
+
+    Raises:
+        TableError: An image is damaged.
+    """
     return [
         ClipFrame(index, time_s, decode_image(image))
         for index, time_s, image in zip(
@@ -37,23 +50,54 @@ def read_clip(frames: pa.Table) -> list[ClipFrame]:
 
 
 def selected_boxes(crops: pa.Table) -> dict[int, Box]:
-    """Frame index -> the selected crop's box (xyxy, pixels of the frame), from one video's rows of the CROPS schema."""
+    """The selected crop of every frame of one video.
+
+    Args:
+        crops: Its rows of the CROPS schema.
+
+    Returns:
+        Frame index -> box, xyxy in pixels of the frame.
+    """
     chosen = crops.filter(crops["selected"])
     boxes = zip(*(chosen[name].to_pylist() for name in BOX_COLUMNS), strict=True)
     return dict(zip(chosen["frame_index"].to_pylist(), boxes, strict=True))
 
 
 def cut_clip(clip: Sequence[ClipFrame], crops: pa.Table, *, size_px: int) -> NDArray[np.uint8]:
-    """The selected crop of every frame, (F, 3, size_px, size_px) uint8 RGB; raise TableError when a frame has none."""
+    """Cut out the selected crop of every frame.
+
+    Args:
+        clip: The decoded frames of one video.
+        crops: Its rows of the CROPS schema.
+        size_px: Side of the result, pixels.
+
+    Returns:
+        (F, 3, size_px, size_px) uint8 RGB.
+
+    Raises:
+        TableError: A frame has no selected crop.
+    """
     return cut_boxes(clip, selected_boxes(crops), size_px=size_px)
 
 
 def cut_boxes(clip: Sequence[ClipFrame], boxes: Mapping[int, Box], *, size_px: int) -> NDArray[np.uint8]:
-    """`cut_clip` with the boxes (xyxy, pixels) by frame index."""
+    """Cut one box out of every frame.
+
+    Args:
+        clip: The decoded frames of one video.
+        boxes: Frame index -> box, xyxy in pixels of the frame.
+        size_px: Side of the result, pixels.
+
+    Returns:
+        (F, 3, size_px, size_px) uint8 RGB.
+
+    Raises:
+        TableError: A frame has no box.
+    """
     missing = [entry.frame_index for entry in clip if entry.frame_index not in boxes]
     if missing:
         raise TableError(f"no selected crop for frames {missing}; frames and crops do not belong together")
-    # Each is laid into its place at once: stacking and turning would go over all pixels twice more.
+    # Each crop is written straight to its place: stacking and transposing would copy all pixels twice more.
     cuts = np.empty((len(clip), 3, size_px, size_px), np.uint8)
     for place, entry in zip(cuts, clip, strict=True):
         place[:] = cut(entry.frame, boxes[entry.frame_index], size_px=size_px).transpose(2, 0, 1)
@@ -61,5 +105,13 @@ def cut_boxes(clip: Sequence[ClipFrame], boxes: Mapping[int, Box], *, size_px: i
 
 
 def frame_slots(n_distinct: int, frames: int) -> list[int]:
-    """Which distinct frame fills each of the `frames` places of a clip; short videos repeat, evenly."""
+    """Which distinct frame fills each place of a clip; short videos repeat frames, evenly.
+
+    Args:
+        n_distinct: Number of distinct frames.
+        frames: Number of places that a clip has.
+
+    Returns:
+        Indices of distinct frames, in order; all of them, once each, where there are enough.
+    """
     return spread_indices(n_distinct, frames) if n_distinct < frames else list(range(n_distinct))

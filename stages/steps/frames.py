@@ -1,6 +1,6 @@
-"""The frames of one video: from its file, as the stages prepare and decode take them.
+"""The frames of one video, from its file, as the stages prepare and decode take them.
 
-A module of its own because decoding workers import it: whatever else it imported, each of them would load too.
+A separate module because decoding workers import it: each of them would load whatever else it imported.
 """
 
 from pathlib import Path
@@ -13,9 +13,16 @@ from stages.io import video
 
 
 def decode_file(payload: tuple[str, float, dict[str, Any]]) -> pa.Table:
-    """The frames of a file as the decode stage takes them; the table's metadata says how many frames the file has.
+    """The frames of a file as the decode stage takes them.
 
-    payload: path, share of the header's frames that may be missing, parameters of the decode stage. Raises VideoError.
+    Args:
+        payload: Path; share of the frames stated by the header that may be missing, 0..1; params of the decode stage.
+
+    Returns:
+        Rows of the FRAMES schema; the metadata says under `n_frames` how many frames the file has.
+
+    Raises:
+        VideoError: The file cannot be decoded; with the reason.
     """
     path, max_missing_fraction, settings = payload
     _check_name(path)
@@ -25,7 +32,7 @@ def decode_file(payload: tuple[str, float, dict[str, Any]]) -> pa.Table:
 
 
 def _check_name(path: str) -> None:
-    """Raise VideoError for names that OpenCV, which ends the process over some, must not see."""
+    """Raise VideoError for file names that could make OpenCV end the process."""
     try:
         path.encode()
         Path(path).exists()

@@ -1,7 +1,7 @@
 """What made a file of weights, stage by stage: the typed form of the history in its metadata.
 
-Every table and every file of weights carries what made it, as JSON under the names of the stages. Scoring needs some
-of it, such as which frames were decoded; this module is the one place that knows where that stands.
+Every table and every file of weights carries what made it, as JSON under the names of the stages. Scoring needs some of
+it, such as which frames were decoded; this module is the one place that knows its layout.
 """
 
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ class Record(BaseModel):
 
 
 class LabelScale(BaseModel):
-    """Of the data set's params those that scoring needs.
+    """Those params of the data set that scoring needs.
 
     Attributes:
         mos_min: Lowest possible MOS on the data set's own scale.
         mos_max: Highest possible MOS on that scale.
-        max_missing_fraction: Share of the frames that a header promises that may be missing, 0 to 1.
+        max_missing_fraction: Share of the frames stated by a header that may be missing, 0..1.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
@@ -45,19 +45,35 @@ class LabelScale(BaseModel):
 
 
 class PrepareRecord(Record):
-    """The data set that the labels come from."""
+    """The data set that the labels come from.
+
+    Attributes:
+        params: Scale and tolerance.
+    """
 
     params: LabelScale
 
 
 class DecodeRecord(Record):
-    """How frames were chosen and stored."""
+    """How frames were chosen and stored.
+
+    Attributes:
+        params: Those of the decode stage.
+    """
 
     params: DecodeParams
 
 
 class ProposeRecord(Record):
-    """How objects were found: params, and what of the detector's file its boxes depend on."""
+    """How objects were found.
+
+    Attributes:
+        params: Which boxes were kept.
+        every: Distance of the frames that were looked at.
+        backend: Which detector it was.
+        detector: Its configuration.
+        weights: Digest of its weights.
+    """
 
     params: ProposeParams
     backend: str
@@ -66,14 +82,26 @@ class ProposeRecord(Record):
 
 
 class CropRecord(Record):
-    """How crops were chosen: params, and the SHA-256 of the cropper's file."""
+    """How crops were chosen.
+
+    Attributes:
+        params: Those of the crop stage.
+        weights: SHA-256 of the cropper's file.
+    """
 
     params: CropParams
     weights: str
 
 
 class History(BaseModel):
-    """The history of a trained quality model: the stages whose choices scoring repeats."""
+    """The history of a trained quality model: the stages whose choices scoring repeats.
+
+    Attributes:
+        prepare: The data set.
+        decode: How frames were chosen.
+        propose: How objects were found.
+        crop: How crops were chosen.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -87,11 +115,11 @@ class History(BaseModel):
         """The history in a file's metadata.
 
         Args:
-            values: What stands there.
+            values: What the metadata holds.
             source: The file, for the message.
 
         Raises:
-            WeightsError: The history is empty, of another version of this program, or of another program.
+            WeightsError: The history is empty, or from another version of this program or another program.
         """
         try:
             return cls.model_validate(values)
@@ -105,5 +133,9 @@ class History(BaseModel):
 
 
 def decoded_frames(made_by: Mapping[str, Any]) -> int:
-    """Frames per video that a table derives from, by the history in its metadata."""
+    """Frames per video that a table derives from, by the history in its metadata.
+
+    Args:
+        made_by: That history: stage -> what made its values.
+    """
     return DecodeRecord.model_validate(made_by["decode"]).params.frames

@@ -18,10 +18,10 @@ class Look(NamedTuple):
     """One look for objects.
 
     Attributes:
-        place: Where its frame stands among those of the video, from 0.
+        place: Position of its frame among those of the video, from 0.
         size: (height, width) in pixels.
-        frame_indices: All frames that take these boxes, by decoded index, its own first.
-        frame: (H, W, 3) uint8 RGB; None where boxes are looked up instead of found.
+        frame_indices: Decoded indices of all frames that take these boxes, its own first.
+        frame: (H, W, 3) uint8 RGB; None where boxes are looked up instead of detected.
     """
 
     place: int
@@ -31,17 +31,20 @@ class Look(NamedTuple):
 
 
 def key_frames(sizes: Sequence[tuple[int, int]], every: int) -> list[int]:
-    """For each frame of a video the place of the frame whose boxes it takes: its own, or one before it.
+    """For each frame of a video the position of the frame whose boxes it takes: its own, or an earlier one.
 
     Args:
-        sizes: (height, width) of every frame, in order. Boxes are in pixels, so a frame of another size than the one
-            before starts anew.
-        every: 1 looks at every frame, k at every k-th, from the first on.
+        sizes: (height, width) of every frame, in order. Boxes are in pixels, so a frame of another size than the
+            previous one is always looked at.
+        every: 1 looks at every frame, k at every k-th, starting with the first.
+
+    Returns:
+        One position per frame, from 0.
     """
     sources: list[int] = []
     for place, size in enumerate(sizes):
-        anew = not sources or size != sizes[place - 1] or place - sources[-1] == every
-        sources.append(place if anew else sources[-1])
+        is_key = not sources or size != sizes[place - 1] or place - sources[-1] == every
+        sources.append(place if is_key else sources[-1])
     return sources
 
 
@@ -60,13 +63,25 @@ def plan_looks(frame_indices: Sequence[int], sizes: Sequence[tuple[int, int]], *
 
 
 def find_objects(detector: Detector, looks: Sequence[Look], params: ProposeParams) -> list[Detections]:
-    """The best boxes of every look that has a frame, in order; looks of one size may be of several videos."""
+    """The best boxes of every look that has a frame, in order.
+
+    Args:
+        detector: Finds the boxes.
+        looks: Looks at frames; those of one size may come from several videos.
+        params: Which boxes are kept.
+    """
     detections = detector.detect([look.frame for look in looks if look.frame is not None])
     return [top_boxes(each, **params.rules()) for each in detections]
 
 
 def proposals_table(video_id: str, looks: Sequence[Look], detections: Sequence[Detections]) -> pa.Table:
-    """One video's rows of the PROPOSALS schema: frames in order, boxes by rank; a frame without objects has no row."""
+    """One video's rows of the PROPOSALS schema: frames in order, boxes by rank; a frame without objects has no row.
+
+    Args:
+        video_id: Id of the video.
+        looks: All its looks.
+        detections: What was found in each.
+    """
     frames = [(index, each) for look, each in zip(looks, detections, strict=True) for index in look.frame_indices]
     counts = [len(each.scores) for _, each in frames]
     boxes = np.concatenate([each.boxes_xyxy_px.numpy() for _, each in frames])
@@ -82,11 +97,14 @@ def proposals_table(video_id: str, looks: Sequence[Look], detections: Sequence[D
 
 
 def objects_by_frame(proposals: pa.Table, frame_indices: Sequence[int]) -> list[NDArray[np.float32]]:
-    """The boxes of every frame, (N, 4) float32 xyxy in its pixels, best first; N is 0 for a frame without objects.
+    """The boxes of every frame, best first.
 
     Args:
         proposals: One video's rows of the PROPOSALS schema.
         frame_indices: Decoded index of every frame that is wanted.
+
+    Returns:
+        (N, 4) float32 xyxy in pixels for each frame; N is 0 for a frame without objects.
     """
     boxes = np.stack([proposals[name].to_numpy() for name in BOX_COLUMNS], axis=1)
     frame_of, rank = proposals["frame_index"].to_numpy(), proposals["rank"].to_numpy()

@@ -1,7 +1,7 @@
 """A trained model as one object: `Scorer.load("weights").score("a.mp4")`.
 
 The weights carry the params of every stage that made them: a folder with the three files is all that scoring needs,
-and a video of the data set gets the score that the pipeline gave it.
+and a video of the data set gets the same score as in the pipeline.
 """
 
 import sys
@@ -42,8 +42,8 @@ class Analysis(NamedTuple):
         clip: The decoded frames.
         objects: What the detector found in each.
         candidates: The crop candidates of each, with their scores.
-        scores: One row per frame: frame_index, time_s, score (0-100), sharpness, and the selected crop (x0, y0, x1,
-            y1; pixels of the frame).
+        scores: One row per frame: frame_index, time_s, score (0-100), sharpness, and the selected crop (x0, y0, x1, y1;
+            pixels of the frame).
     """
 
     clip: list[ClipFrame]
@@ -54,7 +54,7 @@ class Analysis(NamedTuple):
 
 @dataclass(frozen=True)
 class VideoScore:
-    """What a video is worth, or why it has no score.
+    """The score of a video, or why it has none.
 
     Attributes:
         path: The file, as it was given.
@@ -68,7 +68,7 @@ class VideoScore:
         worst_frame_index: Decoded index of the frame with the lowest score.
         worst_time_s: Its time, seconds.
         sharpness: Mean over the frames; see `stages.io.images.sharpness`.
-        n_frames: Frames that the file decodes to.
+        n_frames: Number of frames that the file decodes to.
         frames: One row per scored frame; see `Analysis.scores`.
     """
 
@@ -89,7 +89,13 @@ class VideoScore:
 
 @dataclass(frozen=True)
 class Scorer:
-    """The three networks, and in the quality model's history the params that they were trained with."""
+    """The three networks of a trained model.
+
+    Attributes:
+        detector: Finds objects.
+        cropper: Scores and selects crops.
+        quality: Scores frames; its history holds the params that the model was trained with.
+    """
 
     detector: Detector
     cropper: Cropper
@@ -115,10 +121,11 @@ class Scorer:
         quality = load_quality(paths["quality"], device=place)
         detector, cropper = load_detector(paths["detector"], place), load_cropper(paths["cropper"], place)
         check_belonging(quality.history, paths)
-        wanted = quality.history.decode.libraries
-        if wanted != (found := library_versions(*wanted)):
+        trained = quality.history.decode.libraries
+        if trained != (installed := library_versions(*trained)):
             print(
-                f"warning: the model's frames came from {wanted}, here is {found}: scores may differ", file=sys.stderr
+                f"warning: the model's frames came from {trained}, here is {installed}: scores may differ",
+                file=sys.stderr,
             )
         return cls(detector, cropper, quality)
 
@@ -128,7 +135,14 @@ class Scorer:
         return self.quality.history
 
     def score(self, path: str | Path) -> VideoScore:
-        """Score one file, decoded in this process; a file that cannot be scored has its reason in the result."""
+        """Score one file, decoded in this process.
+
+        Args:
+            path: The video file.
+
+        Returns:
+            The score; for a file that cannot be scored, the reason.
+        """
         name = shown_name(Path(path))
         try:
             return self._scored(name, self.decode(path))
@@ -166,16 +180,26 @@ class Scorer:
                 yield result
 
     def decode(self, path: str | Path) -> pa.Table:
-        """The frames of a file, as the model's own were chosen; raises VideoError with the reason."""
+        """The frames of a file, chosen as the model's own were.
+
+        Args:
+            path: The video file.
+
+        Returns:
+            Rows of the FRAMES schema.
+
+        Raises:
+            VideoError: The file cannot be decoded; with the reason.
+        """
         prepare, decode = self.history.prepare.params, self.history.decode.params
         return decode_file((str(path), prepare.max_missing_fraction, decode.model_dump()))
 
     def analyse(self, frames: pa.Table, *, name: str) -> Analysis:
-        """From one video's rows of the FRAMES schema to its scores, through the tables that the stages write.
+        """Score one video from its frames, through the tables that the stages write.
 
         Args:
-            frames: The decoded frames.
-            name: Decides where crops are chosen by chance.
+            frames: Its rows of the FRAMES schema.
+            name: Its name, which decides where crops are chosen at random.
         """
         clip = read_clip(frames)
         indices = [entry.frame_index for entry in clip]
@@ -190,20 +214,27 @@ class Scorer:
         cuts = cut_crops(clip, crops, size_px=self.quality.input_px)
         scores = frame_rows(name, cuts, self.quality.score(cuts)).drop_columns("video_id").to_pandas()
         chosen = crops.filter(crops["selected"])
-        taken = {index: found for look, found in zip(looks, detections, strict=True) for index in look.frame_indices}
+        objects_of = {index: each for look, each in zip(looks, detections, strict=True) for index in look.frame_indices}
         return Analysis(
             clip,
-            [taken[index] for index in indices],
+            [objects_of[index] for index in indices],
             candidates,
             scores.assign(**{column: chosen[column].to_numpy() for column in BOX_COLUMNS}),
         )
 
     def analyse_file(self, path: str | Path) -> Analysis:
-        """`analyse` of a file; raises VideoError that names it."""
+        """Score one file frame by frame.
+
+        Args:
+            path: The video file.
+
+        Raises:
+            VideoError: The file cannot be decoded; the message names it.
+        """
         try:
             return self.analyse(self.decode(path), name=Path(path).name)
         except VideoError as error:
-            # In tables the video's name stands beside the reason; here it has to be said.
+            # In tables the video's name stands beside the reason; here the message has to name it.
             raise VideoError(f"{path}: {error}") from None
 
     def _scored(self, name: str, frames: pa.Table) -> VideoScore:
@@ -213,12 +244,20 @@ class Scorer:
 
 
 def check_belonging(history: History, paths: dict[str, Path]) -> None:
-    """Raise WeightsError when the detector or the cropper is not the one that the quality model was trained on."""
+    """Check that detector and cropper are those that the quality model was trained with.
+
+    Args:
+        history: Of the quality model.
+        paths: The files of weights, by the names in WEIGHTS.
+
+    Raises:
+        WeightsError: One of them is another.
+    """
     values = detector_values(paths["detector"])
     belongs = {
         "detector": all(getattr(history.propose, name) == values[name] for name in ("backend", "detector", "weights")),
         "cropper": history.crop.weights == file_sha256(paths["cropper"]),
     }
-    for name, does in belongs.items():
-        if not does:
+    for name, matches in belongs.items():
+        if not matches:
             raise WeightsError(f"{paths[name]}: not the {name} whose output {paths['quality']} was trained on")

@@ -17,6 +17,7 @@ from models.config import problems_of
 from models.methods.frame_consistency.config import QualityConfig
 from models.methods.frame_consistency.losses import frame_scores
 from models.methods.frame_consistency.network import QualityError, QualityNet, build_quality
+from stages.datasets.mos import MosScale
 from stages.errors import WeightsError
 from stages.io.images import sharpness
 from stages.io.schemas import FRAME_SCORES
@@ -47,7 +48,7 @@ class QualityModel:
 
     Attributes:
         network: In evaluation mode.
-        device: Where it lies.
+        device: Where it runs.
         input_px: Side of the crops that it sees, pixels.
         history: The stages whose choices scoring repeats, typed.
         made_by: The whole history, as it stands in the file.
@@ -61,36 +62,47 @@ class QualityModel:
 
     @property
     def frames(self) -> int:
-        """Frames that a video is scored on."""
+        """Number of frames that a video is scored on."""
         return self.history.decode.params.frames
 
     @property
-    def mos_scale(self) -> tuple[float, float]:
-        """Lowest and highest MOS on the data set's own scale."""
-        return self.history.prepare.params.mos_min, self.history.prepare.params.mos_max
-
-    def to_raw(self, score: float) -> float:
-        """A score on 0-100 on the data set's own scale."""
-        low, high = self.mos_scale
-        return low + score / 100 * (high - low)
+    def mos_scale(self) -> MosScale:
+        """The data set's own scale of MOS."""
+        params = self.history.prepare.params
+        return MosScale(params.mos_min, params.mos_max)
 
     @torch.inference_mode()
     def score(self, crops: Sequence[CropOfFrame]) -> list[float]:
-        """Scores (0-100) of frames; the result of one does not depend on the others, which may be of other videos."""
+        """Score frames; the score of one does not depend on the others, which may be of other videos.
+
+        Args:
+            crops: The frames, of the network's input size.
+
+        Returns:
+            One score per frame, 0-100.
+        """
         batch = torch.from_numpy(np.stack([each.crop for each in crops])).to(self.device)
-        return (100 * frame_scores(self.network(batch.unsqueeze(0)))).squeeze(0).double().cpu().tolist()
+        scores: list[float] = (100 * frame_scores(self.network(batch.unsqueeze(0)))).squeeze(0).double().cpu().tolist()
+        return scores
 
     def summarise(self, scores: pd.DataFrame) -> dict[str, Any]:
-        """One video's result from its frames' rows (frame_index, time_s, score, sharpness).
+        """The result of one video from those of its frames.
 
         Mean and spread (standard deviation) are over the places of a clip: a short video repeats frames there.
+
+        Args:
+            scores: One row per frame with the columns frame_index, time_s, score and sharpness.
+
+        Returns:
+            score and spread on 0-100, score_raw on the data set's own scale, worst_frame_index, worst_time_s,
+            sharpness.
         """
         slots = scores.iloc[frame_slots(len(scores), self.frames)]
         worst = scores.iloc[int(scores["score"].argmin())]
         score = float(slots["score"].mean())
         return {
             "score": score,
-            "score_raw": self.to_raw(score),
+            "score_raw": self.mos_scale.to_raw(score),
             "spread": float(slots["score"].std(ddof=0)),
             "worst_frame_index": int(worst["frame_index"]),
             "worst_time_s": float(worst["time_s"]),
@@ -99,7 +111,7 @@ class QualityModel:
 
 
 def cut_crops(clip: Sequence[ClipFrame], crops: pa.Table, *, size_px: int) -> list[CropOfFrame]:
-    """The selected crop of every frame of one video, cut out and resized to (size_px, size_px).
+    """Cut out the selected crop of every frame of one video.
 
     Args:
         clip: The decoded frames.
@@ -117,7 +129,13 @@ def cut_crops(clip: Sequence[ClipFrame], crops: pa.Table, *, size_px: int) -> li
 
 
 def frame_rows(video_id: str, crops: Sequence[CropOfFrame], scores: Sequence[float]) -> pa.Table:
-    """One video's rows of the FRAME_SCORES schema."""
+    """One video's rows of the FRAME_SCORES schema.
+
+    Args:
+        video_id: Id of the video.
+        crops: Its frames.
+        scores: Their scores, 0-100, in the same order.
+    """
     columns = {
         "video_id": [video_id] * len(crops),
         "frame_index": [each.frame_index for each in crops],
@@ -131,11 +149,14 @@ def frame_rows(video_id: str, crops: Sequence[CropOfFrame], scores: Sequence[flo
 def load_quality(path: str | Path, *, device: torch.device) -> QualityModel:
     """The model in a file that the train stage wrote.
 
+    Args:
+        path: The file of weights.
+        device: Where the network will run.
+
     Raises:
-        WeightsError: Names the file: missing, damaged, of another program or another version of this one.
+        WeightsError: The file is missing or damaged, or was written by another program or another version of this one.
     """
     state, config = load_weights(path)
-    history = History.read(config.get("made_by"), source=path)
     try:
         network = build_quality(QualityConfig.model_validate(config["network"]))
     except ValidationError as error:
@@ -143,4 +164,5 @@ def load_quality(path: str | Path, *, device: torch.device) -> QualityModel:
     except (KeyError, BackboneError, QualityError) as error:
         raise WeightsError(f"{path}: not weights of a quality model that can be built here ({error})") from None
     load_state(network, state, path)
+    history = History.read(config.get("made_by"), source=path)
     return QualityModel(network.to(device).eval(), device, network.input_px, history, config["made_by"])

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models.errors import NonFiniteError
-from models.optim import parameter_groups, warmup_cosine
+from models.optim import epoch_seed, parameter_groups, warmup_cosine
 from models.s2cnet.loss import CropLoss, crop_loss
 from models.s2cnet.metrics import evaluate_crops
 from models.s2cnet.network import S2CNet
@@ -39,22 +40,21 @@ def train_epoch(
 ) -> dict[str, float]:
     """One pass over the training images; returns the means of the loss and its terms. Raises NonFiniteError."""
     device = next(network.parameters()).device
-    random = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+    random = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
+    changes = np.random.default_rng((settings.seed, epoch))
     batches = make_batches(data.train, batch_images=settings.batch_images, random=random)
+    schedule = warmup_cosine(
+        optimizer,
+        steps=settings.epochs * len(batches),
+        warmup_fraction=settings.warmup_fraction,
+        done=epoch * len(batches),
+    )
     totals = torch.zeros(3, dtype=torch.float64)
     network.train()
     bar = progress(batches, desc=f"epoch {epoch + 1}/{settings.epochs}", unit="step", leave=False)
     for step, indices in enumerate(bar):
         batch = collate([data.train[index] for index in indices])
-        batch = augment(batch, flip=settings.flip, jitter=settings.color_jitter, random=random)
-        rate = warmup_cosine(
-            epoch * len(batches) + step,
-            steps=settings.epochs * len(batches),
-            peak=settings.learning_rate,
-            warmup_fraction=settings.warmup_fraction,
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        batch = augment(batch, flip=settings.flip, jitter=settings.color_jitter, random=changes)
         scores = network(normalise(batch.pixels.to(device)), batch.candidates, batch.objects)
         targets = [((mos - data.mos_mean) / data.mos_std).to(device) for mos in batch.mos]
         loss = crop_loss(scores, targets, rank_weight=settings.rank_weight)
@@ -68,6 +68,7 @@ def train_epoch(
         loss.total.backward()
         nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM_MAX)
         optimizer.step()
+        schedule.step()
         totals += torch.stack(loss).detach().double().cpu() * len(indices)
         bar.set_postfix(loss=f"{loss.total.item():.4f}")
     return dict(zip(CropLoss._fields, (totals / len(data.train)).tolist(), strict=True))
@@ -107,7 +108,7 @@ def fit(network: S2CNet, data: Data, settings: CropperTraining, *, state: Traini
             print(f"cropper: goes on after epoch {done} of {settings.epochs}")
     for epoch in range(done, settings.epochs):
         with torch.random.fork_rng():
-            torch.manual_seed(settings.seed * 1_000_003 + epoch)  # dropout draws from the global generators
+            torch.manual_seed(epoch_seed(settings.seed, epoch))  # dropout draws from the global generators
             record: dict[str, Any] = train_epoch(network, optimizer, data, settings, epoch)
         record |= evaluate(network, data.val, batch_images=settings.batch_images)
         print(

@@ -7,7 +7,7 @@ from torch import nn
 
 from models.detectors.faster_rcnn import FasterRcnn
 from models.errors import NonFiniteError
-from models.optim import warmup_cosine
+from models.optim import epoch_seed, parameter_groups, warmup_cosine
 from stages.datasets.coco import ObjectSet
 from stages.engine.progress import progress
 from stages.params.schema.detector import DetectorTraining
@@ -23,7 +23,7 @@ def fit(detector: FasterRcnn, data: ObjectSet, params: DetectorTraining, *, stat
         data.images, params.batch_images, params.flip, params.color_jitter, params.seed, zoom=params.zoom
     )
     optimizer = torch.optim.AdamW(
-        detector.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay, foreach=True
+        parameter_groups(detector.network, params.weight_decay), lr=params.learning_rate, foreach=True
     )
     losses: list[float] = []
     if (saved := state.load()) is not None:
@@ -37,7 +37,7 @@ def fit(detector: FasterRcnn, data: ObjectSet, params: DetectorTraining, *, stat
     for epoch in range(len(losses), params.epochs):
         with torch.random.fork_rng():
             # torchvision draws the boxes of the loss from the global generators.
-            torch.manual_seed(params.seed * 1_000_003 + epoch)
+            torch.manual_seed(epoch_seed(params.seed, epoch))
             losses.append(train_epoch(detector, optimizer, batches, params, epoch=epoch))
         print(f"epoch {epoch + 1:>{len(str(params.epochs))}}/{params.epochs}  loss {losses[-1]:.4f}", flush=True)
         # A finished training needs no optimizer any more.
@@ -58,15 +58,10 @@ def train_epoch(
     total, steps = 0.0, len(batches)
     title = f"detector epoch {epoch + 1}/{params.epochs}"
     bar = progress(batches.epoch(epoch), desc=title, unit="step", total=steps, leave=False)
+    schedule = warmup_cosine(
+        optimizer, steps=params.epochs * steps, warmup_fraction=params.warmup_fraction, done=epoch * steps
+    )
     for step, batch in enumerate(bar):
-        rate = warmup_cosine(
-            epoch * steps + step,
-            steps=params.epochs * steps,
-            peak=params.learning_rate,
-            warmup_fraction=params.warmup_fraction,
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
         terms = detector.losses(batch.frames, batch.boxes_xyxy_px, batch.labels)
         loss = torch.stack([*terms.values()]).sum()
@@ -80,6 +75,7 @@ def train_epoch(
         loss.backward()
         nn.utils.clip_grad_norm_(detector.parameters(), MAX_GRADIENT_NORM)
         optimizer.step()
+        schedule.step()
         total += value
         bar.set_postfix(loss=f"{value:.3f}")
     return total / steps

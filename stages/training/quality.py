@@ -14,7 +14,7 @@ from models.errors import NonFiniteError
 from models.methods.frame_consistency.losses import frame_scores, video_terms
 from models.methods.frame_consistency.network import video_score
 from models.metrics import plcc, srocc
-from models.optim import warmup_cosine
+from models.optim import epoch_seed, warmup_cosine
 from stages.engine.progress import progress
 from stages.errors import DatasetError
 from stages.params.schema import TrainParams
@@ -46,7 +46,7 @@ class Data:
 
 def numbers_of(settings: TrainParams, epoch: int) -> torch.Generator:
     """Where an epoch's order and mirroring come from."""
-    return torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+    return torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
 
 
 def shuffled_batches(n_videos: int, batch_videos: int, random: torch.Generator) -> list[list[int]]:
@@ -70,22 +70,20 @@ def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
     flips = torch.rand(n_videos, generator=random) < 0.5
     # A process without a video in a small last batch takes one along, which counts neither in loss nor in statistics.
     batches = data.train.batches([training.processes.share(group) or group[:1] for group in groups])
+    schedule = warmup_cosine(
+        training.optimizer,
+        steps=settings.epochs * len(groups),
+        warmup_fraction=settings.warmup_fraction,
+        done=epoch * len(groups),
+    )
     totals = torch.zeros(3, dtype=torch.float64)
     training.model.train()
     bar = progress(batches, desc=f"epoch {epoch + 1}/{settings.epochs}", unit="step", leave=False)
     for number, ((crops, indices), group) in enumerate(zip(bar, groups, strict=True)):
-        step = epoch * len(groups) + number
         crops, mos = crops.to(device, non_blocking=True), data.train_mos[group].to(device)
         if settings.flip:
             crops = mirrored(crops, flips[indices])
-        rate = warmup_cosine(
-            step,
-            steps=settings.epochs * len(groups),
-            peak=settings.learning_rate,
-            warmup_fraction=settings.warmup_fraction,
-        )
-        for parameters in training.optimizer.param_groups:
-            parameters["lr"] = rate * parameters["lr_scale"]
+        rate = max(schedule.get_last_lr())
         try:
             loss, terms = train_step(training, crops, mos, data.sigma)
         except NonFiniteError as error:
@@ -99,7 +97,8 @@ def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
                 "more decode.frames, a larger train.input_px or a backbone without it helps"
             ) from None
         if training.mean is not None:
-            training.mean.update(training.network, step=step + 1)
+            training.mean.update(training.network, step=epoch * len(groups) + number + 1)
+        schedule.step()
         totals += torch.stack([loss * len(mos), terms.mae.sum(), terms.bce.sum()]).double().cpu()
         bar.set_postfix(loss=f"{loss.item():.4f}")
     means = (totals / n_videos).tolist()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from stages.engine.cache import note_use
 from stages.io.files import replacing
 
 
@@ -23,6 +24,7 @@ class TrainingState:
         """What `save` wrote last, tensors on the CPU; None when there is nothing, or nothing readable."""
         if not self.path.exists():
             return None
+        note_use(self.path)
         try:
             return torch.load(self.path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError):

@@ -81,7 +81,9 @@ def set_up(network: QualityNet, settings: TrainParams, processes: Processes) -> 
     if settings.compile:
         network.backbone.compile()
     groups = layered_groups(network, network.backbone, settings.weight_decay, layer_decay=settings.layer_decay)
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, foreach=True)
+    for group in groups:
+        group["lr"] = settings.learning_rate * group["lr_scale"]
+    optimizer = torch.optim.AdamW(groups, foreach=True)
     # Only float16 needs a scaled loss; a scaler that is not enabled hands everything through.
     scaler = torch.amp.GradScaler(next(network.parameters()).device.type, enabled=settings.precision == "fp16")
     # Processes draw dropout masks of their own.

@@ -1,6 +1,7 @@
 """The learning rate rises to its peak and falls to zero; norms and biases do not decay."""
 
 import pytest
+import torch
 from torch import nn
 
 from models.methods.frame_consistency.network import build_quality
@@ -8,8 +9,20 @@ from models.optim import layered_groups, parameter_groups, warmup_cosine
 from tests.configs import quality_config
 
 
+def rates_of(*, steps: int, warmup_fraction: float, done: int = 0, scale: float = 1.0) -> list[float]:
+    """The rates of the steps from `done` on, of a group that was made with a rate of 2 * scale."""
+    optimizer = torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))], "lr": 2.0 * scale}])
+    schedule = warmup_cosine(optimizer, steps=steps, warmup_fraction=warmup_fraction, done=done)
+    rates = []
+    for _ in range(done, steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
 def test_rises_then_falls_to_zero() -> None:
-    rates = [warmup_cosine(step, steps=10, peak=2.0, warmup_fraction=0.4) for step in range(10)]
+    rates = rates_of(steps=10, warmup_fraction=0.4)
     # Four steps of warm-up: 1/5 ... 4/5 of the peak; then half a cosine over six steps, whose middle is step 7.
     assert rates[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
     assert rates[7] == pytest.approx(1.0)
@@ -17,7 +30,17 @@ def test_rises_then_falls_to_zero() -> None:
 
 
 def test_without_warm_up_the_first_step_has_the_peak() -> None:
-    assert warmup_cosine(0, steps=5, peak=0.1, warmup_fraction=0) == pytest.approx(0.1)
+    assert rates_of(steps=5, warmup_fraction=0)[0] == 2.0
+
+
+def test_a_training_that_goes_on_has_the_rates_of_an_unbroken_one() -> None:
+    for done in (1, 3, 9):
+        assert rates_of(steps=10, warmup_fraction=0.4, done=done) == rates_of(steps=10, warmup_fraction=0.4)[done:]
+
+
+def test_layers_keep_their_share_of_the_rate() -> None:
+    slow, fast = (rates_of(steps=10, warmup_fraction=0.2, scale=scale) for scale in (0.25, 1.0))
+    assert slow == pytest.approx([rate / 4 for rate in fast])
 
 
 def test_norms_biases_and_frozen_weights_do_not_decay() -> None:

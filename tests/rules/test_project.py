@@ -1,18 +1,23 @@
 """The house's own rules: names agree in all places, dvc.yaml lists what stages import and read, models stay pure."""
 
 import ast
+import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
+from stages.commands.main import COMMANDS
+from stages.engine.command import stage_arguments
 from stages.engine.device import LIBRARIES
 from stages.engine.fingerprint import closure
 from stages.params.describe import iter_fields
 from stages.params.schema import Params
 from tests.conftest import ROOT
 from tests.rules.dvc_deps import CODE, code_deps
+from tests.rules.readme_graph import BLOCK, README, drawn
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 SHARED_SECTIONS = {"dataset", "engine"}
@@ -28,6 +33,26 @@ def test_stages_have_one_name_in_all_places() -> None:
         assert (ROOT / "tests" / "stages" / f"test_{stage}.py").is_file()
         assert values["desc"]
         assert re.match(rf"python -m stages\.{stage} ", values["cmd"])
+
+
+def test_commands_have_one_name_in_all_places() -> None:
+    """On the command line, of the module and of its function, of the test, and of a section of the documentation."""
+    modules = {path.stem for path in (ROOT / "stages/commands").glob("*.py")}
+    assert modules - {"__init__", "main", "options"} == set(COMMANDS)
+    text = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    for name in COMMANDS:
+        assert callable(getattr(importlib.import_module(f"stages.commands.{name}"), name))
+        assert (ROOT / "tests/stages/commands" / f"test_{name}.py").is_file()
+        section = re.split(r"(?m)^## ", text.partition(f"\n## {name}\n")[2])[0]
+        assert re.search(rf"<!-- options: {name}( \w+)? -->", section), "docs/hooks.py puts the options there"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_calls_a_stage_with_the_options_that_it_has(stage: str) -> None:
+    module = importlib.import_module(f"stages.{stage}")
+    words = shlex.split(STAGES[stage]["cmd"])
+    arguments = stage_arguments(getattr(module, stage), words[3:])
+    assert {f"--{name}" for name in arguments} == set(words[3::2])
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -104,3 +129,14 @@ def test_no_data_path_is_written_in_python() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in documentation:
                 assert not re.match(r"(data|weights)/", node.value), f"{path.name}: {node.value}"
+
+
+def test_readme_shows_the_graph_of_dvc_yaml() -> None:
+    found = BLOCK.search(README.read_text(encoding="utf-8"))
+    assert found is not None, "README has no place for the graph"
+    assert found[0] == drawn(), "`make deps` writes it"
+
+
+def test_dvc_yaml_and_readme_stay_readable_in_one_sitting() -> None:
+    for name in ("dvc.yaml", "README.md"):
+        assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= 200, name

@@ -15,7 +15,7 @@ import torch
 import torchvision
 
 from models.errors import NonFiniteError
-from stages.detector import detect, main
+from stages.detector import detector, main
 from stages.errors import DatasetError, WeightsError
 from stages.io.digests import file_sha256
 from stages.io.weights import load_weights
@@ -79,7 +79,7 @@ def source(workplace: Path) -> Path:
 def run_stage(params: Params, source: Path, name: str = "first") -> tuple[bytes, dict[str, float]]:
     """The bytes of the weights and the metrics that a run of the stage writes."""
     weights, metrics = Path(name) / "detector.safetensors", Path(name) / "detector.json"
-    detect(params, source=source, weights=weights, metrics=metrics)
+    detector(params, source=source, weights=weights, metrics=metrics)
     return weights.read_bytes(), json.loads(metrics.read_text(encoding="utf-8"))
 
 
@@ -123,7 +123,7 @@ def test_runs_and_crashes_change_no_byte(params: Make, source: Path, monkeypatch
     assert not Path("third").exists()
     # One epoch is left of the three.
     assert run_stage(settings, source, "third") == (whole, metrics)
-    assert len(saved) == 3
+    assert len(saved) == 4  # three epochs, and what the held-out images measure
     assert load_weights("third/detector.safetensors")[1]["detector"]["n_classes"] == 2
 
 
@@ -262,7 +262,7 @@ def test_a_wanted_hash_and_a_licence(params: Make, workplace: Path, source: Path
     first = Path("first/detector.safetensors").read_bytes()
     wanted = {"architecture": SMALLEST, "sha256": None, "licence": "BSD-3-Clause", "epochs": 77, "recall_boxes": 9}
     assert run_stage(params(**wanted), Path("coco.pth"), "again")[0] == first
-    with pytest.raises(WeightsError, match=rf"coco\.pth: its SHA-256 is {found}, wanted is {'0' * 64}"):
+    with pytest.raises(WeightsError, match=rf"coco\.pth: its SHA-256 is {found}, expected {'0' * 64}"):
         run_stage(params(architecture=SMALLEST, sha256="0" * 64), Path("coco.pth"), "second")
     with pytest.raises(DatasetError, match=r"detector.sha256 = 0+ is for a weights file"):
         run_stage(params(sha256="0" * 64), source, "second")

@@ -12,6 +12,9 @@ from scipy import stats
 from stages import evaluate
 from stages.commands.metrics import metrics_table
 from stages.errors import EvaluationError
+from stages.evaluation.baselines import sharpness_srocc
+from stages.evaluation.generators import generator_rows
+from stages.evaluation.metrics import METRICS
 from stages.io.schemas import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS
 from stages.io.tables import write_frame
 from stages.params.load import load_params
@@ -40,7 +43,7 @@ def predictions(n: int = 40, *, seed: int = 0) -> pd.DataFrame:
 
 def test_metrics_equal_scipys_and_are_flat_and_finite() -> None:
     rows = predictions()
-    metrics = evaluate.evaluate(rows, PARAMS)
+    metrics = evaluate.video_metrics(rows, PARAMS)
     assert set(metrics) == KEYS
     assert all(isinstance(value, (int, float)) and np.isfinite(value) for value in metrics.values())
     assert metrics["srocc"] == pytest.approx(stats.spearmanr(rows["score"], rows["mos"]).statistic, abs=1e-12)
@@ -56,7 +59,7 @@ def test_metrics_equal_scipys_and_are_flat_and_finite() -> None:
 
 def test_a_logistic_fit_that_fails_is_flagged(tmp_path: Path) -> None:
     # Three videos cannot determine four parameters: the plain PLCC stands there, and the flag says so.
-    metrics = evaluate.evaluate(predictions(3), PARAMS)
+    metrics = evaluate.video_metrics(predictions(3), PARAMS)
     assert metrics["logistic_converged"] == 0
     assert metrics["plcc_logistic"] == metrics["plcc"]
     (tmp_path / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
@@ -86,7 +89,7 @@ def rated(*pairs: tuple[str, int, int, bool]) -> pd.DataFrame:
 
 def test_rated_pairs_give_the_challenges_ranks_and_final_score() -> None:
     rows = predictions(5).assign(score=[1.0, 2, 3, 3, 5])
-    metrics = evaluate.evaluate(rows, PARAMS)
+    metrics = evaluate.video_metrics(rows, PARAMS)
     pairs = rated(
         ("nonsource", 0, 1, False),  # 1 before 2: the second is predicted, right
         ("nonsource", 2, 3, True),  # equal scores: the first is predicted, right
@@ -120,7 +123,7 @@ def test_a_row_for_every_generator() -> None:
     rows["generator"] = ["b"] * 6 + ["a"] * 2 + ["c"] * 3 + [None]
     rows.loc[rows["generator"] == "c", "score"] = 50.0
     rows.loc[0, ["status", "score"]] = ["failed", np.nan]
-    a, b, c = evaluate.generator_rows(rows)
+    a, b, c = generator_rows(rows)
     own = rows.iloc[1:6]
     assert (b["generator"], b["n_expected"], b["n_scored"]) == ("b", 6, 5)
     assert b["srocc"] == pytest.approx(stats.spearmanr(own["score"].astype(float), own["mos"]).statistic)
@@ -128,16 +131,16 @@ def test_a_row_for_every_generator() -> None:
     assert (a["generator"], a["srocc"], a["krocc"]) == ("a", None, None)  # two videos have no correlation
     assert a["rmse"] == pytest.approx(float(np.sqrt(((rows.iloc[6:8]["score"] - rows.iloc[6:8]["mos"]) ** 2).mean())))
     assert (c["generator"], c["plcc"], c["n_scored"]) == ("c", None, 3)  # constant scores rank nothing
-    assert evaluate.generator_rows(rows.assign(generator=None)) == []
-    gone = evaluate.generator_rows(rows.assign(status="failed", score=np.nan))[0]
+    assert generator_rows(rows.assign(generator=None)) == []
+    gone = generator_rows(rows.assign(status="failed", score=np.nan))[0]
     assert (gone["n_scored"], gone["rmse"], gone["bias"]) == (0, None, None)
 
 
 def test_failed_videos_are_counted_not_scored() -> None:
     rows = predictions()
-    whole = evaluate.evaluate(rows.iloc[5:], PARAMS)
+    whole = evaluate.video_metrics(rows.iloc[5:], PARAMS)
     rows.loc[:4, ["status", "score", "reason"]] = ["failed", np.nan, "cannot be opened"]
-    metrics = evaluate.evaluate(rows, PARAMS)
+    metrics = evaluate.video_metrics(rows, PARAMS)
     assert (metrics["n_expected"], metrics["n_scored"], metrics["n_failed"]) == (40, 35, 5)
     assert metrics["srocc"] == whole["srocc"]
 
@@ -153,23 +156,23 @@ def test_a_number_that_is_not_finite_fails(column: str, value: float, message: s
     rows = predictions()
     rows.loc[3, column] = value
     with pytest.raises(EvaluationError, match=message):
-        evaluate.evaluate(rows, PARAMS)
+        evaluate.video_metrics(rows, PARAMS)
 
 
 def test_predictions_without_spread_fail() -> None:
     with pytest.raises(EvaluationError, match="no metrics from 40 scored test videos"):
-        evaluate.evaluate(predictions().assign(score=50.0), PARAMS)
+        evaluate.video_metrics(predictions().assign(score=50.0), PARAMS)
 
 
 def test_too_few_videos_fail() -> None:
     with pytest.raises(EvaluationError, match="no metrics from 2 scored test videos"):
-        evaluate.evaluate(predictions().head(2), PARAMS)
+        evaluate.video_metrics(predictions().head(2), PARAMS)
 
 
 def test_sharpness_counts_with_its_better_sign() -> None:
     rows = predictions()
-    assert evaluate.sharpness_srocc(rows.assign(sharpness=-rows["mos"].astype(float))) == pytest.approx(1.0)
-    assert evaluate.sharpness_srocc(rows.assign(sharpness=1.0)) == 0.0
+    assert sharpness_srocc(rows.assign(sharpness=-rows["mos"].astype(float))) == pytest.approx(1.0)
+    assert sharpness_srocc(rows.assign(sharpness=1.0)) == 0.0
 
 
 def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
@@ -234,8 +237,8 @@ def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
     for label in (
         "SROCC of plain sharpness",
         "right pairs within a prompt",
-        "NTIRE 2024 final score",
-        "of rated pairs",
+        "NTIRE 2024 score",
+        "pairs of two sources rated",
     ):
         assert label in table
 
@@ -243,3 +246,13 @@ def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
 def test_no_metrics_yet_says_what_writes_them(workplace: Path) -> None:
     with pytest.raises(EvaluationError, match=r"no metrics yet; `dvc repro` writes them"):
         metrics_table(workplace)
+
+
+def test_validation_stands_first_and_constant_scores_have_none() -> None:
+    rows = pd.DataFrame(
+        {"status": ["ok", "ok", "ok", "failed"], "score": [1.0, 2.0, 4.0, np.nan], "mos": [10, 20, 15, 1]}
+    )
+    # Ranks 1 2 3 against 1 3 2: 1 - 6 (1 + 1) / (3 * 8) = 0.5.
+    assert evaluate.validation_metrics(rows)["val_srocc"] == pytest.approx(0.5)
+    assert evaluate.validation_metrics(rows.assign(score=1.0)) == {}
+    assert next(iter(METRICS)) == "val_srocc"

@@ -221,7 +221,7 @@ def test_boxes_that_were_brought_along(workplace: Path, run: Callable[..., str])
     bring(("a.avi", 2, good, 0.5), ("a.avi", 2, [1, 1, 9, 9], 0.7), ("a.avi", 3, good, 0.5), ("b.avi", 0, good, 0.05),
           ("bad.avi", 0, good, 0.5))  # fmt: skip
     assert run() == (
-        "propose: boxes were brought along for 2 of 3 videos and 2 of 7 frames that are looked at\n"
+        "propose: there are precomputed boxes for 2 of 3 videos and 2 of 7 frames that are looked at\n"
         "  none for none.avi\n"
         "  none for 4 frames of videos that have some: a.avi, b.avi\n"
         "  2 of 5 boxes are at frames that are not looked at\n"

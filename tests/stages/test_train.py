@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from stages.io.schemas import CROPS, FRAMES
 from stages.io.tables import Shards, write_shards
 from stages.io.weights import load_weights
 from stages.params.load import load_params
+from stages.training import quality
 from stages.training.loaders.clips import ClipDataset, ClipSource
 from stages.training.processes import Processes
 from stages.training.state import TrainingState
@@ -43,11 +45,11 @@ def tiny(workplace: Path, write_params: Callable[..., None]) -> Callable[..., No
     """Tables in the working directory, and a function that writes params.yaml with changes to `train`."""
     write_tables(workplace)
 
-    def write(*, cache_gib: float = 1.0, workers: int = 1, **changes: object) -> None:
+    def write(*, cache_gib: float = 1.0, workers: int = 1, threads: int = 1, **changes: object) -> None:
         write_params(
             decode={"frames": 3},
             train=TINY | changes,
-            engine={"device": "cpu", "cache_gib": cache_gib, "workers": workers},
+            engine={"device": "cpu", "cache_gib": cache_gib, "workers": workers, "threads": threads},
         )
 
     write()
@@ -78,7 +80,30 @@ def test_training_learns_and_writes_what_scoring_needs(tiny: Callable[..., None]
     curve = pd.read_csv("results/train/plots/metrics/train/loss.tsv", sep="\t")
     assert len(curve) == 8
     assert curve["loss"].iloc[-1] < curve["loss"].iloc[0]
-    assert not list(Path(".cache/train").glob("*.pt")), "the state goes when the training is done"
+    (finished,) = Path(".cache/train").glob("*.pt")
+    assert set(torch.load(finished, weights_only=True)) == {"history", "best"}, "no optimizer once it is done"
+
+
+def test_a_finished_training_writes_the_same_bytes_without_training(
+    tiny: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny(epochs=2)
+    train.main(PATHS + OUTS)
+    files = {path: path.read_bytes() for path in Path("results/train").rglob("*") if path.is_file()}
+    weights = Path("weights/quality.safetensors").read_bytes()
+    # DVC deletes the outs of a stage before it runs it.
+    shutil.rmtree("results/train")
+    Path("weights/quality.safetensors").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(quality, "train_epoch", None)
+        train.main(PATHS + OUTS)
+    assert "trained already" in capsys.readouterr().out
+    assert Path("weights/quality.safetensors").read_bytes() == weights
+    assert {path: path.read_bytes() for path in Path("results/train").rglob("*") if path.is_file()} == files
+    # Another number of threads adds up otherwise: that training is another one.
+    tiny(epochs=2, threads=2)
+    train.main(PATHS + OUTS)
+    assert len(list(Path(".cache/train").glob("*.pt"))) == 2
 
 
 @pytest.mark.parametrize("loss", ["fcl", "mae", "bce"])
@@ -117,6 +142,7 @@ def test_a_killed_training_goes_on_and_ends_the_same(tiny: Callable[..., None], 
     train.main(PATHS + OUTS)
     unbroken = weights_sha256()
     Path("weights/quality.safetensors").unlink()
+    shutil.rmtree(".cache/train")
     command = [sys.executable, "-m", "stages.train", *PATHS, *OUTS]
     process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -139,6 +165,8 @@ def test_memory_and_tables_give_the_same_crops(tiny: Callable[..., None]) -> Non
     source = ClipSource(Shards("frames", schema=FRAMES), Shards("crops", schema=CROPS), input_px=24, frames=5)
     in_memory = ClipDataset(source, source.frames_table.ids[:4], cache_gib=1)
     decoded = ClipDataset(source, source.frames_table.ids[:4], cache_gib=0)
+    in_memory.fill()
+    decoded.fill()
     assert in_memory.memory is not None
     assert decoded.memory is None
     for index in range(4):

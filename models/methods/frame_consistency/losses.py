@@ -2,9 +2,9 @@
 
 Source: "Advancing Video Quality Assessment for AIGC", arXiv 2409.14888, equations 1-6.
 
-Every frame gets 100 logits x_i, one for each quality level s_i = i, i = 0..99, with p_i = sigmoid(x_i).
-A video has one mean opinion score (MOS) on 0-100. All sums run in float32 (float64 for float64 logits),
-inside autocast too: in bfloat16 a frame score near 0.5 moves in steps of 0.4 MOS points.
+Every frame gets 100 logits x_i, one for each quality level s_i = i, i = 0..99, with p_i = sigmoid(x_i). A video has one
+mean opinion score (MOS) on 0-100. All sums run in float32 (float64 for float64 logits), inside autocast too: in
+bfloat16 a frame score near 0.5 moves in steps of 0.4 MOS points.
 """
 
 import math
@@ -29,8 +29,9 @@ class LossInputError(AigcVqaError, ValueError):
 class VideoTerms(NamedTuple):
     """The two terms of every video of a batch, before any product or mean over the batch.
 
-    mae: (B,) float, 0..1, |mean frame score - mos / 100| (equation 3).
-    bce: (B,) float, >= 0, nats, mean over frames and bins (equation 5).
+    Attributes:
+        mae: (B,) float, 0..1, |mean frame score - mos / 100| (equation 1).
+        bce: (B,) float, >= 0, nats, mean over frames and bins (equation 4).
     """
 
     mae: Tensor
@@ -38,12 +39,17 @@ class VideoTerms(NamedTuple):
 
 
 def frame_scores(logits: Tensor) -> Tensor:
-    """Quality of every frame: the mean level under its normalised bin probabilities (equations 1 and 2).
+    """Quality of every frame: the mean level under its normalised bin probabilities (equations 2 and 3).
 
-    logits: (B, F, 100), any float dtype, any finite value.
-    Returns (B, F), float32 (float64 for float64 logits), in [0, 0.99]; times 100 it is on the scale of the
-    MOS.
-    Raises ShapeError.
+    Args:
+        logits: (B, F, 100), any float dtype, any finite value.
+
+    Returns:
+        (B, F), float32 (float64 for float64 logits), in [0, 0.99]; times 100 it is on the scale of the MOS.
+
+    Raises:
+        ShapeError: The logits have another shape.
+        LossInputError: The logits are no floating-point numbers.
     """
     _check_logits(logits)
     with torch.autocast(logits.device.type, enabled=False):
@@ -53,9 +59,15 @@ def frame_scores(logits: Tensor) -> Tensor:
 def video_terms(logits: Tensor, mos: Tensor, sigma: float) -> VideoTerms:
     """MAE and BCE of every video: what training logs, and shows when a loss is not finite.
 
-    logits: (B, F, 100) float. mos: (B,), 0-100. sigma: standard deviation of the target density, in MOS
-        points.
-    Raises ShapeError, NonFiniteError, LossInputError, as the losses do.
+    Args:
+        logits: (B, F, 100) float.
+        mos: (B,), 0-100.
+        sigma: Standard deviation of the target density, in MOS points.
+
+    Raises:
+        ShapeError: Shapes do not fit together.
+        NonFiniteError: A MOS or sigma is NaN or infinite.
+        LossInputError: A MOS is outside 0..100, or sigma is too small.
     """
     _check_logits(logits)
     _check_mos(logits, mos)
@@ -66,10 +78,19 @@ def video_terms(logits: Tensor, mos: Tensor, sigma: float) -> VideoTerms:
 
 
 def mae_loss(logits: Tensor, mos: Tensor) -> Tensor:
-    """Absolute error of the video score, batch mean: mean over B of |mean over F of score - mos / 100|.
+    """Absolute error of the video score, batch mean: mean over B of |mean over F of score - mos / 100| (equation 1).
 
-    logits: (B, F, 100) float. mos: (B,), 0-100. Returns a scalar, 0..1. Equation 3.
-    Raises ShapeError; NonFiniteError for a NaN or infinite mos; LossInputError for a mos outside 0..100.
+    Args:
+        logits: (B, F, 100) float.
+        mos: (B,), 0-100.
+
+    Returns:
+        A scalar, 0..1.
+
+    Raises:
+        ShapeError: Shapes do not fit together.
+        NonFiniteError: A MOS is NaN or infinite.
+        LossInputError: A MOS is outside 0..100.
     """
     _check_logits(logits)
     _check_mos(logits, mos)
@@ -80,12 +101,21 @@ def mae_loss(logits: Tensor, mos: Tensor) -> Tensor:
 def bce_loss(logits: Tensor, mos: Tensor, sigma: float) -> Tensor:
     """Binary cross-entropy of every frame's bins against a normal density around the MOS, mean over all.
 
-    logits: (B, F, 100) float. mos: (B,), 0-100. sigma: in MOS points, at least 1 / sqrt(2 pi) = 0.399, so
-    that the target stays within [0, 1] (the paper takes the standard deviation of the training MOS, about
-    17).
-    Returns a scalar >= 0, in nats. Equations 4 and 5.
-    Raises ShapeError; NonFiniteError for a NaN or infinite mos or sigma; LossInputError for a mos outside
-    0..100 or a sigma that is too small.
+    Equation 4, with the target density of equation 5.
+
+    Args:
+        logits: (B, F, 100) float.
+        mos: (B,), 0-100.
+        sigma: In MOS points, at least 1 / sqrt(2 pi) = 0.399, so that the target stays within [0, 1] (the paper takes
+            the standard deviation of the training MOS, about 17).
+
+    Returns:
+        A scalar >= 0, in nats.
+
+    Raises:
+        ShapeError: Shapes do not fit together.
+        NonFiniteError: A MOS or sigma is NaN or infinite.
+        LossInputError: A MOS is outside 0..100, or sigma is too small.
     """
     _check_logits(logits)
     _check_mos(logits, mos)
@@ -99,15 +129,24 @@ def frame_consistency_loss(
 ) -> Tensor:
     """Frame Consistency Loss (FCL): MAE x BCE (equation 6).
 
-    logits: (B, F, 100) float. mos: (B,), 0-100. sigma: in MOS points. Returns a scalar >= 0.
-    reduction: "video" multiplies the terms of each video and takes the mean of the products. Both terms are
-        defined for one video, and a video's gradient then does not depend on what else is in the batch, so
-        gradient accumulation over equal parts gives the gradient of the whole. "batch" multiplies the two
-        batch means, as code that reduces each loss first does; there one poorly fitted video raises the
-        weight of all others.
     A video whose mean score meets its MOS exactly has loss 0, however its frames differ.
-    Raises ShapeError, NonFiniteError and LossInputError as `bce_loss` does; LossInputError for another
-    reduction.
+
+    Args:
+        logits: (B, F, 100) float.
+        mos: (B,), 0-100.
+        sigma: In MOS points; see `bce_loss`.
+        reduction: "video" multiplies the terms of each video and takes the mean of the products. Both terms are defined
+            for one video, and a video's gradient then does not depend on what else is in the batch, so gradient
+            accumulation over equal parts gives the gradient of the whole. "batch" multiplies the two batch means, as
+            code that reduces each loss first does; there one poorly fitted video raises the weight of all others.
+
+    Returns:
+        A scalar >= 0.
+
+    Raises:
+        ShapeError: Shapes do not fit together.
+        NonFiniteError: A MOS or sigma is NaN or infinite.
+        LossInputError: A MOS is outside 0..100, sigma is too small, or there is no such reduction.
     """
     if reduction not in ("video", "batch"):
         raise LossInputError(f"reduction is {reduction!r}; allowed: 'video', 'batch'")
@@ -122,12 +161,12 @@ def _full_precision(logits: Tensor) -> Tensor:
 
 
 def _levels(logits: Tensor) -> Tensor:
-    """The quality levels s_i = i: (100,), dtype and device of the logits."""
+    """The quality levels s_i = i (equation 2): (100,), dtype and device of the logits."""
     return torch.arange(BINS, dtype=logits.dtype, device=logits.device)
 
 
 def _frame_scores(logits: Tensor) -> Tensor:
-    # sum p s / (100 sum p). The sigmoids of logits near -100 underflow in float32 and would give 0 / 0;
+    # Equation 3: sum p s / (100 sum p). The sigmoids of logits near -100 underflow in float32 and would give 0 / 0;
     # p_i / sum p = softmax(log p)_i subtracts the largest exponent first.
     weights = functional.softmax(functional.logsigmoid(logits), dim=-1)
     return weights @ _levels(logits) / MOS_MAX
@@ -138,8 +177,10 @@ def _video_mae(logits: Tensor, mos: Tensor) -> Tensor:
 
 
 def _target_density(logits: Tensor, mos: Tensor, sigma: float) -> Tensor:
-    """(B, 100): d_i = exp(-(s_i - mos)^2 / (2 sigma^2)) / (sigma sqrt(2 pi)); not normalised over the
-    bins."""
+    """The target d_i = exp(-(s_i - mos)^2 / (2 sigma^2)) / (sigma sqrt(2 pi)), (B, 100); equation 5.
+
+    It is not normalised over the bins.
+    """
     distance = (_levels(logits) - mos.to(logits.dtype)[:, None]) / sigma
     return torch.exp(-0.5 * distance.square()) / (sigma * math.sqrt(2.0 * math.pi))
 
@@ -162,7 +203,7 @@ def _check_mos(logits: Tensor, mos: Tensor) -> None:
         # (B, 1) would broadcast against (B,) to a (B, B) table of differences without any error.
         raise ShapeError(
             f"mos has shape {tuple(mos.shape)} and logits {tuple(logits.shape)}; needed: mos of shape "
-            f"({logits.shape[0]},), one score a video"
+            f"({logits.shape[0]},), one score per video"
         )
     allowed = (mos >= 0) & (mos <= MOS_MAX)
     if bool(allowed.all()):

@@ -1,35 +1,70 @@
-"""Changes to training frames that leave the objects what they are."""
+"""Changes to training images that leave the objects what they are, on torchvision.transforms.v2.
+
+The parameters of a change come from a generator of the image's own, and v2's functions apply them: v2's classes draw
+from torch's global generator, which reader threads share, so an epoch would not repeat itself.
+"""
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat
 
-# How much each channel adds to the brightness that the eye sees (ITU-R BT.601).
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 # What lies around a frame that is looked at from further off: the mean of ImageNet's pixels.
 GROUND = (124, 116, 104)
+PIXEL_MAX = 255
 
 
 def mirror(
     frame: NDArray[np.uint8], boxes_xyxy_px: NDArray[np.float32]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Swap left and right of (H, W, 3) and of its boxes (N, 4)."""
-    x0, y0, x1, y1 = boxes_xyxy_px.T
-    width = np.float32(frame.shape[1])
-    return frame[:, ::-1], np.stack([width - x1, y0, width - x0, y1], axis=1)
+    """Swap left and right of an image and of its boxes.
+
+    Args:
+        frame: (H, W, 3) uint8.
+        boxes_xyxy_px: (N, 4) float32, pixels of the frame.
+
+    Returns:
+        Both, changed.
+    """
+    return frame[:, ::-1], mirror_boxes(torch.from_numpy(boxes_xyxy_px), frame.shape[1]).numpy()
+
+
+def mirror_boxes(boxes_xyxy_px: Tensor, width: int) -> Tensor:
+    """Boxes (N, 4) of an image of that width that is mirrored left to right."""
+    boxes = BoundingBoxes(boxes_xyxy_px, format=BoundingBoxFormat.XYXY, canvas_size=(1, width))
+    mirrored: Tensor = functional.horizontal_flip(boxes).as_subclass(Tensor)
+    return mirrored
+
+
+def draw_color_factors(strength: float, random: np.random.Generator) -> tuple[float, float, float]:
+    """Factors of brightness, contrast and saturation, each in 1 - strength .. 1 + strength."""
+    brightness, contrast, saturation = random.uniform(1 - strength, 1 + strength, 3).tolist()
+    return brightness, contrast, saturation
+
+
+def adjust_colors(image: Tensor, factors: tuple[float, float, float]) -> Tensor:
+    """Scale brightness, contrast and saturation, in this order.
+
+    Args:
+        image: (3, H, W) uint8 RGB, or float32 in 0..1.
+        factors: Of `draw_color_factors`; 1 changes nothing.
+
+    Returns:
+        The image in the same type and range.
+    """
+    brightness, contrast, saturation = factors
+    bright = functional.adjust_brightness(image, brightness)
+    return functional.adjust_saturation(functional.adjust_contrast(bright, contrast), saturation)
 
 
 def jitter_color(frame: NDArray[np.uint8], strength: float, random: np.random.Generator) -> NDArray[np.uint8]:
-    """Scale brightness, contrast and saturation by a factor in 1 - strength .. 1 + strength each.
-
-    frame: (H, W, 3) uint8 RGB; the result too, clipped. strength: 0..1; 0 changes nothing.
-    """
-    brightness, contrast, saturation = random.uniform(1 - strength, 1 + strength, 3).astype(np.float32)
-    pixels = frame.astype(np.float32) * brightness
-    luma = pixels @ LUMA
-    grey = luma.mean(dtype=np.float64).astype(np.float32)
-    pixels = luma[..., None] + (pixels - luma[..., None]) * saturation
-    pixels = grey + (pixels - grey) * contrast
-    return pixels.round().clip(0, 255).astype(np.uint8)
+    """`adjust_colors` of (H, W, 3) uint8 RGB by factors drawn at random; strength: 0..1, 0 changes nothing."""
+    # As fractions: on bytes v2 cuts off after each of the three.
+    image = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1) / PIXEL_MAX
+    changed = adjust_colors(image, draw_color_factors(strength, random))
+    return np.asarray((changed * PIXEL_MAX).round().permute(1, 2, 0).numpy(), np.uint8)
 
 
 def zoom(
@@ -41,9 +76,19 @@ def zoom(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
     """Look at a part of the frame, or at the frame on a larger grey ground: objects of other sizes.
 
-    frame: (H, W, 3) uint8 RGB; boxes (N, 4), labels (N,). The window's sides are the frame's times a factor of
-    1 - strength to 1 / (1 - strength), as often below as above 1. strength: 0 to 1, 1 not included; 0 changes nothing.
-    An object whose centre is outside of the window goes, the others are cut at its edge.
+    The window's sides are the frame's times a factor of 1 - strength to 1 / (1 - strength), as often below as above 1.
+    An object whose centre is outside of the window goes, the others are cut at its edge. v2 zooms in and out by two
+    classes with rules of their own for boxes, which drop objects that still show half.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        boxes_xyxy_px: (N, 4) float32.
+        labels: (N,) int64.
+        strength: 0 to 1, 1 not included; 0 changes nothing.
+        random: Where factor and place come from.
+
+    Returns:
+        The window, and the boxes and labels of the objects in it.
     """
     height, width = frame.shape[:2]
     factor = (1 - strength) ** random.uniform(-1, 1)

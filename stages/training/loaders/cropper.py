@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.s2cnet.scoring import PIXEL_SCALE, resize_frame, scale_boxes
+from models.s2cnet.scoring import resize_frame, scale_boxes
 from stages.datasets.gaic import ScoredImage, read_image
+from stages.training.loaders.augment import PIXEL_MAX, adjust_colors, draw_color_factors, mirror_boxes
 
 # Full-size images in memory at once while objects are looked for.
 IMAGES_AT_ONCE = 16
-GREY = (0.299, 0.587, 0.114)
 
 # The objects of every image, (N, 4) float32 each, best first, pixels of the image as it lies on disk.
 FindObjects = Callable[[Sequence[ScoredImage], Sequence[NDArray[np.uint8]]], Sequence[NDArray[np.float32]]]
@@ -92,31 +92,27 @@ def collate(examples: Sequence[Example]) -> Batch:
     )
 
 
-def augment(batch: Batch, *, flip: bool, jitter: float, random: torch.Generator) -> Batch:
+def augment(batch: Batch, *, flip: bool, jitter: float, random: np.random.Generator) -> Batch:
     """Mirror images and their boxes left to right, each with probability 1/2, and shift the colours.
 
-    jitter: brightness, contrast and saturation are multiplied by factors of 1 - jitter to 1 + jitter, one an
-    image. Neither changes what a box holds. Up and down are not mirrored: crops are judged upright.
+    Neither changes what a box holds. Up and down are not mirrored: crops are judged upright.
+
+    Args:
+        batch: Stays as it is.
+        flip: Whether to mirror.
+        jitter: Brightness, contrast and saturation are multiplied by factors of 1 - jitter to 1 + jitter, one per
+            image.
+        random: Where the choices come from.
     """
-    pixels, candidates, objects = batch.pixels, list(batch.candidates), list(batch.objects)
-    if flip:
-        mirrored = torch.rand(len(pixels), generator=random) < 0.5
-        pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(2), pixels)
-        for index in mirrored.nonzero().flatten().tolist():
+    pixels, candidates, objects = batch.pixels.clone(), list(batch.candidates), list(batch.objects)
+    for index in range(len(pixels)):
+        if flip and random.random() < 0.5:
+            pixels[index] = pixels[index].flip(1)
             width = pixels.shape[2]
             candidates[index] = mirror_boxes(candidates[index], width)
             objects[index] = mirror_boxes(objects[index], width)
-    if jitter:
-        brightness, contrast, saturation = 1 + jitter * (2 * torch.rand(3, len(pixels), 1, 1, 1, generator=random) - 1)
-        pixels = pixels * brightness
-        mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
-        pixels = mean + contrast * (pixels - mean)
-        grey = (pixels * torch.tensor(GREY)).sum(dim=3, keepdim=True)
-        pixels = (grey + saturation * (pixels - grey)).clamp(0, PIXEL_SCALE - 1)
+        if jitter:
+            image = pixels[index].permute(2, 0, 1) / PIXEL_MAX
+            changed = adjust_colors(image, draw_color_factors(jitter, random))
+            pixels[index] = (PIXEL_MAX * changed).permute(1, 2, 0)
     return batch._replace(pixels=pixels, candidates=candidates, objects=objects)
-
-
-def mirror_boxes(boxes: Tensor, width: int) -> Tensor:
-    """Boxes (N, 4) of an image that is mirrored left to right."""
-    x0, y0, x1, y1 = boxes.unbind(dim=1)
-    return torch.stack([width - x1, y0, width - x0, y1], dim=1)

@@ -21,7 +21,7 @@ def set_linear(layer: nn.Linear, weight: list[list[float]]) -> None:
 
 @pytest.fixture
 def relations() -> PaperRelations:
-    """One feature a node, one relation feature: theta takes x of a centre and a feature, phi y and twice a feature."""
+    """One feature per node, one relation feature; theta takes x of a centre and it, phi y of a centre and twice it."""
     module = PaperRelations(1, 1)
     set_linear(module.position_theta, [[1.0, 0.0]])
     set_linear(module.position_phi, [[0.0, 1.0]])
@@ -33,9 +33,9 @@ def relations() -> PaperRelations:
 # A candidate at (0.5, 0.2) with feature 2, an object at (0.3, 0.9) with feature -1.
 CENTRES = (torch.tensor([[[0.5, 0.2]]]), torch.tensor([[[0.3, 0.9]]]))
 FEATURES = (torch.tensor([[[2.0]]]), torch.tensor([[[-1.0]]]))
-# Equation 7, |theta(c_i) - phi(c_j)|^2: (0.5 - 0.2)^2, (0.5 - 0.9)^2; (0.3 - 0.2)^2, (0.3 - 0.9)^2.
+# Equation 8, |theta(c_i) - phi(c_j)|^2: (0.5 - 0.2)^2, (0.5 - 0.9)^2; (0.3 - 0.2)^2, (0.3 - 0.9)^2.
 POSITION = torch.tensor([[0.09, 0.16], [0.01, 0.36]])
-# Equation 8, theta(x_i) phi(x_j) / sqrt(1): 2 * 4, 2 * -2; -1 * 4, -1 * -2.
+# Equation 7, theta(x_i) phi(x_j) / sqrt(1): 2 * 4, 2 * -2; -1 * 4, -1 * -2.
 APPEARANCE = torch.tensor([[8.0, -4.0], [-4.0, 2.0]])
 
 
@@ -44,7 +44,7 @@ def test_equations_7_and_8_are_the_bias_of_the_attention(relations: PaperRelatio
     torch.testing.assert_close(found.bias[0, 0, 0], POSITION + APPEARANCE)
 
 
-def test_equation_8_is_scaled_by_the_width_of_the_relation() -> None:
+def test_equation_7_is_scaled_by_the_width_of_the_relation() -> None:
     module = PaperRelations(1, 4)
     for layer in (module.appearance_theta, module.appearance_phi):
         set_linear(layer, [[1.0]] * 4)

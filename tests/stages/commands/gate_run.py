@@ -67,6 +67,5 @@ def git(*command: str) -> None:
     subprocess.run(["git", *command], check=True, capture_output=True)
 
 
-def gate(*options: str, baseline: str = "main") -> int:
-    arguments = vars(cli.parse(["gate", "--baseline", baseline, *options]))
-    return arguments.pop("call")(**arguments)
+def gate(*options: str, baseline: str = "main") -> int | None:
+    return cli.call(["gate", "--baseline", baseline, *options])

@@ -166,6 +166,5 @@ class Reader(HTMLParser):
 
 
 def report(*options: str) -> Reader:
-    arguments = vars(cli.parse(["report", "--out", "page.html", *options]))
-    arguments.pop("call")(**arguments)
+    cli.call(["report", "--out", "page.html", *options])
     return Reader(Path("page.html").read_text(encoding="utf-8"))

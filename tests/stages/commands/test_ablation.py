@@ -1,6 +1,5 @@
 """The ablation: rows and their changes, real DVC experiments on a one-stage project, and how differences are read."""
 
-import argparse
 import json
 import subprocess
 from collections.abc import Callable
@@ -11,9 +10,11 @@ import pytest
 import yaml
 
 from stages.commands import ablation
+from stages.commands import main as cli
 from stages.commands.ablation import ROWS, STEPS, compare_steps
 from stages.errors import ExperimentError
-from stages.experiments.ablation_table import COLUMNS, reading
+from stages.evaluation.metrics import SUMMARY
+from stages.experiments.ablation_table import reading
 from stages.params.load import load_params
 from tests.conftest import ROOT
 from tests.pipeline.toy import environment, make_one_stage
@@ -42,11 +43,8 @@ def project(workplace: Path, write_params: Callable[..., None], monkeypatch: pyt
     return make_one_stage(workplace, EVALUATE, params=("train", "crop"))
 
 
-def call(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    ablation.add_arguments(parser.add_subparsers())
-    values = vars(parser.parse_args(["ablation", *arguments]))
-    return values.pop("call")(**values)
+def call(*arguments: str) -> int | None:
+    return cli.call(["ablation", *arguments])
 
 
 def test_the_queue_runs_every_row_and_seed(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +75,7 @@ def test_the_queue_runs_every_row_and_seed(project: Path, capfd: pytest.CaptureF
 
 
 def test_a_table_of_other_params_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics = dict.fromkeys(COLUMNS, 0.5)
+    metrics = dict.fromkeys(SUMMARY, 0.5)
     monkeypatch.setattr(ablation, "metrics_of", lambda *_, **__: metrics)
     shipped = load_params(ROOT / "params.yaml")
     other = shipped.model_copy(update={"train": shipped.train.model_copy(update={"epochs": 99})})
@@ -137,14 +135,29 @@ def test_the_reading_follows_the_interval() -> None:
     ("arguments", "words"),
     [
         (["--seeds", "1", "1"], "--seeds 1 1: one stands there twice"),
-        (["--seeds", "-1"], "--seeds are 0 or more"),
-        (["--jobs", "0"], "--jobs 1 or more"),
         (["--collect-only"], "no experiment of the ablation has results/metrics.json"),
     ],
 )
 def test_misuse_is_said_before_work(project: Path, arguments: list[str], words: str) -> None:
     with pytest.raises(ExperimentError, match=words):
         call(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--seeds", "-1"], 'invalid value "-1" for --seeds. Must be >= 0.'),
+        (["--jobs", "0"], 'invalid value "0" for --jobs. Must be > 0.'),
+        (["--seeds"], "--seeds"),
+    ],
+)
+def test_numbers_out_of_range_are_misuse(
+    arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        call(*arguments)
+    assert caught.value.code == 2
+    assert problem in capsys.readouterr().err
 
 
 def test_epsilon_zero_has_no_rows_with_fgm(project: Path, write_params: Callable[..., None]) -> None:

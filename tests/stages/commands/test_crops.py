@@ -10,8 +10,7 @@ import torch
 
 from models.detectors.interface import Detections
 from models.s2cnet.scoring import CropScores
-from stages.commands import main as cli
-from stages.commands.crops import BEST, OBJECT, SELECTED, WORST, Mark, draw_picture, marked_boxes, write_film
+from stages.commands.crops import BEST, OBJECT, SELECTED, WORST, Mark, crops, draw_picture, marked_boxes, write_film
 from stages.errors import DatasetError
 from stages.steps.clips import ClipFrame
 from stages.steps.scorer import Analysis
@@ -92,6 +91,5 @@ def test_the_film_has_a_frame_a_second_with_its_boxes(tmp_path: Path) -> None:
 
 
 def test_other_endings_are_refused_before_work(tmp_path: Path) -> None:
-    arguments = vars(cli.parse(["crops", "a.mp4", "--out", str(tmp_path / "look.gif")]))
     with pytest.raises(DatasetError, match=r"allowed endings are \.png and \.mp4"):
-        arguments.pop("call")(**arguments)
+        crops(Path("a.mp4"), out=tmp_path / "look.gif")

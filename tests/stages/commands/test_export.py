@@ -4,6 +4,7 @@ import json
 import sys
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -49,12 +50,14 @@ def here(workplace: Path) -> Path:
     ("file_format", "backbone"),
     [("torchscript", "test_resnet"), ("torchscript", "test_vit"), ("onnx", "test_resnet"), ("onnx", "test_convnext")],
 )
-def test_the_file_gives_what_the_model_gives(here: Path, file_format: str, backbone: str, capsys) -> None:
+def test_the_file_gives_what_the_model_gives(
+    here: Path, file_format: Literal["onnx", "torchscript"], backbone: str, capsys
+) -> None:
     if file_format == "onnx":
         pytest.importorskip("onnxruntime")
     network = write_model(here, backbone, statistics={"pixel_mean": [0.4, 0.5, 0.6], "pixel_std": [0.5, 0.2, 0.3]})
     out = here / "out" / "model.bin"
-    export.export(file_format, here, out)
+    export.export(file_format=file_format, model=here, out=out)
     assert f"pixels (N, 3, {PX}, {PX}) float32, RGB, 0..1" in capsys.readouterr().out
     for count in (1, 3, 8):
         crops = np.random.default_rng(count).integers(0, 256, (count, 3, PX, PX), dtype=np.uint8)
@@ -71,7 +74,7 @@ def test_the_file_gives_what_the_model_gives(here: Path, file_format: str, backb
 def test_the_onnx_file_says_what_it_is_and_nothing_of_the_machine(here: Path) -> None:
     onnx = pytest.importorskip("onnx")
     write_model(here, "test_resnet")
-    export.export("onnx", here / "quality.safetensors", None)
+    export.export(file_format="onnx", model=here / "quality.safetensors")
     assert b".py" not in (here / "quality.onnx").read_bytes(), "no lines of source, no paths of this machine"
     properties = {entry.key: entry.value for entry in onnx.load(here / "quality.onnx").metadata_props}
     known = json.loads(properties["aigc_vqa"])
@@ -81,7 +84,7 @@ def test_the_onnx_file_says_what_it_is_and_nothing_of_the_machine(here: Path) ->
 
 def test_the_torchscript_file_says_what_it_is(here: Path) -> None:
     write_model(here, "test_resnet", pooling="mean")
-    export.export("torchscript", here, None)
+    export.export(file_format="torchscript", model=here)
     with zipfile.ZipFile(here / "quality.torchscript") as archive:
         name = next(name for name in archive.namelist() if name.endswith("aigc_vqa.json"))
         assert json.loads(archive.read(name))["made_by"] == MADE_BY
@@ -95,20 +98,20 @@ def test_outputs_that_are_not_the_models_are_not_written(here: Path, monkeypatch
     )
     before = sorted(here.iterdir())
     with pytest.raises(ExportError, match="not written: its outputs differ"):
-        export.export("torchscript", here, here / "model.torchscript")
+        export.export(file_format="torchscript", model=here, out=here / "model.torchscript")
     assert sorted(here.iterdir()) == before
 
 
 def test_what_is_missing_or_foreign_is_named(here: Path, monkeypatch) -> None:
     with pytest.raises(WeightsError, match=r"quality\.safetensors: no such weights"):
-        export.export("onnx", here, None)
+        export.export(file_format="onnx", model=here)
     save_weights(here / "quality.safetensors", {"x": torch.zeros(1)}, {"variant": "paper"})
     with pytest.raises(WeightsError, match="not weights of a quality model"):
-        export.export("onnx", here, None)
+        export.export(file_format="onnx", model=here)
     write_model(here, "test_resnet")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ExportError, match=r"needs onnxruntime: pip install 'aigc-vqa\[export\]'"):
-        export.export("onnx", here, None)
+        export.export(file_format="onnx", model=here)
     assert not (here / "quality.onnx").exists()
 
 
@@ -123,7 +126,7 @@ def test_a_backbone_that_torch_cannot_convert_is_said_in_a_line(here: Path, monk
     write_model(here, "test_resnet")
     monkeypatch.setattr(export, "Exported", lambda _: Odd())
     with pytest.raises(ExportError, match=r"cannot write the backbone as ONNX \(.+\); --format torchscript may"):
-        export.export("onnx", here, here / "model.onnx")
+        export.export(file_format="onnx", model=here, out=here / "model.onnx")
     assert not (here / "model.onnx").exists()
 
 
@@ -131,4 +134,4 @@ def test_a_folder_is_no_file_to_write(here: Path) -> None:
     write_model(here, "test_resnet")
     (here / "out").mkdir()
     with pytest.raises(DatasetError, match=r"out: a folder; the name of a file is needed"):
-        export.export("torchscript", here, here / "out")
+        export.export(file_format="torchscript", model=here, out=here / "out")

@@ -34,8 +34,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
         values["evaluate"]["bootstrap_samples"] = 100
         Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
         make_run()
-        arguments = vars(cli.parse(["report", "--out", "page.html"]))
-        arguments.pop("call")(**arguments)
+        cli.call(["report", "--out", "page.html"])
     return (folder / "page.html").as_uri()
 
 

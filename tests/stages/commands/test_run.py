@@ -1,6 +1,5 @@
 """`aigc-vqa run`: the check before any work, and a real experiment on a one-stage project."""
 
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.commands import run as command
+from stages.commands import main as cli
 from stages.errors import ExperimentError, ParamsError
 from stages.params.load import load_params
 from tests.pipeline.toy import environment, make_one_stage
@@ -37,11 +36,8 @@ def project(workplace: Path, write_params: Callable[..., None], monkeypatch: pyt
     return make_one_stage(workplace, EVALUATE, params=("split",))
 
 
-def call(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser.add_subparsers())
-    values = vars(parser.parse_args(["run", *arguments]))
-    return values.pop("call")(**values)
+def call(*arguments: str) -> int | None:
+    return cli.call(["run", *arguments])
 
 
 def test_presets_and_changes_reach_the_stage(project: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from models.detectors.build import build_detector
 from models.methods.frame_consistency.network import build_quality
 from models.s2cnet.network import build_s2cnet
 from stages.commands import main as cli
+from stages.commands.crops import crops
 from stages.errors import DatasetError, VideoError, WeightsError
 from stages.io.digests import file_sha256, library_versions
 from stages.io.weights import save_weights
@@ -59,11 +60,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(model: Path, workplace: Path) -> Callable[..., int]:
-    def call(*arguments: object) -> int:
+def run(model: Path, workplace: Path) -> Callable[..., int | None]:
+    def call(*arguments: object) -> int | None:
         words = ["score", *map(str, arguments), "--model", str(model), "--device", "cpu", "--workers", "1"]
-        values = vars(cli.parse(words))
-        return values.pop("call")(**values)
+        return cli.call(words)
 
     return call
 
@@ -134,9 +134,13 @@ def test_misuse_is_refused_before_any_work(run: Callable[..., int], workplace: P
 @pytest.mark.parametrize("value", ["-1", "many"])
 def test_counts_are_not_negative(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.parse(["score", "a.avi", f"{option}={value}"])
+        cli.call(["score", "a.avi", f"{option}={value}"])
     assert caught.value.code == 2
-    assert f"argument {option}: '{value}': needed is an integer from 0" in capsys.readouterr().err
+    problem = {
+        "-1": f'invalid value "-1" for {option}. Must be >= 0.',
+        "many": f'invalid value for {option}: unable to convert "many" into int.',
+    }[value]
+    assert capsys.readouterr().err == f"error: {problem} See `aigc-vqa score --help`.\n"
 
 
 def test_names_that_no_table_can_hold_and_hidden_files(run: Callable[..., int], workplace: Path) -> None:
@@ -177,14 +181,12 @@ def test_weights_that_do_not_belong_together_are_refused(model: Path, tmp_path: 
 @pytest.mark.parametrize("name", ["look.png", "look.mp4"])
 def test_crops_draws_a_picture_or_a_film(model: Path, workplace: Path, name: str) -> None:
     write_clip(workplace / "clip.avi", noise_clip(0, height=96, width=96))
-    values = vars(cli.parse(["crops", "clip.avi", "--out", name, "--model", str(model), "--device", "cpu"]))
-    values.pop("call")(**values)
+    crops(Path("clip.avi"), out=Path(name), model=model, device="cpu")
     assert Path(name).stat().st_size > 2000
     assert [path.name for path in workplace.iterdir() if path.suffix == ".tmp"] == []
 
 
 def test_crops_names_the_video_that_cannot_be_drawn(model: Path, workplace: Path) -> None:
     (workplace / "bad.mp4").touch()
-    values = vars(cli.parse(["crops", "bad.mp4", "--out", "look.png", "--model", str(model), "--device", "cpu"]))
     with pytest.raises(VideoError, match=r"^bad\.mp4: the file is empty$"):
-        values.pop("call")(**values)
+        crops(Path("bad.mp4"), out=Path("look.png"), model=model, device="cpu")

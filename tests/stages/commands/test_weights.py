@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stages.commands import weights as module
-from stages.commands.weights import Origin, Wanted, main, provide, timm_origin, torchvision_origin, wanted_files
+from stages.commands.weights import Origin, Wanted, provide, timm_origin, torchvision_origin, wanted_files
 from stages.errors import WeightsError
 from stages.params.load import check_params, merge, read_yaml
 from stages.params.presets import read_preset
@@ -145,17 +145,17 @@ def test_command(
 ) -> None:
     monkeypatch.setattr(module, "torchvision_origin", lambda name: Origin(server.url(name), SHA256[:8]))
     write_params(detector={"source": "w/a.pth"})
-    assert main([]) == 0
+    assert module.weights() == 0
     output = capsys.readouterr().out
     assert f"w/a.pth: fetched from {server.url('timm_fpn')}, SHA-256 {SHA256}" in output
     assert "weights: 1 of 1 files that params.yaml names are there" in output
     # The file stays as it is; what cannot be had is named, and the others are provided all the same.
     write_params(detector={"source": "w/a.pth"}, cropper={"source": "w/s2cnet.pth"})
-    assert main([]) == 1
+    assert module.weights() == 1
     output = capsys.readouterr().out
     assert "w/a.pth: is there" in output
     assert "w/s2cnet.pth (cropper.source) is missing and cannot be fetched: S2CNet's authors" in output
     write_params(detector={"source": "w/a.pth", "sha256": "0" * 64})
-    assert main([]) == 1
+    assert module.weights() == 1
     assert f"w/a.pth (detector.source): its SHA-256 is {SHA256}, wanted is {'0' * 64}" in capsys.readouterr().out
     assert len(server.fetched) == 1

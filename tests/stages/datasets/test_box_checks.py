@@ -1,4 +1,4 @@
-"""Boxes brought along against their videos: wrong rows are named, clipped are roundings, and what has none is told."""
+"""Precomputed boxes against their videos: wrong rows are named, roundings clipped, missing boxes reported."""
 
 from pathlib import Path
 
@@ -104,7 +104,7 @@ def test_videos_that_the_manifest_does_not_have(bring, bring_texts) -> None:
 def test_full_coverage_is_one_line(bring) -> None:
     table = bring(("a", 0, [0, 0, 9, 9]), ("a", 4, [0, 0, 9, 9]), ("b", 2, [0, 0, 9, 9]))
     assert coverage(table, VIDEOS) == (
-        "boxes were brought along for 2 of 2 videos and 3 of 3 frames that are looked at"
+        "there are precomputed boxes for 2 of 2 videos and 3 of 3 frames that are looked at"
     )
 
 
@@ -114,7 +114,7 @@ def test_what_has_no_boxes_is_told(bring) -> None:
     # 2 frames of a, one of each of the 14 others. More than a dozen names are counted.
     names = ", ".join(["b", *(f"more{number:02d}" for number in range(11))])
     assert coverage(table, many).splitlines() == [
-        "boxes were brought along for 1 of 15 videos and 1 of 16 frames that are looked at",
+        "there are precomputed boxes for 1 of 15 videos and 1 of 16 frames that are looked at",
         f"  none for {names}, and 2 more",
         "  none for 1 frames of videos that have some: a",
         "  2 of 3 boxes are at frames that are not looked at",
@@ -123,17 +123,17 @@ def test_what_has_no_boxes_is_told(bring) -> None:
 
 def test_an_empty_text_file_is_an_answer_and_a_missing_one_is_named(bring_texts) -> None:
     assert coverage(bring_texts(a__0="0 0 9 9", a__004=""), VIDEOS).splitlines() == [
-        "boxes were brought along for 1 of 2 videos and 2 of 3 frames that are looked at",
+        "there are precomputed boxes for 1 of 2 videos and 2 of 3 frames that are looked at",
         "  none for b",
     ]
     assert coverage(bring_texts(b__2=""), VIDEOS).splitlines() == [
-        "boxes were brought along for 2 of 2 videos and 3 of 3 frames that are looked at"
+        "there are precomputed boxes for 2 of 2 videos and 3 of 3 frames that are looked at"
     ]
 
 
 def test_a_missing_text_file_of_a_video_that_has_others(bring_texts) -> None:
     assert coverage(bring_texts(a__4="0 0 9 9", b__2=""), VIDEOS).splitlines() == [
-        "boxes were brought along for 2 of 2 videos and 2 of 3 frames that are looked at",
+        "there are precomputed boxes for 2 of 2 videos and 2 of 3 frames that are looked at",
         "  no text file for a (frames 0)",
     ]
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.metrics import group_pair_accuracy, ntire_score, plcc, rank_accuracy, srocc
-from stages.evaluation.intervals import KINDS, Intervals, mean_of_three
+from models.metrics import group_pair_accuracy, mean_of_three, ntire_score, plcc, rank_accuracy, srocc
+from stages.evaluation.intervals import Intervals
+from stages.evaluation.metrics import PAIR_KINDS
 from stages.evaluation.runs import Run
 from stages.io.schemas import PAIRS
 from stages.params.schema import EvaluateParams
@@ -35,7 +36,7 @@ def run_of(noise: float, seed: int, **metrics: float) -> Run:
     score = mos + np.random.default_rng(seed).normal(0, noise, N)
     rows = pd.DataFrame({"video_id": IDS, "part": "test", "mos": mos, "score": score, "status": "ok"})
     found = {"within_prompt_accuracy": group_pair_accuracy(score, mos, GROUPS.tolist()).accuracy}
-    for key, kind in KINDS.items():
+    for key, kind in PAIR_KINDS.items():
         found[key] = rank_accuracy(*answers(rows, pairs_of(kind)))
     found["ntire_score"] = ntire_score(
         srocc=srocc(score, mos), plcc=plcc(score, mos), rank1=found["rank1"], rank2=found["rank2"]

@@ -145,7 +145,7 @@ def test_cut_off_files(tmp_path: Path, length: int) -> None:
         ({"a": np.zeros(2, np.complex64)}, "the type 'c8'"),
         ({"a": np.zeros(2, "f4,i4")}, "the type 'V8'"),
         ({"a\ud800\n": np.zeros(2)}, r"'a\\ud800\\n' is not an array of numbers"),
-        ({"model": {"a": np.zeros(2)}, "optimizer": {"b": np.zeros(2)}}, "beside the weights it holds optimizer"),
+        ({"model": {"a": np.zeros(2)}, "optimizer": {"b": np.zeros(2)}}, "besides the weights it holds optimizer"),
         ({"blobs": {"a": np.zeros(2)}}, "'blobs' is not an array of numbers"),
     ],
 )

@@ -51,7 +51,7 @@ def test_a_connection_that_breaks_off_is_noticed_without_a_hash(server: Server, 
 def test_another_file_is_deleted_and_the_one_that_was_there_stays(server: Server, path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"before")
-    with pytest.raises(WeightsError, match=rf"SHA-256 of what arrived is {SHA256}, wanted is 00000000"):
+    with pytest.raises(WeightsError, match=rf"SHA-256 of what arrived is {SHA256}, expected 00000000"):
         fetch(server.url(), path, sha256="00000000")
     assert path.read_bytes() == b"before"
     assert [file.name for file in path.parent.iterdir()] == [path.name]
@@ -85,7 +85,7 @@ def test_hugging_face(server: Server, hub: Path, path: Path) -> None:
 def test_another_file_of_hugging_face(server: Server, hub: Path, path: Path, announced: str, sha256: str) -> None:
     """Than params.yaml names, or than the server says that it is."""
     server.announced = announced
-    with pytest.raises(WeightsError, match=rf"{NAME}: the SHA-256 of what arrived is {SHA256}, wanted is 0000"):
+    with pytest.raises(WeightsError, match=rf"{NAME}: the SHA-256 of what arrived is {SHA256}, expected 0000"):
         fetch_from_hub(REPO, NAME, path, sha256=sha256)
     assert not path.exists()
 

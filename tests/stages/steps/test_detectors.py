@@ -241,7 +241,7 @@ def test_pretrained_weights_of_another_network(tmp_path: Path, file: Path, publi
 def test_a_hash_that_is_wanted(tmp_path: Path, file: Path) -> None:
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     assert check_sha256(file, None) == check_sha256(file, found.upper()) == found
-    with pytest.raises(WeightsError, match=rf"detector\.safetensors: its SHA-256 is {found}, wanted is {'0' * 64}"):
+    with pytest.raises(WeightsError, match=rf"detector\.safetensors: its SHA-256 is {found}, expected {'0' * 64}"):
         check_sha256(file, "0" * 64)
     with pytest.raises(WeightsError, match="no such file"):
         check_sha256(tmp_path / "none", None)
