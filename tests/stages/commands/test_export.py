@@ -5,6 +5,7 @@ import json
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def here(workplace: Path) -> Path:
     ("file_format", "backbone"),
     [("torchscript", "test_resnet"), ("torchscript", "test_vit"), ("onnx", "test_resnet"), ("onnx", "test_convnext")],
 )
-def test_the_file_gives_what_the_model_gives(here: Path, file_format: str, backbone: str, capsys) -> None:
+def test_the_file_gives_what_the_model_gives(here: Path, file_format: Any, backbone: str, capsys) -> None:
     if file_format == "onnx":
         pytest.importorskip("onnxruntime")
     network = write_model(here, backbone, statistics={"pixel_mean": [0.4, 0.5, 0.6], "pixel_std": [0.5, 0.2, 0.3]})
