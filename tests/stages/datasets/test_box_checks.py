@@ -1,4 +1,4 @@
-"""Precomputed boxes against their videos: wrong rows are named, roundings are clipped, and missing boxes are reported."""
+"""Precomputed boxes against their videos: wrong rows are named, roundings clipped, missing boxes reported."""
 
 from pathlib import Path
 
