@@ -20,7 +20,7 @@ def set_linear(layer: nn.Linear, weight: list[list[float]]) -> None:
 
 @pytest.fixture
 def relations() -> PaperRelations:
-    """One feature per node and relation: theta takes x of a centre and a feature, phi y and twice a feature."""
+    """One feature per node, one relation feature; theta takes x of a centre and it, phi y of a centre and twice it."""
     module = PaperRelations(1, 1)
     set_linear(module.position_theta, [[1.0, 0.0]])
     set_linear(module.position_phi, [[0.0, 1.0]])
