@@ -21,7 +21,7 @@ from benchmarks.s2cnet import BATCH, OBJECTS, SIDE_PX, inputs
 from benchmarks.stage_inputs import inside, video_ids, write_frames
 from models.folding import fold_batch_norms
 from models.s2cnet.network import GAICV2, build_s2cnet
-from models.s2cnet.release import RELEASE_MOS_MEAN, RELEASE_MOS_STD, RELEASE_SHORT_SIDE_PX
+from models.s2cnet.release import RELEASE_MOS_MEAN, RELEASE_MOS_STD
 from stages.crop import crop
 from stages.io.schemas import PROPOSALS
 from stages.io.tables import write_shards
@@ -40,7 +40,6 @@ def write_inputs(folder: Path, videos: int) -> None:
     save_cropper(
         folder / "s2cnet.safetensors",
         network,
-        short_side_px=RELEASE_SHORT_SIDE_PX,
         mos_mean=RELEASE_MOS_MEAN,
         mos_std=RELEASE_MOS_STD,
         config={},

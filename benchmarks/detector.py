@@ -17,9 +17,10 @@ from torchvision.ops import nms
 
 from benchmarks.compare import Row, duration_row, ratio_row, throughput_rows, time_in_turn
 from benchmarks.stage_inputs import inside, write_frames
-from models.detectors import build_detector
+from models.detectors.build import build_detector
 from models.detectors.class_wise import best_of_classes
-from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
+from models.detectors.config import BoxRules, FasterRcnnConfig
+from models.detectors.faster_rcnn import FasterRcnn
 from stages.detector import build
 from stages.io.schemas import FRAMES
 from stages.io.tables import Shards
@@ -100,7 +101,13 @@ def rows() -> list[Row]:
     params = shipped.model_copy(update={"engine": engine})
     # A large network wants every core; the threads of a small one would wait for each other.
     on_all_cores = shipped.model_copy(update={"engine": engine.model_copy(update={"threads": 0})})
-    published = FasterRcnnConfig("fasterrcnn_mobilenet_v3_large_320_fpn", 90, min_size_px=320, max_size_px=640)
+    published = FasterRcnnConfig(
+        architecture="fasterrcnn_mobilenet_v3_large_320_fpn",
+        n_classes=90,
+        min_size_px=320,
+        max_size_px=640,
+        **shipped.detector.values_of(BoxRules),
+    )
     demo = build(shipped.detector, n_classes=1)
     return [
         *stage_rows("MobileNetV3-320", build_detector(published), on_all_cores, videos=8, goal="at least 0.9"),

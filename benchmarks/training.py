@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +22,7 @@ import torch
 from benchmarks.compare import Row, duration_row, ratio_row, time_in_turn
 from benchmarks.stage_inputs import inside
 from models.methods.frame_consistency.losses import frame_consistency_loss
-from models.methods.frame_consistency.network import QualityConfig, build_quality
+from models.methods.frame_consistency.network import build_quality
 from models.optim import parameter_groups
 from stages import predict
 from stages.demo_data.clips import make_generators, render_clip
@@ -36,6 +35,7 @@ from stages.io.weights import save_weights
 from stages.params.load import load_params
 from stages.params.schema import Params
 from stages.steps.scores import load_quality
+from stages.train import network_config
 from stages.training.loaders.clips import ClipDataset, ClipLoader, ClipSource, in_batches
 from stages.training.processes import Processes
 from stages.training.step import Training, mirrored, set_up, train_step
@@ -120,7 +120,7 @@ def write_tables(folder: Path) -> None:
 def set_up_training(params: Params, *, epsilon: float) -> Training:
     """The training of the shipped parameters, or the same without FGM."""
     settings = params.train.model_copy(update={"fgm": params.train.fgm.model_copy(update={"epsilon": epsilon})})
-    config = QualityConfig(settings.backbone, settings.pooling, settings.dropout, settings.input_px)
+    config = network_config(settings)
     training = set_up(build_quality(config), settings, Processes())
     training.model.train()
     return training
@@ -214,9 +214,10 @@ def prediction_rows(params: Params) -> list[Row]:
 
 
 def prediction_row(params: Params, label: str, backbone: str, input_px: int, *, goal: str) -> Row:
-    config: dict[str, Any] = {"backbone": backbone, "pooling": "mean", "dropout": 0.0, "input_px": input_px}
-    network = build_quality(QualityConfig(**config))
-    save_weights("quality.safetensors", network.state_dict(), {"network": config | {"bins": 100}, "made_by": MADE_BY})
+    changes = {"backbone": backbone, "pooling": "mean", "dropout": 0.0, "input_px": input_px}
+    config = network_config(params.train.model_copy(update=changes))
+    network = build_quality(config)
+    save_weights("quality.safetensors", network.state_dict(), {"network": config.model_dump(), "made_by": MADE_BY})
     size = (params.engine.batch_frames, 3, input_px, input_px)
     batch = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
 

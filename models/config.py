@@ -1,8 +1,12 @@
-"""The base of every schema: a closed, frozen model that reads the values of a section of params.yaml."""
+"""The base of every schema: a closed, frozen model of a section of params.yaml, or of what a network is built from.
+
+A network's configuration is such a section: what stands in params.yaml is what the network gets, and what its file of
+weights keeps. Values that are not the user's choice are added by a subclass.
+"""
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 
 class Section(BaseModel):
@@ -17,3 +21,34 @@ class Section(BaseModel):
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
             raise ValueError("input should be a number, not true or false")
         return value
+
+    def values_of(self, base: "type[Section]") -> dict[str, Any]:
+        """The values of the fields that this section has from one of its bases.
+
+        Args:
+            base: A base of this section's class.
+
+        Returns:
+            Field -> value, to build another section on the same base.
+        """
+        return {name: getattr(self, name) for name in base.model_fields}
+
+
+def problems_of(error: ValidationError) -> str:
+    """The problems of a configuration in one line, for messages.
+
+    Args:
+        error: What pydantic found.
+
+    Returns:
+        `heads = 3: must divide embed_width (256); layers = 0: input should be ...`.
+    """
+    lines = []
+    for problem in error.errors(include_url=False):
+        place = ".".join(map(str, problem["loc"]))
+        message = problem["msg"].removeprefix("Value error, ")
+        # Of a field that is missing the input is all that stands around it.
+        is_around = problem["type"] == "missing" or isinstance(problem["input"], dict | BaseModel)
+        value = "" if is_around else f" = {problem['input']!r}"
+        lines.append(f"{place}{value}: {message}" if place else message)
+    return "; ".join(lines)

@@ -1,4 +1,6 @@
-"""The errors of the project that do not concern files: one base class, one class per failure."""
+"""The errors of the project that do not concern files: one base class, one class per failure, and lists in messages."""
+
+from collections.abc import Sequence
 
 
 class AigcVqaError(Exception):
@@ -11,3 +13,20 @@ class ShapeError(AigcVqaError, ValueError):
 
 class NonFiniteError(AigcVqaError, ArithmeticError):
     """A NaN or an infinity where a finite number is needed; the text says where."""
+
+
+def listed(items: Sequence[str], *, shown: int = 12, separator: str = ", ", total: int | None = None) -> str:
+    """Items for a message, the first of them when there are many.
+
+    Args:
+        items: What is listed, such as names or problems.
+        shown: How many are written out.
+        separator: What stands between them.
+        total: How many there are, where `items` are only the first; None: as many as `items`.
+
+    Returns:
+        `a, b, c`, or `a, b, and 7 more`.
+    """
+    total = len(items) if total is None else total
+    rest = [f"and {total - shown} more"] if total > shown else []
+    return separator.join([*items[:shown], *rest])

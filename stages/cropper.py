@@ -8,14 +8,15 @@ the public release's, or one that this stage wrote.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from models.detectors.top_boxes import top_boxes
+from models.s2cnet.config import S2CNetConfig
 from models.s2cnet.features import load_backbone_state
-from models.s2cnet.network import S2CNet, S2CNetConfig, build_s2cnet, from_release
-from models.s2cnet.release import RELEASE_MOS_MEAN, RELEASE_MOS_STD, RELEASE_SHORT_SIDE_PX
+from models.s2cnet.network import S2CNet, build_s2cnet, from_release
+from models.s2cnet.release import RELEASE_MOS_MEAN, RELEASE_MOS_STD
 from stages.datasets.gaic import ScoredImage, objects_path, read_gaic, read_objects, split_images
 from stages.engine.cache import cache_root
 from stages.engine.command import run, stage_arguments
@@ -37,26 +38,22 @@ from stages.training.loaders.cropper import (
 )
 from stages.training.state import TrainingState
 
-# The paper reads the score from the candidate's node, the release from all of them.
-READOUTS: dict[str, Literal["nodes", "candidate"]] = {"paper": "candidate", "release": "nodes"}
-
 
 def object_finder(params: Params, detector: Path) -> FindObjects:
-    """Where the objects of a batch of images come from, by `cropper.objects`. Raises WeightsError."""
-    if params.cropper.objects == "files":
+    """Where the objects of a batch of images come from, by `cropper.training.objects`. Raises WeightsError."""
+    if params.cropper.training.objects == "files":
         return lambda images, frames: [read_objects(image, frame) for image, frame in zip(images, frames, strict=True)]
     network = load_detector(detector, pick_device(params.engine.device))
-    boxes = params.propose.model_dump()
-    return lambda images, frames: [top_boxes(found, **boxes).boxes_xyxy_px.numpy() for found in network.detect(frames)]
+    rules = params.propose.rules()
+    return lambda images, frames: [top_boxes(found, **rules).boxes_xyxy_px.numpy() for found in network.detect(frames)]
 
 
 def gather(params: Params, source: Path, parts: Mapping[str, Sequence[ScoredImage]], find_objects: FindObjects) -> Data:
     """Everything in memory, at the network's size; raise DatasetError for data that cannot be trained on."""
-    settings = params.cropper
     examples = {
         part: list(
             progress(
-                gather_examples(images, find_objects, short_side_px=settings.input_short_side_px),
+                gather_examples(images, find_objects, short_side_px=params.cropper.network.input_short_side_px),
                 desc=f"objects, {part}",
                 unit="image",
                 total=len(images),
@@ -81,46 +78,32 @@ def hash_images(images: Sequence[ScoredImage], *, workers: int) -> list[str]:
 def build(params: Params) -> S2CNet:
     """The network on the CPU, from scratch by seed or with the backbone's weights from a file."""
     settings = params.cropper
-    config = S2CNetConfig(
-        variant=settings.variant,
-        backbone=settings.backbone,
-        reduced_channels=settings.reduced_channels,
-        align_size=settings.align_size,
-        embed_width=settings.embed_width,
-        heads=settings.heads,
-        layers=settings.layers,
-        mlp_width=settings.mlp_width,
-        objects=params.propose.top_n,
-        head_width=settings.head_width,
-        dropout=settings.dropout,
-        readout=READOUTS[settings.variant],
-        sampling=settings.sampling,
-    )
-    network = build_s2cnet(config, seed=settings.seed)
-    if settings.pretrained:
-        load_backbone_state(network.features.backbone, read_checkpoint(settings.pretrained))
+    config = S2CNetConfig(variant=settings.variant, objects=params.propose.top_n, **dict(settings.network))
+    network = build_s2cnet(config, seed=settings.training.seed)
+    if settings.training.pretrained:
+        load_backbone_state(network.features.backbone, read_checkpoint(settings.training.pretrained))
     return network
 
 
 def train(params: Params, *, source: Path, detector: Path, weights: Path, metrics: Path, made: dict[str, Any]) -> None:
     """Train on a folder; write the weights, and the metrics of the test images."""
-    device = pick_device(params.engine.device)
-    made |= {"params": params.cropper.model_dump()}
-    if params.cropper.pretrained:
-        made |= {"pretrained": file_sha256(params.cropper.pretrained)}
-    if params.cropper.objects == "detector":
-        made |= {"propose": params.propose.model_dump(), "detector": detector_values(detector)}
-    parts = split_images(read_gaic(source), val_fraction=params.cropper.val_fraction, seed=params.cropper.seed)
+    device, training = pick_device(params.engine.device), params.cropper.training
+    network = build(params).to(device)
+    made |= {"params": params.cropper.model_dump(), "network": network.config.model_dump()}
+    if training.pretrained:
+        made |= {"pretrained": file_sha256(training.pretrained)}
+    if training.objects == "detector":
+        made |= {"propose": params.propose.rules(), "detector": detector_values(detector)}
+    parts = split_images(read_gaic(source), val_fraction=training.val_fraction, seed=training.seed)
     contents = {part: hash_images(images, workers=params.engine.n_workers) for part, images in parts.items()}
     around, folder = surroundings(device, threads=params.engine.n_threads), cache_root() / "cropper"
     key = digest(made, around, contents["train"], contents["val"])
     # The objects of all images take longest: a training that is finished asks for none.
     finished = TrainingState(folder / f"{digest(key, contents['test'])}.result.pt")
-    network = build(params).to(device)
     if (result := finished.load()) is None:
         data = gather(params, source, parts, object_finder(params, detector))
-        best = fit(network, data, params.cropper, state=TrainingState(folder / f"{key}.pt"))
-        found = evaluate(network, data.test, batch_images=params.cropper.batch_images)
+        best = fit(network, data, training, state=TrainingState(folder / f"{key}.pt"))
+        found = evaluate(network, data.test, batch_images=training.batch_images)
         result = {"best": best, "test": found, "mos_mean": data.mos_mean, "mos_std": data.mos_std}
         finished.save(**result)
     else:
@@ -130,14 +113,13 @@ def train(params: Params, *, source: Path, detector: Path, weights: Path, metric
     save_cropper(
         weights,
         network,
-        short_side_px=params.cropper.input_short_side_px,
         mos_mean=result["mos_mean"],
         mos_std=result["mos_std"],
         config={"made_by": {"cropper": made}},
     )
     write_json(metrics, found | {"val_srcc": best["srcc"], "best_epoch": best["epoch"], "imported": 0})
     print(
-        f"cropper: epoch {best['epoch']} of {params.cropper.epochs} kept, validation SRCC {best['srcc']:.4f}; "
+        f"cropper: epoch {best['epoch']} of {training.epochs} kept, validation SRCC {best['srcc']:.4f}; "
         f"on {found['n_images']} test images SRCC {found['srcc']:.4f}, Acc5 {found['acc5']:.4f}, "
         f"Acc10 {found['acc10']:.4f}"
     )
@@ -148,15 +130,14 @@ def take_over(
 ) -> None:
     """Import a checkpoint; nothing is known of its quality here, and the metrics say so by having none.
 
-    The network is the checkpoint's, whatever widths `cropper.*` asks for. Raises WeightsError,
+    The network is the checkpoint's, whatever `cropper.network` asks for. Raises WeightsError,
     CheckpointError, and ParamsError where `cropper.variant` is not the checkpoint's.
     """
     if is_own_weights(source):
         loaded = load_cropper(source, torch.device("cpu"))
-        network, short_side_px = loaded.network, loaded.short_side_px
-        mos_mean, mos_std = loaded.mos_mean, loaded.mos_std
+        network, mos_mean, mos_std = loaded.network, loaded.mos_mean, loaded.mos_std
     else:
-        network, short_side_px = from_release(read_checkpoint(source)), RELEASE_SHORT_SIDE_PX
+        network = from_release(read_checkpoint(source))
         mos_mean, mos_std = RELEASE_MOS_MEAN, RELEASE_MOS_STD
     config = network.config
     if config.variant != params.cropper.variant:
@@ -167,7 +148,6 @@ def take_over(
     save_cropper(
         weights,
         network,
-        short_side_px=short_side_px,
         mos_mean=mos_mean,
         mos_std=mos_std,
         # No param of a training makes a difference to an import.

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from models.detectors import Detections, build_detector
 from models.detectors.average_precision import average_precision
-from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
+from models.detectors.build import build_detector
+from models.detectors.config import BoxRules, DetectionRules, FasterRcnnConfig, TorchvisionNetwork
+from models.detectors.faster_rcnn import FasterRcnn
+from models.detectors.interface import Detections
 from models.detectors.recall import count_covered
 from models.detectors.top_boxes import top_boxes
-from stages.datasets.box_table import BoxTableConfig
 from stages.datasets.boxes import read_boxes
 from stages.datasets.coco import ObjectImage, ObjectSet, merge_classes, read_coco, stop_on
 from stages.engine.cache import cache_root
@@ -46,11 +47,9 @@ from stages.training.detector import fit
 from stages.training.state import TrainingState
 
 RECALL_IOU = 0.5
-# What the file of a trained detector does not depend on: which frames are looked at, what is measured, what concerns
-# the other sources. Of the file to start from the content counts.
-NOT_NOTED = {"every", "recall_boxes", "backend", "config", "options", "sha256", "licence", "pretrained"}
-# What the training does not depend on either: where the data lie, and how objects are looked for afterwards.
-NOT_TRAINED = NOT_NOTED | {"source", "min_score", "nms_iou", "labels"}
+# Of `detector.training` what changes no weights: what is measured afterwards, and the name of the file to start from,
+# whose content counts.
+NOT_TRAINED = {"recall_boxes", "pretrained"}
 NOTHING_MEASURED = {"imported": 1, "n_images": 0, "n_boxes": 0}
 
 
@@ -74,20 +73,14 @@ def read(source: Path, *, merge: bool) -> Data:
 
 def build(params: DetectorParams, *, n_classes: int) -> FasterRcnn:
     """The network on the CPU, from scratch by seed or from a file; raise DetectorError for an unusable backbone."""
-    names = ("backbone", "stride_px", "levels", "anchor_px", "fpn_channels", "head_channels")
-    own = {name: getattr(params, name) for name in names} | common_settings(params)
-    if params.pretrained is None:
-        return build_detector(FasterRcnnConfig(params.architecture, n_classes, **own), seed=params.seed)
-    state, frozen_norms = read_pretrained(params.pretrained, architecture=params.architecture)
-    config = FasterRcnnConfig(params.architecture, n_classes, frozen_norms=frozen_norms, **own)
-    detector = build_detector(config, seed=params.seed)
-    load_pretrained(detector, state, params.pretrained)
+    own = dict(params.torchvision) | params.values_of(BoxRules)
+    pretrained, seed = params.training.pretrained, params.training.seed
+    if pretrained is None:
+        return build_detector(FasterRcnnConfig(n_classes=n_classes, **own), seed=seed)
+    state, frozen_norms = read_pretrained(pretrained, architecture=params.torchvision.architecture)
+    detector = build_detector(FasterRcnnConfig(n_classes=n_classes, frozen_norms=frozen_norms, **own), seed=seed)
+    load_pretrained(detector, state, pretrained)
     return detector
-
-
-def common_settings(params: DetectorParams) -> dict[str, Any]:
-    """What a network of any architecture takes from the params."""
-    return {name: getattr(params, name) for name in ("min_size_px", "max_size_px", "min_score", "nms_iou", "labels")}
 
 
 def validate(detector: FasterRcnn, data: ObjectSet, params: DetectorParams, *, batch_frames: int) -> dict[str, float]:
@@ -100,14 +93,16 @@ def validate(detector: FasterRcnn, data: ObjectSet, params: DetectorParams, *, b
         everything += detector.detect([image.read() for image in images])
     objects = [torch.from_numpy(image.boxes_xyxy_px) for image in data.images]
     for boxes, found in zip(objects, everything, strict=True):
-        best = top_boxes(found, top_n=params.recall_boxes, score_threshold=params.min_score, nms_iou=params.nms_iou)
+        best = top_boxes(
+            found, top_n=params.training.recall_boxes, score_threshold=params.min_score, nms_iou=params.nms_iou
+        )
         covered += count_covered(best.boxes_xyxy_px, boxes, iou=RECALL_IOU)
         proposed += len(best.scores)
     labels = [torch.from_numpy(image.labels) for image in data.images]
     crowds = [(torch.from_numpy(image.crowds_xyxy_px), torch.from_numpy(image.crowd_labels)) for image in data.images]
     return average_precision(everything, objects, labels, n_classes=len(data.classes), crowds=crowds) | {
         "recall_at_n": covered / data.n_boxes,
-        "n": params.recall_boxes,
+        "n": params.training.recall_boxes,
         "iou": RECALL_IOU,
         "n_images": len(data.images),
         "n_boxes": data.n_boxes,
@@ -140,24 +135,25 @@ def imported_from(origin: dict[str, Any], libraries: dict[str, str]) -> dict[str
 
 
 def train(params: Params, *, source: Path, weights: Path, metrics: Path) -> None:
-    settings = params.detector
+    settings, training = params.detector, params.detector.training
     if settings.backend != "torchvision" or settings.sha256 is not None:
         key = "backend" if settings.backend != "torchvision" else "sha256"
         raise DatasetError(
             f"{source} is a folder to train on, detector.{key} = {getattr(settings, key)} is for a weights file; "
             "allowed with a folder: backend torchvision, sha256 null"
         )
-    data = read(source, merge=settings.merge_classes)
+    data = read(source, merge=training.merge_classes)
     detector = build(settings, n_classes=len(data.train.classes))
     libraries = libraries_of(*describe_config(detector)) | library_versions("opencv-python-headless")
-    made = {
-        "code": fingerprint("stages.detector"),
-        "params": settings.model_dump(exclude=NOT_NOTED),
-        "libraries": libraries,
+    sections = {
+        # Neither how objects are looked for afterwards nor where the data lie changes the training.
+        "network": detector.config.model_dump(exclude=set(BoxRules.model_fields)),
+        "training": training.model_dump(exclude=NOT_TRAINED),
     }
-    if settings.pretrained is not None:
-        made |= {"pretrained": file_sha256(settings.pretrained)}
-    trained = made | {"params": settings.model_dump(exclude=NOT_TRAINED)}
+    trained: dict[str, Any] = {"code": fingerprint("stages.detector"), "params": sections, "libraries": libraries}
+    if training.pretrained is not None:
+        trained |= {"pretrained": file_sha256(training.pretrained)}
+    made = trained | {"params": sections | {"source": settings.source} | settings.values_of(BoxRules)}
     device, folder = pick_device(params.engine.device), cache_root() / "detector"
     around = surroundings(device, threads=params.engine.n_threads)
     workers = params.engine.n_workers
@@ -167,14 +163,14 @@ def train(params: Params, *, source: Path, weights: Path, metrics: Path) -> None
     }
     key = digest(trained, around, contents["train"])
     state = TrainingState(folder / f"{key}.pt")
-    measures = settings.model_dump(include={"min_score", "nms_iou", "labels", "recall_boxes"})
-    measured = TrainingState(
-        folder / f"{digest(key, measures, params.engine.batch_frames, contents['val'])}.validation.pt"
+    measures = digest(
+        key, settings.values_of(BoxRules), training.recall_boxes, params.engine.batch_frames, contents["val"]
     )
+    measured = TrainingState(folder / f"{measures}.validation.pt")
     if state.load() is None or measured.load() is None:
         check_images(data, workers=workers)
     detector = detector.to(device)
-    loss = fit(detector, data.train, settings, state=state)
+    loss = fit(detector, data.train, training, state=state)
     if (results := measured.load()) is None:
         results = validate(detector, data.val, settings, batch_frames=params.engine.batch_frames)
         measured.save(**results)
@@ -182,18 +178,20 @@ def train(params: Params, *, source: Path, weights: Path, metrics: Path) -> None
     write_json(metrics, results | {"imported": 0, "train_loss": loss})
     print(
         f"detector: {results['recall_at_n']:.1%} of {data.val.n_boxes} objects in {len(data.val.images)} held-out "
-        f"images are among the best {settings.recall_boxes} boxes (IoU {RECALL_IOU:g}); COCO AP {results['ap']:.3f}"
+        f"images are among the best {training.recall_boxes} boxes (IoU {RECALL_IOU:g}); COCO AP {results['ap']:.3f}"
     )
 
 
 def import_weights(params: Params, *, source: Path, weights: Path, metrics: Path) -> None:
     """Import a weights file; nothing is known of its recall, and the metrics say so by having none."""
-    settings, common = params.detector, common_settings(params.detector)
+    settings = params.detector
+    rules = settings.values_of(BoxRules)
     origin = trace_source(source, sha256=check_sha256(source, settings.sha256), licence=settings.licence)
     if settings.backend == "detectron2":
-        detector, classes = import_detectron(source, config=settings.config, options=settings.options, **common)
+        detector, classes = import_detectron(source, **dict(settings.detectron2), **rules)
     else:
-        detector, classes = import_torchvision(source, architecture=settings.architecture, **common)
+        own = settings.torchvision.values_of(TorchvisionNetwork)
+        detector, classes = import_torchvision(source, **own, **rules)
     backend, config = describe_config(detector)
     made = imported_from(origin, libraries_of(backend, config))
     save_detector(weights, detector, classes=classes, made_by={"detector": made})
@@ -214,7 +212,7 @@ def take_over_boxes(params: Params, *, source: Path, weights: Path, metrics: Pat
         found = digest({name: file_sha256(file) for name, file in names.items()})
     else:
         found = check_sha256(source, settings.sha256)
-    table = read_boxes(source, BoxTableConfig(settings.min_score, settings.nms_iou, labels=settings.labels))
+    table = read_boxes(source, DetectionRules(**settings.values_of(BoxRules)))
     origin = {"name": source.name, "sha256": found, "licence": settings.licence}
     save_boxes(weights, table, made_by={"detector": imported_from(origin, libraries_of("table", {}))})
     write_json(metrics, NOTHING_MEASURED)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from models.detectors import Detections, Detector
+from models.detectors.interface import Detections, Detector
 from models.detectors.top_boxes import top_boxes
 from stages.datasets.box_checks import Video, coverage, fit_to_videos
 from stages.datasets.box_table import BoxTable
@@ -15,7 +15,7 @@ from stages.engine.batches import Batched
 from stages.engine.command import run, stage_arguments
 from stages.engine.device import make_deterministic, pick_device, surroundings
 from stages.engine.fingerprint import fingerprint
-from stages.engine.run import Item, run_stage
+from stages.engine.run import Compute, Item, run_stage
 from stages.io.digests import digest
 from stages.io.schemas import FRAMES, MANIFEST, PROPOSALS
 from stages.io.tables import Shards, read_table
@@ -42,11 +42,13 @@ def looks_with_frames(frames: pa.Table, *, every: int) -> list[Look]:
     return [look._replace(frame=entry.frame) for look, entry in zip(looks, clip, strict=True)]
 
 
-def by_network(network: Detector, frames: Shards, settings: ProposeParams, *, every: int, batch_size: int) -> Batched:
+def by_network(
+    network: Detector, frames: Shards, settings: ProposeParams, *, batch_size: int
+) -> Batched[Look, Detections]:
     """Find objects: frames of one size share a batch, whichever videos they are of."""
 
     return Batched(
-        load=lambda video_id: looks_with_frames(frames.read(video_id), every=every),
+        load=lambda video_id: looks_with_frames(frames.read(video_id), every=settings.every),
         group=lambda look: look.size,
         infer=lambda looks: find_objects(network, looks, settings),
         finish=lambda item, looks, objects: proposals_table(item.video_id, looks, objects),
@@ -77,11 +79,13 @@ def fit_table(table: BoxTable, looks: Mapping[str, Sequence[Look]], manifest: Pa
     return fitted
 
 
-def by_table(table: BoxTable, looks: Mapping[str, Sequence[Look]], settings: ProposeParams) -> Batched:
+def by_table(
+    table: BoxTable, looks: Mapping[str, Sequence[Look]], settings: ProposeParams
+) -> Batched[tuple[str, Look], Detections]:
     """Look boxes up."""
 
     def find(video_id: str, look: Look) -> Detections:
-        return top_boxes(table.look_up(video_id, look.frame_indices[0]), **settings.model_dump(exclude={"every"}))
+        return top_boxes(table.look_up(video_id, look.frame_indices[0]), **settings.rules())
 
     return Batched(
         load=lambda video_id: [(video_id, look) for look in looks[video_id]],
@@ -110,16 +114,17 @@ def propose(params: Params, *, frames: Path, manifest: Path, detector: Path, out
     make_deterministic(threads=params.engine.n_threads)
     device = pick_device(params.engine.device)
     finder = load_detector(detector, device)
-    table, settings, every = Shards(frames, schema=FRAMES), params.propose, params.detector.every
-    made: dict[str, Any] = {"code": fingerprint("stages.propose"), "params": settings.model_dump(), "every": every}
+    table, settings = Shards(frames, schema=FRAMES), params.propose
+    made: dict[str, Any] = {"code": fingerprint("stages.propose"), "params": settings.model_dump()}
     made |= detector_values(detector)
+    compute: Compute
     if isinstance(finder, BoxTable):
-        looks = {name: looks_of(table.read(name, LOOK_COLUMNS), every=every) for name in table.ids}
+        looks = {name: looks_of(table.read(name, LOOK_COLUMNS), every=settings.every) for name in table.ids}
         boxes = fit_table(finder, looks, manifest)
         compute = by_table(boxes, looks, settings)
         values = {video_id: boxes_digest(boxes, video_id) for video_id in table.ids}
     else:
-        compute = by_network(finder, table, settings, every=every, batch_size=params.engine.batch_frames)
+        compute = by_network(finder, table, settings, batch_size=params.engine.batch_frames)
         values = dict.fromkeys(table.ids, made["weights"])
     around = surroundings(device, batch_frames=params.engine.batch_frames)
     keys = {name: digest("propose", made | {"weights": values[name]}, around, table.keys[name]) for name in table.ids}

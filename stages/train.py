@@ -5,7 +5,6 @@ depends on: a killed training goes on there and gives the weights that an unbrok
 each, train as one: engine.processes starts them here; torchrun and `accelerate launch` can start this module too.
 """
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from models.methods.frame_consistency.config import QualityConfig, QualityNetwork
 from models.methods.frame_consistency.losses import SIGMA_MIN
 from models.methods.frame_consistency.network import (
-    QualityConfig,
     QualityError,
     QualityNet,
     build_quality,
@@ -83,15 +82,13 @@ def gather(
 def network_config(params: TrainParams) -> QualityConfig:
     """What the network is built from, here and wherever its weights are read."""
     mean, std = pixel_statistics(params.backbone)
-    return QualityConfig(
-        params.backbone, params.pooling, params.dropout, params.input_px, pixel_mean=mean, pixel_std=std
-    )
+    return QualityConfig(**params.values_of(QualityNetwork), pixel_mean=mean, pixel_std=std)
 
 
 def build(params: TrainParams) -> QualityNet:
     """The network on the CPU, from scratch by seed or with the backbone's weights from a file.
 
-    Raises QualityError for a backbone that timm lacks, WeightsError for weights of another one, or none, in the file.
+    Raises BackboneError for a backbone that timm lacks, WeightsError for weights of another one, or none, in the file.
     """
     network = build_quality(network_config(params), seed=params.seed)
     if params.pretrained:
@@ -133,6 +130,7 @@ def train(
         data = gather(params, labels, frames_table, crops_table, processes=processes, pinned=pinned)
         training = set_up(build(params.train).to(device), params.train, processes)
 
+        config = network_config(params.train)
         settings = params.train.model_dump()
         made = {"code": fingerprint("stages.train"), "params": settings, "libraries": library_versions(*LIBRARIES)}
         if params.train.pretrained:
@@ -140,20 +138,20 @@ def train(
             made |= {"pretrained": file_sha256(params.train.pretrained)}
         used = [[(name, crops_table.keys[name]) for name in loader.clips.ids] for loader in (data.train, data.val)]
         around = surroundings(device, threads=torch.get_num_threads(), processes=processes.count)
-        key = digest(made, around, used, data.train_mos.tolist(), data.val_mos.tolist())
+        key = digest(made, config.model_dump(), around, used, data.train_mos.tolist(), data.val_mos.tolist())
         state = TrainingState(cache_root() / "train" / f"{key}.pt")
         best = fit(training, data, state=state, curves=curves)
         if "weights" not in best:
             raise EvaluationError("no epoch gave predictions that a correlation with the MOS can be computed from")
         if not processes.is_first:
             return
-        config = {
-            "network": dataclasses.asdict(network_config(params.train)),
+        about = {
+            "network": config.model_dump(),
             "made_by": crops_table.made_by | {"train": made},
             "sigma": data.sigma,
             "best": {name: value for name, value in best.items() if name != "weights"},
         }
-        save_weights(weights, best["weights"], config)
+        save_weights(weights, best["weights"], about)
         print(
             f"train: epoch {best['epoch']} of {params.train.epochs} kept, validation SROCC {best['val/srocc']:.4f}, "
             f"PLCC {best['val/plcc']:.4f}"

@@ -9,6 +9,8 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
+from stages.params.load import merge
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -64,7 +66,6 @@ def write_params(workplace: Path, shipped_params: dict) -> Callable[..., None]:
     """Write params.yaml into the working directory: the shipped values with changes such as `engine={"workers": 1}`."""
 
     def write(**changes: dict) -> None:
-        values = {section: shipped_params[section] | changes.get(section, {}) for section in shipped_params}
-        (workplace / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+        (workplace / "params.yaml").write_text(yaml.safe_dump(merge(shipped_params, changes)), encoding="utf-8")
 
     return write

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image
 
+from models.backbones import seeded
 from models.detectors.class_wise import best_of_classes
-from models.detectors.detectron_config import INSTALL, DetectronConfig, upstream_config
+from models.detectors.config import DetectronConfig
+from models.detectors.detectron_config import INSTALL, upstream_config
 from models.detectors.interface import Detections, DetectorError
 from models.detectors.passes import check_finite, detect_in_passes
 from models.errors import NonFiniteError
@@ -66,7 +68,8 @@ class DetectronDetector(nn.Module):
         batch = [{"image": image, "height": height, "width": width} for image in images]
         if isinstance(self.network, GeneralizedRCNN):
             # PanopticFPN is one too; its own way also gives every pixel a class, and needs masks for that.
-            return GeneralizedRCNN.inference(self.network, batch, do_postprocess=False)
+            instances: list[Any] = GeneralizedRCNN.inference(self.network, batch, do_postprocess=False)
+            return instances
         return [output["instances"] for output in self.network(batch)]
 
     def _scaled_size(self, height: int, width: int) -> tuple[int, int]:
@@ -108,8 +111,7 @@ def build_detectron(config: DetectronConfig, *, seed: int = 0) -> DetectronDetec
     from detectron2.modeling import build_model
 
     settings = upstream_config(config)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         try:
             network = build_model(settings)
         except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:

@@ -1,15 +1,14 @@
 """What detectron2's detectors are built from: this project's settings, and detectron2's own config that they give."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from models.detectors.interface import LABELS, DetectorError
+from models.detectors.config import VISUAL_GENOME, DetectronConfig
+from models.detectors.interface import DetectorError
 
-VISUAL_GENOME = "visual_genome"
 # detectron2 at 02b5c4e2; setuptools 81 took pkg_resources away, which detectron2's model zoo imports.
 INSTALL = (
     'pip install "setuptools<81" && pip install --no-build-isolation '
@@ -18,62 +17,6 @@ INSTALL = (
 # Faster R-CNN's, and the first of a cascade's; other networks do not say in one tensor how many classes they know.
 CLASS_SCORES = ("roi_heads.box_predictor.cls_score.weight", "roi_heads.box_predictor.0.cls_score.weight")
 ATTRIBUTE_SCORES = "roi_heads.box_predictor.attr_score.weight"
-CLASSES = "MODEL.ROI_HEADS.NUM_CLASSES"
-# Keys of detectron2's config that `options` cannot change, and what says it instead.
-SET_ELSEWHERE = {
-    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "detector.min_score",
-    "MODEL.RETINANET.SCORE_THRESH_TEST": "detector.min_score",
-    "MODEL.ROI_HEADS.NMS_THRESH_TEST": "detector.nms_iou",
-    "MODEL.RETINANET.NMS_THRESH_TEST": "detector.nms_iou",
-    "TEST.DETECTIONS_PER_IMAGE": "max_detections",
-    "INPUT.MIN_SIZE_TEST": "detector.min_size_px",
-    "INPUT.MAX_SIZE_TEST": "detector.max_size_px",
-    "MODEL.WEIGHTS": "detector.source",
-    "MODEL.DEVICE": "engine.device",
-    CLASSES: "the weights",
-}
-
-
-@dataclass(frozen=True)
-class DetectronConfig:
-    """What `build_detectron` needs; stored beside the weights.
-
-    config: "visual_genome", or a file of detectron2's own configs, such as COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml.
-    options: changes to it as on detectron2's command line, `KEY VALUE KEY VALUE`; none of `SET_ELSEWHERE`.
-    n_classes, n_attributes: as many as the weights have, the background not counted; n_classes 0: as the config says.
-    min_size_px, max_size_px, min_score, nms_iou, labels, max_detections: as in FasterRcnnConfig.
-    """
-
-    config: str
-    n_classes: int
-    min_size_px: int
-    max_size_px: int
-    n_attributes: int = 0
-    options: str = ""
-    min_score: float = 0.05
-    nms_iou: float = 0.5
-    max_detections: int = 100
-    labels: str = "all"
-
-    def __post_init__(self) -> None:
-        problems = []
-        for name, least in (("n_classes", 0), ("n_attributes", 0), ("min_size_px", 1), ("max_detections", 1)):
-            if getattr(self, name) < least:
-                problems.append(f"{name} is {getattr(self, name)}; allowed: {least} or more")
-        if self.max_size_px < self.min_size_px:
-            problems.append(f"max_size_px is {self.max_size_px}; allowed: min_size_px ({self.min_size_px}) or more")
-        if self.labels not in LABELS:
-            problems.append(f"labels is {self.labels!r}; allowed: {', '.join(LABELS)}")
-        if len(self.options.split()) % 2:
-            problems.append(f"options is {self.options!r}; a value is needed for every key: KEY VALUE KEY VALUE")
-        problems += [
-            f"options has {key}, which is set by {SET_ELSEWHERE[key]}; allowed: other keys of detectron2's config"
-            for key in self.options.split()[::2]
-            # Where the weights do not tell, the options may.
-            if key in SET_ELSEWHERE and (key != CLASSES or self.n_classes)
-        ]
-        if problems:
-            raise DetectorError("detectron2: " + "; ".join(problems))
 
 
 def count_classes(state: Mapping[str, Tensor]) -> tuple[int, int]:

@@ -4,11 +4,9 @@ Two families: a small network on any convolutional timm backbone, that learns fr
 torchvision publishes weights for.
 """
 
-import difflib
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,12 +20,12 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, MultiScaleRoIAlign, clip_boxes_to_image
 
+from models.backbones import IMAGENET_MEAN, IMAGENET_STD, check_timm_name, seeded
 from models.detectors.class_wise import all_of_classes, best_of_classes
-from models.detectors.interface import LABELS, Detections, DetectorError
+from models.detectors.config import FasterRcnnConfig, TimmFpn
+from models.detectors.interface import Detections, DetectorError
 from models.detectors.passes import check_finite, check_frame, detect_in_passes
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 PIXEL_MAX = 255.0
 
 # Scaled pixels in one pass of `detect`.
@@ -49,67 +47,6 @@ PUBLISHED = {
     "fasterrcnn_mobilenet_v3_large_fpn": 1e-5,
     "fasterrcnn_mobilenet_v3_large_320_fpn": 1e-5,
 }
-TIMM_FPN = "timm_fpn"
-ARCHITECTURES = (TIMM_FPN, *PUBLISHED)
-
-
-@dataclass(frozen=True)
-class FasterRcnnConfig:
-    """What `build_faster_rcnn` needs; stored beside the weights.
-
-    architecture: "timm_fpn", or a name in `PUBLISHED`.
-    n_classes: classes of objects, the background not counted.
-    min_size_px: frames are scaled so that their shorter side has this length ...
-    max_size_px: ... unless the longer one would be longer than this.
-    min_score: detections below it are dropped, 0..1.
-    nms_iou: of two boxes of a class that overlap more, the better one stays, 0..1.
-    labels: "all": a box stays under every class in which it stayed; "best": once, under the best of them.
-    max_detections: boxes a frame at most.
-    backbone, stride_px, levels, anchor_px, fpn_channels, head_channels, rpn_boxes: of timm_fpn alone. A timm name;
-    stride of the finest of the pyramid's levels, each twice as coarse as the one before; side of the finest level's
-    smallest anchor (two sides a level, a factor of the square root of 2 apart, three shapes each); widths of the
-    pyramid and of the box head; boxes of the first stage that the second looks at.
-    frozen_norms: of the published ones alone: batch normalisation as constants, as their weights have it.
-    """
-
-    architecture: str
-    n_classes: int
-    min_size_px: int
-    max_size_px: int
-    min_score: float = 0.05
-    nms_iou: float = 0.5
-    max_detections: int = 100
-    labels: str = "all"
-    backbone: str = ""
-    stride_px: int = 8
-    levels: int = 2
-    anchor_px: float = 24.0
-    fpn_channels: int = 64
-    head_channels: int = 128
-    rpn_boxes: int = 50
-    frozen_norms: bool = False
-
-    def __post_init__(self) -> None:
-        problems = []
-        if self.architecture not in ARCHITECTURES:
-            problems.append(f"architecture is {self.architecture!r}; allowed: {', '.join(ARCHITECTURES)}")
-        counts = ("n_classes", "min_size_px", "max_detections", "stride_px", "levels", "fpn_channels")
-        for name in (*counts, "head_channels", "rpn_boxes"):
-            if getattr(self, name) < 1:
-                problems.append(f"{name} is {getattr(self, name)}; allowed: 1 or more")
-        if self.max_size_px < self.min_size_px:
-            problems.append(f"max_size_px is {self.max_size_px}; allowed: min_size_px ({self.min_size_px}) or more")
-        problems += [
-            f"{name} is {getattr(self, name)}; allowed: 0 to 1"
-            for name in ("min_score", "nms_iou")
-            if not 0 <= getattr(self, name) <= 1
-        ]
-        if self.labels not in LABELS:
-            problems.append(f"labels is {self.labels!r}; allowed: {', '.join(LABELS)}")
-        if not 0 < self.anchor_px < math.inf:
-            problems.append(f"anchor_px is {self.anchor_px}; allowed: above 0")
-        if problems:
-            raise DetectorError("Faster R-CNN: " + "; ".join(problems))
 
 
 class FrameTransform(GeneralizedRCNNTransform):
@@ -145,7 +82,10 @@ class Pyramid(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        return self.fpn(OrderedDict((str(level), map_) for level, map_ in enumerate(self.body(images))))
+        levels: OrderedDict[str, Tensor] = self.fpn(
+            OrderedDict((str(level), map_) for level, map_ in enumerate(self.body(images)))
+        )
+        return levels
 
 
 class SharedBoxPredictor(nn.Module):
@@ -193,7 +133,8 @@ class FasterRcnn(nn.Module):
             for boxes, classes in zip(boxes_xyxy_px, labels, strict=True)
         ]
         self.network.train()
-        return self.network(images, targets)
+        terms: dict[str, Tensor] = self.network(images, targets)
+        return terms
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
@@ -240,36 +181,35 @@ class FasterRcnn(nn.Module):
 
     @property
     def _device(self) -> torch.device:
-        return next(self.network.parameters()).device
+        device: torch.device = next(self.network.parameters()).device
+        return device
 
 
 def build_faster_rcnn(config: FasterRcnnConfig, *, seed: int = 0) -> FasterRcnn:
     """The network on the CPU, with random weights that depend on `seed` alone; downloads nothing.
 
-    Raises DetectorError for a backbone that timm lacks or that has no maps of the wanted strides.
+    Raises BackboneError for a backbone that timm lacks, DetectorError for one that has no maps of the wanted strides.
     """
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: that would reseed the CUDA devices too, for good.
-        torch.default_generator.manual_seed(seed)
-        network = _timm_fpn(config) if config.architecture == TIMM_FPN else _published(config)
+    with seeded(seed):
+        network = _published(config) if config.timm_fpn is None else _timm_fpn(config, config.timm_fpn)
     # torchvision's own builders cannot be given a transform.
     network.transform = FrameTransform(config.min_size_px, config.max_size_px, [*IMAGENET_MEAN], [*IMAGENET_STD])
     return FasterRcnn(network, config)
 
 
-def _timm_fpn(config: FasterRcnnConfig) -> FasterRCNN:
-    strides = [config.stride_px * 2**level for level in range(config.levels)]
-    body, channels = _timm_body(config.backbone, strides)
-    names = [str(level) for level in range(config.levels)]
+def _timm_fpn(config: FasterRcnnConfig, own: TimmFpn) -> FasterRCNN:
+    strides = [own.stride_px * 2**level for level in range(own.levels)]
+    body, channels = _timm_body(own.backbone, strides)
+    names = [str(level) for level in range(own.levels)]
     sides = tuple(
-        tuple(config.anchor_px * 2 ** (level + step / SCALES_AN_OCTAVE) for step in range(SCALES_AN_OCTAVE))
-        for level in range(config.levels)
+        tuple(own.anchor_px * 2 ** (level + step / SCALES_AN_OCTAVE) for step in range(SCALES_AN_OCTAVE))
+        for level in range(own.levels)
     )
     return FasterRCNN(
-        Pyramid(body, FeaturePyramidNetwork(channels, config.fpn_channels), out_channels=config.fpn_channels),
+        Pyramid(body, FeaturePyramidNetwork(channels, own.fpn_channels), out_channels=own.fpn_channels),
         min_size=config.min_size_px,
         max_size=config.max_size_px,
-        rpn_anchor_generator=AnchorGenerator(sides, (ANCHOR_RATIOS,) * config.levels),
+        rpn_anchor_generator=AnchorGenerator(sides, (ANCHOR_RATIOS,) * own.levels),
         rpn_pre_nms_top_n_train=8 * config.rpn_boxes,
         rpn_pre_nms_top_n_test=4 * config.rpn_boxes,
         rpn_post_nms_top_n_train=2 * config.rpn_boxes,
@@ -277,8 +217,8 @@ def _timm_fpn(config: FasterRcnnConfig) -> FasterRCNN:
         rpn_fg_iou_thresh=0.6,
         rpn_batch_size_per_image=RPN_EXAMPLES,
         box_roi_pool=MultiScaleRoIAlign(names, output_size=ROI_SIDE, sampling_ratio=2),
-        box_head=TwoMLPHead(config.fpn_channels * ROI_SIDE**2, config.head_channels),
-        box_predictor=SharedBoxPredictor(config.head_channels, config.n_classes + 1),
+        box_head=TwoMLPHead(own.fpn_channels * ROI_SIDE**2, own.head_channels),
+        box_predictor=SharedBoxPredictor(own.head_channels, config.n_classes + 1),
         box_batch_size_per_image=BOX_EXAMPLES,
         box_score_thresh=config.min_score,
         box_nms_thresh=config.nms_iou,
@@ -288,10 +228,7 @@ def _timm_fpn(config: FasterRcnnConfig) -> FasterRCNN:
 
 def _timm_body(name: str, strides: list[int]) -> tuple[nn.Module, list[int]]:
     """The backbone up to the coarsest of the wanted strides, and the channels of its maps."""
-    known = timm.list_models()
-    if name.partition(".")[0] not in known:
-        nearest = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
-        raise DetectorError(f"timm has no backbone {name!r}; nearest: {', '.join(nearest) or 'none'}")
+    check_timm_name(name)
     try:
         whole: Any = timm.create_model(name, pretrained=False, features_only=True)
         have = whole.feature_info.reduction()

@@ -8,9 +8,6 @@ from torch import Tensor
 
 from models.errors import AigcVqaError
 
-# Under how many of its classes a box is given: all in which it stayed after suppression, or the best of them.
-LABELS = ("all", "best")
-
 
 class DetectorError(AigcVqaError, ValueError):
     """A detector that cannot be built as configured."""

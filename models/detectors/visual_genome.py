@@ -56,7 +56,7 @@ class CaffeStem(BasicStem):
 @BACKBONE_REGISTRY.register()
 def build_caffe_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> nn.Module:
     """detectron2's ResNet with the stem above."""
-    backbone = build_resnet_backbone(cfg, input_shape)
+    backbone: nn.Module = build_resnet_backbone(cfg, input_shape)
     own = cfg.MODEL.RESNETS
     backbone.stem = CaffeStem(input_shape.channels, own.STEM_OUT_CHANNELS, own.NORM)
     return backbone
@@ -74,12 +74,14 @@ class AttributePredictor(FastRCNNOutputLayers):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
-        return super().from_config(cfg, input_shape) | {"n_attributes": cfg.MODEL.ROI_BOX_HEAD.N_ATTRIBUTES}
+        arguments: dict[str, Any] = super().from_config(cfg, input_shape)
+        return arguments | {"n_attributes": cfg.MODEL.ROI_BOX_HEAD.N_ATTRIBUTES}
 
     def attribute_logits(self, features: Tensor, class_logits: Tensor) -> Tensor:
         """(N, n_attributes + 1) from the pooled features (N, D) of boxes and their class logits (N, C + 1)."""
         embedded = self.cls_embedding(class_logits.argmax(dim=1))
-        return self.attr_score(relu(self.fc_attr(torch.cat([features, embedded], dim=1))))
+        logits: Tensor = self.attr_score(relu(self.fc_attr(torch.cat([features, embedded], dim=1))))
+        return logits
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -92,7 +94,7 @@ class VisualGenomeHeads(Res5ROIHeads):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        parts = super().from_config(cfg, input_shape)
+        parts: dict[str, Any] = super().from_config(cfg, input_shape)
         if cfg.MODEL.ROI_BOX_HEAD.N_ATTRIBUTES:
             channels = parts["box_predictor"].cls_score.in_features
             parts["box_predictor"] = AttributePredictor(cfg, ShapeSpec(channels=channels, height=1, width=1))

@@ -4,16 +4,15 @@ Grid anchors: Zeng et al., Grid Anchor based Image Cropping (2019), with the con
 Everything is numpy float32 and depends on the size of the frame alone.
 """
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import AigcVqaError, ShapeError
+from models.errors import ShapeError
+from models.s2cnet.config import CandidateConfig
 
 Boxes = NDArray[np.float32]
-Kind = Literal["grid", "1:1", "4:3", "3:4", "16:9", "9:16"]
 
 BINS = 12
 CORNER_BINS = 4
@@ -26,33 +25,7 @@ ASPECT_UNITS = {"1:1": (12, 12), "4:3": (16, 12), "3:4": (12, 16), "16:9": (16, 
 ASPECT_SHORT_SIDE_PX = 256
 
 
-class CandidateError(AigcVqaError, ValueError):
-    """A candidate scheme that does not exist, or a fraction out of range."""
-
-
-@dataclass(frozen=True)
-class CandidateConfig:
-    """Which crops of a frame are scored.
-
-    Attributes:
-        kind: "grid" (anchors of GAIC, 90 on a square frame), or an aspect ratio, width:height.
-        min_area_fraction: Least area of a crop of fixed aspect ratio, as a share of the frame, 0..1; not used by the
-            grid.
-        full_frame: Whether the whole frame is a candidate too; it then comes last.
-
-    Raises:
-        CandidateError: A field has a value that is not allowed.
-    """
-
-    kind: Kind = "grid"
-    min_area_fraction: float = 0.3
-    full_frame: bool = False
-
-    def __post_init__(self) -> None:
-        if self.kind != "grid" and self.kind not in ASPECT_UNITS:
-            raise CandidateError(f"candidates of kind {self.kind!r}; allowed: grid, {', '.join(ASPECT_UNITS)}")
-        if not 0 <= self.min_area_fraction <= 1:
-            raise CandidateError(f"min_area_fraction is {self.min_area_fraction}; allowed: 0 to 1")
+GRID = CandidateConfig(candidates="grid", min_area_fraction=0.3, full_frame=False)
 
 
 class Candidates(NamedTuple):
@@ -88,9 +61,9 @@ def make_candidates(size: tuple[int, int], config: CandidateConfig, *, network_s
     for height, width in (size, network_size):
         if height < 1 or width < 1:
             raise ShapeError(f"a frame of {width}x{height} pixels; needed: at least 1x1")
-    has_ratio = config.kind != "grid"
+    has_ratio = config.candidates != "grid"
     if has_ratio:
-        boxes = aspect_candidates(*size, ASPECT_UNITS[config.kind], min_area=config.min_area_fraction)
+        boxes = aspect_candidates(*size, ASPECT_UNITS[config.candidates], min_area=config.min_area_fraction)
     else:
         boxes = grid_anchors(*network_size)
     fallback = len(boxes) == 0

@@ -4,7 +4,6 @@ Fusion: suyukun666/S2CNet at 6c92712, as Zeng et al. (2019) have it: resize to s
 halve the deepest tap, concatenate, reduce with a 1x1 convolution.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision import models as torchvision_models
 
-from models.errors import AigcVqaError
+from models.backbones import BackboneError, check_timm_name, misfits, say_misfits, shapes_of
 
 STRIDES = (8, 16, 32)
 MAP_STRIDE = 16
@@ -26,10 +25,6 @@ TORCHVISION_TAPS: dict[str, tuple[tuple[tuple[int, int], ...], tuple[int, ...]]]
     "mobilenet_v2": (((0, 7), (7, 14), (14, 18)), (32, 96, 320)),
     "vgg16": (((0, 23), (23, 30), (30, 31)), (512, 512, 512)),
 }
-
-
-class BackboneError(AigcVqaError, ValueError):
-    """A backbone that does not exist, has no taps at strides 8, 16 and 32, or whose weights do not fit."""
 
 
 class SlicedTaps(nn.Module):
@@ -59,10 +54,7 @@ def build_backbone(name: str) -> tuple[nn.Module, tuple[int, ...]]:
         slices, channels = TORCHVISION_TAPS[name]
         layers = getattr(torchvision_models, name)(weights=None).features
         return SlicedTaps(list(layers), slices), channels
-    known = timm.list_models()
-    if name.partition(".")[0] not in known:
-        nearest = difflib.get_close_matches(name, [*TORCHVISION_TAPS, *known], n=5, cutoff=0.4)
-        raise BackboneError(f"no backbone {name!r}; nearest: {', '.join(nearest) or 'none'}")
+    check_timm_name(name, others=[*TORCHVISION_TAPS])
     try:
         probe: Any = timm.create_model(name, pretrained=False, features_only=True)
         reductions = probe.feature_info.reduction()
@@ -80,22 +72,14 @@ def build_backbone(name: str) -> tuple[nn.Module, tuple[int, ...]]:
 def load_backbone_state(backbone: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Put pretrained weights, named as torchvision or timm name them, into a backbone of `build_backbone`.
 
-    Layers past stride 32 (a classifier) are left out. Raises BackboneError that lists every key of the
+    Layers past stride 32 (a classifier) are left out. Raises BackboneError that names keys of the
     backbone that the state lacks or has in another shape; the backbone is then as it was.
     """
     # timm joins the first two parts of a name where it flattens a chain of stages (`stages.0.` becomes `stages_0.`).
     given = {**state, **{key.replace(".", "_", 1): value for key, value in state.items()}}
     own = backbone.state_dict()
-    # Files older than them lack the batch counters; nothing that is computed here reads those.
-    needed = [key for key in own if not key.endswith("num_batches_tracked")]
-    problems = [f"missing {key} {tuple(own[key].shape)}" for key in needed if key not in given]
-    problems += [
-        f"{key} is {tuple(given[key].shape)}, expected {tuple(own[key].shape)}"
-        for key in needed
-        if key in given and given[key].shape != own[key].shape
-    ]
-    if problems:
-        raise BackboneError(f"{len(problems)} keys of the backbone do not fit the weights: {'; '.join(problems)}")
+    if problems := misfits(shapes_of(given), shapes_of(own), closed=False):
+        raise BackboneError(f"the weights are not of this backbone; {say_misfits(problems)}")
     backbone.load_state_dict({key: given.get(key, value) for key, value in own.items()})
 
 

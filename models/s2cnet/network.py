@@ -9,81 +9,37 @@ graphs and head run for all candidates together.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from models.errors import AigcVqaError, NonFiniteError, ShapeError
+from models.backbones import seeded
+from models.errors import NonFiniteError, ShapeError
+from models.s2cnet.config import HEAD_NARROWING, S2CNetConfig
 from models.s2cnet.features import MAP_STRIDE, STRIDES, CropFeatures, build_backbone
 from models.s2cnet.graph import Gate, Graph, GraphLayer, PaperRelations, ReleaseRelations
-from models.s2cnet.release import translate
-from models.s2cnet.roi import Rule, region_features
+from models.s2cnet.release import RELEASE_SHORT_SIDE_PX, translate
+from models.s2cnet.roi import region_features
 from models.s2cnet.scoring import CANDIDATES_A_PASS
 
-# The release's second hidden layer of the head: 768 / 6 = 128.
-HEAD_NARROWING = 6
-
-
-class S2CNetConfigError(AigcVqaError, ValueError):
-    """A configuration that no network can have; the text lists every problem."""
-
-
-@dataclass(frozen=True)
-class S2CNetConfig:
-    """What `build_s2cnet` needs; stored beside the weights. The defaults are the release's for GAICv2.
-
-    variant: "paper" (equations 7-11) or "release" (the public weights).
-    backbone: "mobilenet_v2", "vgg16", or a timm network with maps at strides 8, 16 and 32.
-    reduced_channels: channels of the fused map. align_size: cells an axis of RoIAlign and RoDAlign.
-    embed_width: width of a node, and of the relations. heads: attention heads; they divide embed_width.
-    layers: graph layers. mlp_width: hidden width inside them. objects: N, most objects an image.
-    head_width: hidden width of the score head (the release's second one has a sixth of it). dropout: in the head.
-    readout: "nodes": the head reads all nodes, one after the other; "candidate": the candidate's alone.
-    sampling: rule of RoIAlign and RoDAlign, see `models.s2cnet.roi`.
-    """
-
-    variant: Literal["paper", "release"] = "release"
-    backbone: str = "mobilenet_v2"
-    reduced_channels: int = 8
-    align_size: int = 15
-    embed_width: int = 256
-    heads: int = 4
-    layers: int = 2
-    mlp_width: int = 1024
-    objects: int = 5
-    head_width: int = 768
-    dropout: float = 0.5
-    readout: Literal["nodes", "candidate"] = "nodes"
-    sampling: Rule = "release"
-
-    def __post_init__(self) -> None:
-        counts = ("reduced_channels", "align_size", "embed_width", "heads", "layers", "mlp_width", "objects")
-        problems = [
-            f"{name} is {getattr(self, name)}; allowed: 1 or more" for name in counts if getattr(self, name) < 1
-        ]
-        if self.head_width < HEAD_NARROWING:
-            problems.append(f"head_width is {self.head_width}; allowed: {HEAD_NARROWING} or more")
-        if self.heads >= 1 and self.embed_width % self.heads:
-            problems.append(f"heads is {self.heads}; allowed: a divisor of embed_width ({self.embed_width})")
-        if not 0 <= self.dropout < 1:
-            problems.append(f"dropout is {self.dropout}; allowed: 0 to less than 1")
-        choices = {"variant": ("paper", "release"), "readout": ("nodes", "candidate")}
-        choices["sampling"] = ("release", "aligned")
-        problems += [
-            f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}"
-            for name, allowed in choices.items()
-            if getattr(self, name) not in allowed
-        ]
-        if problems:
-            raise S2CNetConfigError("S2CNet: " + "; ".join(problems))
-
-
 # The two networks of the release, by the data that they were trained on; both on MobileNetV2.
-GAICV1 = S2CNetConfig(align_size=9, objects=10, readout="candidate")
-GAICV2 = S2CNetConfig()
+GAICV2 = S2CNetConfig(
+    variant="release",
+    backbone="mobilenet_v2",
+    sampling="release",
+    input_short_side_px=RELEASE_SHORT_SIDE_PX,
+    reduced_channels=8,
+    align_size=15,
+    embed_width=256,
+    heads=4,
+    layers=2,
+    mlp_width=1024,
+    head_width=768,
+    dropout=0.5,
+    objects=5,
+)
+GAICV1 = GAICV2.model_copy(update={"align_size": 9, "objects": 10, "readout": "candidate"})
 
 
 class S2CNet(nn.Module):
@@ -162,7 +118,8 @@ class S2CNet(nn.Module):
         """Scores (K,) of the candidates (K, 4) of one image (3, H, W) with objects (N, 4); see `forward`."""
         if image.ndim != 3:
             raise ShapeError(f"image has shape {tuple(image.shape)}; needed: (3, H, W)")
-        return self(image[None], [candidates_xyxy_px], [objects_xyxy_px])[0]
+        scores: Tensor = self(image[None], [candidates_xyxy_px], [objects_xyxy_px])[0]
+        return scores
 
 
 def build_s2cnet(config: S2CNetConfig, *, seed: int = 0) -> S2CNet:
@@ -170,9 +127,7 @@ def build_s2cnet(config: S2CNetConfig, *, seed: int = 0) -> S2CNet:
 
     Downloads nothing; the global random state stays as it was. Raises BackboneError.
     """
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: that would reseed the CUDA devices too, for good.
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         backbone, channels = build_backbone(config.backbone)
         features = CropFeatures(backbone, channels, reduced_channels=config.reduced_channels)
         embed = nn.Sequential(
@@ -188,7 +143,8 @@ def from_release(state_dict: Mapping[str, Tensor]) -> S2CNet:
     """The network of a public checkpoint (GAICv1 or GAICv2), on the CPU, in evaluation mode.
 
     state_dict: the release's own names and shapes; `module.` before a name (a checkpoint of DataParallel) is
-    dropped. Raises CheckpointError that lists every key that is missing, unknown, of another shape or not finite.
+    dropped. Raises CheckpointError that counts and names the keys that are missing, unknown, of another shape or not
+    finite.
     """
     is_gaicv1 = any(key.removeprefix("module.") == "FC_layers.weight" for key in state_dict)
     network = build_s2cnet(GAICV1 if is_gaicv1 else GAICV2)

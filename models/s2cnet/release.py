@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from models.backbones import misfits, say_misfits, shapes_of
 from models.errors import AigcVqaError
 
 # Constants of the release's data pipeline: input side, and mean and deviation of the MOS that it was trained on.
@@ -72,32 +73,26 @@ def translate(state_dict: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> di
             another shape, no tensor, or not finite.
     """
     given: dict[str, Tensor] = {}
-    problems = []
+    twice = []
     for key, value in state_dict.items():
         name = key.removeprefix("module.")
         if name in given:
-            problems.append(f"{name} is there twice, with and without module.")
+            twice.append(name)
         given[name] = value
     places = {release_name(place): place for place in own}
-    problems += [f"missing {key} {release_shape(place, own)}" for key, place in places.items() if key not in given]
-    translated = {}
-    for key, value in given.items():
-        place = places.get(key)
-        if not isinstance(value, Tensor):
-            problems.append(f"{key} is {type(value).__name__}, not a tensor")
-        elif place is None:
-            problems.append(f"unknown {key} {tuple(value.shape)}")
-        elif tuple(value.shape) != (expected := release_shape(place, own)):
-            problems.append(f"{key} is {tuple(value.shape)}, expected {expected}")
-        elif not value.isfinite().all():
-            problems.append(f"{key} holds a NaN or an infinity")
-        else:
-            translated[place] = value.reshape(own[place].shape)
+    expected = {key: release_shape(place, own) for key, place in places.items()}
+    tensors = {key: value for key, value in given.items() if isinstance(value, Tensor)}
+    # What is no tensor is named as such, and is not missing too.
+    there = {key: shape for key, shape in expected.items() if key in given} | shapes_of(tensors)
+    others = {
+        "there twice (with and without module.)": twice,
+        "no tensor": [f"{key} ({type(value).__name__})" for key, value in given.items() if key not in tensors],
+        "not finite": [key for key, value in tensors.items() if not value.isfinite().all()],
+    }
+    problems = misfits(there, expected, counters_needed=True) | {what: keys for what, keys in others.items() if keys}
     if problems:
-        raise CheckpointError(
-            f"not a checkpoint of the S2CNet release; {len(problems)} keys do not fit: {'; '.join(problems)}"
-        )
-    return translated
+        raise CheckpointError(f"not a checkpoint of the S2CNet release; {say_misfits(problems)}")
+    return {places[key]: value.reshape(own[places[key]].shape) for key, value in tensors.items()}
 
 
 def release_name(place: str) -> str:

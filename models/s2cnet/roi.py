@@ -12,14 +12,13 @@ which run on any device, have deterministic gradients and need no scatter.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from models.errors import ShapeError
+from models.s2cnet.config import Rule
 
-Rule = Literal["release", "aligned"]
 # Points per bin and axis under the `aligned` rule; torchvision's Mask R-CNN takes the same number.
 ALIGNED_POINTS = 2
 # The release takes this from the side of the map, so that its last lattice point stays left of the last pixel.

@@ -16,16 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.backbones import IMAGENET_MEAN, IMAGENET_STD
 from models.errors import NonFiniteError, ShapeError
-from models.s2cnet.candidates import Boxes, CandidateConfig, make_candidates
+from models.s2cnet.candidates import Boxes, make_candidates
+from models.s2cnet.config import CandidateConfig
 
 Frame = NDArray[np.uint8]
 
 SIDE_MULTIPLE_PX = 32
 # Not 255: the release divides by 256.
 PIXEL_SCALE = 256.0
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Most candidates of all frames of a pass; graph and head take some 80 KB for each at the release's widths.
 CANDIDATES_A_PASS = 6144

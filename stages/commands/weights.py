@@ -15,7 +15,8 @@ import torch
 import torchvision
 from huggingface_hub import hf_hub_url, try_to_load_from_cache
 
-from models.detectors.detectron_config import INSTALL, VISUAL_GENOME
+from models.detectors.config import VISUAL_GENOME
+from models.detectors.detectron_config import INSTALL
 from models.detectors.faster_rcnn import PUBLISHED
 from stages.commands.options import Preset
 from stages.errors import WeightsError
@@ -75,13 +76,14 @@ def wanted_files(params: Params) -> Iterator[Wanted]:
     if Path(detector.source).suffix and not Path(detector.source).is_dir():
         origin = detector_origin(params)
         yield Wanted("detector.source", Path(detector.source), origin._replace(sha256=detector.sha256 or origin.sha256))
-    if detector.pretrained:
-        yield Wanted("detector.pretrained", Path(detector.pretrained), torchvision_origin(detector.architecture))
+    if pretrained := detector.training.pretrained:
+        origin = torchvision_origin(detector.torchvision.architecture)
+        yield Wanted("detector.training.pretrained", Path(pretrained), origin)
     if Path(cropper.source).suffix and not Path(cropper.source).is_dir():
         note = "S2CNet's authors share their checkpoints by hand: see the README of github.com/suyukun666/S2CNet"
         yield Wanted("cropper.source", Path(cropper.source), Origin(note=note))
-    if cropper.pretrained:
-        yield Wanted("cropper.pretrained", Path(cropper.pretrained), backbone_origin(cropper.backbone))
+    if pretrained := cropper.training.pretrained:
+        yield Wanted("cropper.training.pretrained", Path(pretrained), backbone_origin(cropper.network.backbone))
     if train.pretrained:
         yield Wanted("train.pretrained", Path(train.pretrained), timm_origin(train.backbone))
 
@@ -99,17 +101,17 @@ def detector_origin(params: Params) -> Origin:
     if settings.backend == "table":
         return Origin(note="precomputed boxes: nobody else has them")
     if settings.backend == "torchvision":
-        return torchvision_origin(settings.architecture)
-    if settings.config == VISUAL_GENOME:
+        return torchvision_origin(settings.torchvision.architecture)
+    if settings.detectron2.config == VISUAL_GENOME:
         return Origin(note="faster_rcnn_from_caffe*.pkl is no longer hosted: use a copy that you have")
     try:
         from detectron2 import model_zoo
     except ImportError as error:
         return Origin(note=f"detectron2 knows where its weights are, and cannot be asked ({error}): {INSTALL}")
     try:
-        return Origin(model_zoo.get_checkpoint_url(settings.config))
+        return Origin(model_zoo.get_checkpoint_url(settings.detectron2.config))
     except RuntimeError:
-        return Origin(note=f"detectron2 publishes no weights for {settings.config}: use your own")
+        return Origin(note=f"detectron2 publishes no weights for {settings.detectron2.config}: use your own")
 
 
 def torchvision_origin(name: str) -> Origin:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.errors import listed
 from stages.datasets.box_table import BoxTable
 from stages.datasets.boxes import EDGE_TOLERANCE_PX, MAX_PROBLEMS, described_frames, is_of_texts, show_box
 from stages.errors import TableError
@@ -157,10 +158,9 @@ def _no_frame_in_common(table: BoxTable, videos: Mapping[str, Video]) -> str:
 
 def _names(values: Collection[Any]) -> str:
     """`a, b, c`: the first dozen values, and how many more there are."""
-    shown = ", ".join(map(str, list(values)[:MAX_NAMES]))
-    return f"{shown} and {len(values) - MAX_NAMES} more" if len(values) > MAX_NAMES else shown
+    return listed([str(value) for value in values], shown=MAX_NAMES)
 
 
 def _stop(title: str, shown: Iterable[str], count: int) -> None:
-    more = [f"and {count - MAX_PROBLEMS} more"] if count > MAX_PROBLEMS else []
-    raise TableError("\n  ".join([title, *shown, *more]))
+    lines = listed([*shown], shown=MAX_PROBLEMS, separator="\n  ", total=count)
+    raise TableError(f"{title}\n  {lines}")

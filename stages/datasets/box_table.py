@@ -4,33 +4,22 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.detectors.class_wise import first_of_each, suppress_by_class
+from models.detectors.config import DetectionRules
 from models.detectors.interface import Detections, DetectorError
-
-
-class BoxTableConfig(NamedTuple):
-    """Which boxes of a frame are kept, as a detector would.
-
-    min_score: lower scores are dropped, 0..1. nms_iou: of two boxes of a label that overlap more, the better one stays.
-    max_detections: boxes a frame at most. labels: "all": a box that stands under several labels stays under each of
-    them; "best": once, under the best of the labels under which it stayed. One box: the same four coordinates.
-    """
-
-    min_score: float
-    nms_iou: float
-    max_detections: int = 100
-    labels: str = "all"
 
 
 @dataclass(frozen=True)
 class BoxTable:
     """Boxes of many frames.
+
+    config: which of them stay, as a detector would keep them; with labels "best" boxes are one box when their four
+    coordinates are the same.
 
     videos: ids, each once. starts: (V + 1,) int64, where each one's boxes start. The others have a row a box, those of
     a video by rising frame, those of a frame best first: frame_index (N,) int64; boxes_xyxy_px (N, 4) float32;
@@ -38,7 +27,7 @@ class BoxTable:
     places: the user's files, as (first row, name), rows rising.
     """
 
-    config: BoxTableConfig
+    config: DetectionRules
     videos: tuple[str, ...]
     places: tuple[tuple[int, str], ...]
     starts: Tensor

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from stages.datasets.box_table import BoxTable, BoxTableConfig
+from models.detectors.config import DetectionRules
+from models.errors import listed
+from stages.datasets.box_table import BoxTable
 from stages.errors import TableError
 from stages.io.digests import digest
 from stages.io.schemas import BOX_COLUMNS
@@ -34,7 +36,7 @@ class _Rows(NamedTuple):
     numbers: NDArray[np.int64]
 
 
-def read_boxes(source: Path, config: BoxTableConfig) -> BoxTable:
+def read_boxes(source: Path, config: DetectionRules) -> BoxTable:
     """Read and check precomputed boxes.
 
     Equal scores keep the order of the rows. Boxes that reach up to EDGE_TOLERANCE_PX beyond the left or upper edge are
@@ -195,7 +197,7 @@ def _lines(path: Path) -> list[tuple[int, list[float]]]:
     return result
 
 
-def _arrange(rows: _Rows, places: tuple[tuple[int, str], ...], config: BoxTableConfig) -> BoxTable:
+def _arrange(rows: _Rows, places: tuple[tuple[int, str], ...], config: DetectionRules) -> BoxTable:
     """Videos by name, their frames in order, the boxes of a frame best first."""
     names, video = np.unique(rows.videos.astype(str), return_inverse=True)
     order = np.lexsort((rows.numbers, -rows.scores, rows.frame_index, video))
@@ -220,10 +222,9 @@ def _in_frame(boxes: NDArray[np.float64]) -> NDArray[np.float32]:
 
 def _stop(problems: Sequence[tuple[int, str]], table: BoxTable, source: Path) -> None:
     place_of = {row: place for place, row in enumerate(table.rows.tolist())}
-    shown = [f"{table.name_row(place_of[row])}: {problem}" for row, problem in problems[:MAX_PROBLEMS]]
-    if len(problems) > MAX_PROBLEMS:
-        shown.append(f"and {len(problems) - MAX_PROBLEMS} more")
-    raise TableError("\n  ".join([f"{source}: the boxes cannot be used", *shown]))
+    lines = [f"{table.name_row(place_of[row])}: {problem}" for row, problem in problems[:MAX_PROBLEMS]]
+    shown = listed(lines, shown=MAX_PROBLEMS, separator="\n  ", total=len(problems))
+    raise TableError(f"{source}: the boxes cannot be used\n  {shown}")
 
 
 def _problems(rows: _Rows) -> Iterator[tuple[int, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import listed
 from stages.errors import DatasetError, TableError
 from stages.io.images import Frame, decode_image
 
@@ -270,7 +271,5 @@ def stop_on(problems: list[str], path: Path) -> None:
         DatasetError: There are problems.
     """
     if problems:
-        shown = problems[:MAX_PROBLEMS]
-        if len(problems) > MAX_PROBLEMS:
-            shown.append(f"and {len(problems) - MAX_PROBLEMS} more")
-        raise DatasetError("\n  ".join([f"{path}: the object boxes cannot be used", *shown]))
+        shown = listed(problems, shown=MAX_PROBLEMS, separator="\n  ")
+        raise DatasetError(f"{path}: the object boxes cannot be used\n  {shown}")

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import listed
 from stages.errors import DatasetError
 
 PARTS = ("train", "val", "test")
@@ -77,10 +78,8 @@ def read_gaic(root: Path) -> list[ScoredImage]:
         except DatasetError as error:
             problems.append(str(error))
     if problems:
-        shown = problems[:PROBLEMS_SHOWN]
-        if len(problems) > len(shown):
-            shown.append(f"and {len(problems) - len(shown)} more")
-        raise DatasetError("\n  ".join([f"{root}: the crop scores cannot be used", *shown]))
+        shown = listed(problems, shown=PROBLEMS_SHOWN, separator="\n  ")
+        raise DatasetError(f"{root}: the crop scores cannot be used\n  {shown}")
     return images
 
 

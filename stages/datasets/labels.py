@@ -2,13 +2,16 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from models.errors import listed
 from stages.errors import DatasetError
 
 PARTS = ("train", "val", "test")
+PROBLEMS_SHOWN = 20
+NEXT_LINE = "\n  "
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ def _folded(prompt: str) -> str:
     return " ".join(words) or prompt.strip()
 
 
-def refuse(source: Path, headline: str, problems: Iterable[str], *, shown: int = 20) -> None:
+def refuse(source: Path, headline: str, problems: Iterable[str], *, shown: int = PROBLEMS_SHOWN) -> None:
     """Raise DatasetError with the problems and their number; without problems do nothing.
 
     Args:
@@ -193,8 +196,7 @@ def refuse(source: Path, headline: str, problems: Iterable[str], *, shown: int =
     """
     problems = [*problems]
     if problems:
-        rest = [f"and more, {len(problems)} in all"] if len(problems) > shown else []
-        raise DatasetError("\n  ".join([f"{source}: {headline}", *problems[:shown], *rest]))
+        raise DatasetError(f"{source}: {headline}\n  {listed(problems, shown=shown, separator=NEXT_LINE)}")
 
 
 def check_entries(entries: list[Entry], *, source: Path, mos_min: float, mos_max: float) -> None:
@@ -226,11 +228,16 @@ def check_entries(entries: list[Entry], *, source: Path, mos_min: float, mos_max
             if not mos_min <= entry.mos_raw <= mos_max:
                 problems.append(f"{entry.place}: the MOS {entry.mos_raw:g} of {entry.path!r} is out of range")
     if problems:
-        if any(not mos_min <= value <= mos_max for value in scores):
-            problems.append(
-                f"MOS found: {min(scores):g} to {max(scores):g}; allowed by dataset.mos_min and dataset.mos_max: "
-                f"{mos_min:g} to {mos_max:g}"
-            )
-        if len(problems) > 20:
-            problems = [*problems[:19], f"and more, {len(problems) - 1} in all", problems[-1]]
-        raise DatasetError("\n  ".join([f"{source}: the labels cannot be used", *problems]))
+        shown = listed(problems, shown=PROBLEMS_SHOWN, separator=NEXT_LINE)
+        last = f"{NEXT_LINE}{found}" if (found := _range_found(scores, mos_min, mos_max)) else ""
+        raise DatasetError(f"{source}: the labels cannot be used{NEXT_LINE}{shown}{last}")
+
+
+def _range_found(scores: Sequence[float], mos_min: float, mos_max: float) -> str:
+    """What MOS there are, and what is allowed; empty when all are."""
+    if all(mos_min <= value <= mos_max for value in scores):
+        return ""
+    return (
+        f"MOS found: {min(scores):g} to {max(scores):g}; allowed by dataset.mos_min and dataset.mos_max: "
+        f"{mos_min:g} to {mos_max:g}"
+    )

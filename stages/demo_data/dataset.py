@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ from stages.engine.progress import progress
 from stages.engine.workers import worker_pool
 from stages.io.files import replacing_folder, write_text
 from stages.io.json import write_json
+from stages.params.schema import DemoParams
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -31,25 +32,6 @@ Result = TypeVar("Result")
 PROMPTS, GENERATORS, VIDEOS, RATERS, OBJECTS, CROPS = range(6)
 
 HELD_OUT_SHARE = 0.2  # of the object and the crop images
-
-
-class RenderingParams(Protocol):
-    """What of the `demo` section of params.yaml shapes the data set."""
-
-    @property
-    def seed(self) -> int: ...
-    @property
-    def prompts(self) -> int: ...
-    @property
-    def generators(self) -> int: ...
-    @property
-    def object_images(self) -> int: ...
-    @property
-    def crop_images(self) -> int: ...
-    @property
-    def scale(self) -> float: ...
-    @property
-    def restlessness(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +51,7 @@ class ImageTask:
     scale: float
 
 
-def render_dataset(out: Path, params: RenderingParams, workers: int) -> None:
+def render_dataset(out: Path, params: DemoParams, workers: int) -> None:
     """Render the data set into the folder `out`, which appears (or is replaced) when it is complete.
 
     workers: processes; 1 renders in this process. Raises VideoError when OpenCV cannot write the videos.
@@ -116,7 +98,7 @@ def make_descriptions(count: int, seed: int) -> list[Description]:
     return list(found.values())
 
 
-def _render_videos(folder: Path, params: RenderingParams, run: Run) -> None:
+def _render_videos(folder: Path, params: DemoParams, run: Run) -> None:
     generators = make_generators(params.generators, _stream(params.seed, GENERATORS))
     tasks = []
     for number, description in enumerate(make_descriptions(params.prompts, params.seed)):
@@ -147,7 +129,7 @@ def _render_video(task: VideoTask) -> float:
     return video_quality(clip.severities)
 
 
-def _render_objects(folder: Path, params: RenderingParams, run: Run) -> None:
+def _render_objects(folder: Path, params: DemoParams, run: Run) -> None:
     (folder / "images").mkdir(parents=True)
     tasks = [
         ImageTask(folder / "images" / f"{number:05d}.png", (params.seed, OBJECTS, number), params.scale)
@@ -198,7 +180,7 @@ def _coco(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def _render_crops(folder: Path, params: RenderingParams, run: Run) -> None:
+def _render_crops(folder: Path, params: DemoParams, run: Run) -> None:
     for name in ("images/train", "images/test", "annotations"):
         (folder / name).mkdir(parents=True)
     held_out = _held_out(params.crop_images)

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.s2cnet.candidates import CandidateConfig, make_candidates
+from models.s2cnet.candidates import GRID, make_candidates
 from stages.demo_data.clips import draw_severities, make_generators, scaled_size
 from stages.demo_data.ratings import CROP_NOISE, crop_score
 from stages.demo_data.scenes import Still, describe, draw, stage_scene
 
-GRID = CandidateConfig()
 INVALID_SCORE = -2.0
 INVALID_SHARE = 0.02
 

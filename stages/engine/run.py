@@ -9,13 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from models.errors import AigcVqaError
+from models.errors import AigcVqaError, listed
 from stages.engine.cache import ItemCache
 from stages.engine.progress import progress
 from stages.engine.workers import worker_pool
@@ -153,11 +152,10 @@ def closing_line(stage: str, outcome: Outcome, *, shown: int = 20) -> str:
         outcome: What became of its items.
         shown: Most failed videos that are listed.
     """
-    lines = [f"{stage}: {outcome.computed} computed, {outcome.cached} cached, {len(outcome.failed)} failed"]
-    lines += [f"  {video_id}: {reason}" for video_id, reason in islice(sorted(outcome.failed.items()), shown)]
-    if len(outcome.failed) > shown:
-        lines.append(f"  and {len(outcome.failed) - shown} more")
-    return "\n".join(lines)
+    line = f"{stage}: {outcome.computed} computed, {outcome.cached} cached, {len(outcome.failed)} failed"
+    failures = [f"{video_id}: {reason}" for video_id, reason in sorted(outcome.failed.items())]
+    # The empty item in front starts a line of its own, and none without failures.
+    return line + listed(["", *failures], shown=shown + 1, separator="\n  ")
 
 
 def check_failures(stage: str, outcome: Outcome, *, max_failed_fraction: float) -> None:

@@ -44,6 +44,19 @@ def run_now(name: str, changes: Sequence[str]) -> int:
     return _dvc("exp", "run", "--temp", "--name", name, *changes)
 
 
+def run_here(changes: Sequence[str], *, name: str | None = None) -> int:
+    """Run one experiment in the working directory, which keeps the changes of params.yaml and the results.
+
+    Args:
+        changes: `-S` arguments.
+        name: Of the experiment; None: DVC makes one up.
+
+    Returns:
+        DVC's exit status.
+    """
+    return _dvc("exp", "run", *(["--name", name] if name else []), *changes)
+
+
 def queue(name: str, changes: Sequence[str]) -> None:
     """Put one experiment into DVC's queue; one of the same name on the present commit is replaced.
 

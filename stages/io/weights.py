@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from models.backbones import misfits, say_misfits, shapes_of
 from stages.errors import WeightsError
 from stages.io.checkpoints import read_pickle
 from stages.io.digests import file_sha256
@@ -170,17 +171,8 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Pat
         source: What messages call the state dict.
 
     Raises:
-        WeightsError: The state dict is another network's; the message lists missing, unknown and wrongly shaped keys.
+        WeightsError: The state dict is another network's; the message counts and names the keys that do not fit.
     """
-    expected = module.state_dict()
-    problems = [f"missing {name} {tuple(expected[name].shape)}" for name in expected if name not in state]
-    problems += [f"unknown {name} {tuple(state[name].shape)}" for name in state if name not in expected]
-    problems += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:12]) + (f"; and {len(problems) - 12} more" if len(problems) > 12 else "")
-        raise WeightsError(f"{source}: weights of another network ({len(problems)} keys do not fit): {shown}")
+    if problems := misfits(shapes_of(state), shapes_of(module.state_dict()), counters_needed=True):
+        raise WeightsError(f"{source}: weights of another network; {say_misfits(problems)}")
     module.load_state_dict(state)

@@ -22,8 +22,9 @@ def describe_problem(problem: Mapping[str, Any]) -> str:
         close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         nearest = ".".join([*location[:-1], *close]) if close else None
         elsewhere = [name for name in every if name.split(".")[-1] == location[-1]]
-        elsewhere += difflib.get_close_matches(key, every, n=1, cutoff=0.3)
-        nearest = nearest or next(iter(elsewhere), None)
+        below = [name for name in elsewhere if name.startswith(f"{location[0]}.")]
+        guesses = [*below[:1], *([nearest] if nearest else []), *elsewhere]
+        nearest = next(iter([*guesses, *difflib.get_close_matches(key, every, n=1, cutoff=0.3)]), None)
         hint = f"; did you mean {nearest}?" if nearest else ""
         return f"{key}: unknown key{hint} (known here: {', '.join(known)})"
     if problem["type"] == "missing":

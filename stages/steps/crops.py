@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from models.backbones import BackboneError
+from models.config import problems_of
 from models.folding import fold_batch_norms
-from models.s2cnet.candidates import CandidateConfig, full_frame, make_candidates
-from models.s2cnet.features import BackboneError
-from models.s2cnet.network import S2CNet, S2CNetConfig, S2CNetConfigError, build_s2cnet
+from models.s2cnet.candidates import full_frame, make_candidates
+from models.s2cnet.config import S2CNetConfig
+from models.s2cnet.network import S2CNet, build_s2cnet
 from models.s2cnet.scoring import (
     CropScores,
     best_index,
@@ -39,14 +42,18 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 class Cropper:
     """S²CNet in evaluation mode, on `device`, and the scale that it was trained on.
 
-    short_side_px: short side of its input. A score s stands for the MOS mos_mean + mos_std * s of its training data.
+    A score s stands for the MOS mos_mean + mos_std * s of its training data.
     """
 
     network: S2CNet
     device: torch.device
-    short_side_px: int
     mos_mean: float
     mos_std: float
+
+    @property
+    def short_side_px(self) -> int:
+        """Short side of the network's input."""
+        return self.network.config.input_short_side_px
 
     @cached_property
     def _folded(self) -> S2CNet:
@@ -59,25 +66,24 @@ class Cropper:
 
         objects_xyxy_px: for each frame (N, 4) float32, best first. The result of one frame depends on that frame alone.
         """
-        config = CandidateConfig(params.candidates, params.min_area_fraction, params.full_frame)
         if params.method != "s2cnet":
-            return [self._unscored(frame, config, params) for frame in frames]
+            return [self._unscored(frame, params) for frame in frames]
         return score_frames(
             self._folded,
             frames,
             objects_xyxy_px,
             short_side_px=self.short_side_px,
-            candidates=config,
+            candidates=params,
             batch_frames=max(1, len(frames)),
             device=self.device,
             precision=PRECISIONS[params.precision],
         )
 
-    def _unscored(self, frame: Frame, config: CandidateConfig, params: CropParams) -> CropScores:
+    def _unscored(self, frame: Frame, params: CropParams) -> CropScores:
         size = (frame.shape[0], frame.shape[1])
         if params.method == "full":
             return CropScores(full_frame(*size), np.full(1, np.nan, dtype=np.float32))
-        found = make_candidates(size, config, network_size=input_size(*size, self.short_side_px))
+        found = make_candidates(size, params, network_size=input_size(*size, self.short_side_px))
         scores = np.full(len(found.frame_xyxy_px), np.nan, dtype=np.float32)
         return CropScores(found.frame_xyxy_px, scores, found.fallback)
 
@@ -140,23 +146,24 @@ def save_cropper(
     path: str | Path,
     network: S2CNet,
     *,
-    short_side_px: int,
     mos_mean: float,
     mos_std: float,
     config: Mapping[str, Any],
 ) -> None:
     """Write the weights with all that `load_cropper` needs; `config` adds what else is worth knowing of them."""
-    scale = {"short_side_px": short_side_px, "mos_mean": mos_mean, "mos_std": mos_std}
-    save_weights(path, network.state_dict(), {**config, **scale, "network": asdict(network.config)})
+    about = {"network": network.config.model_dump(), "mos_mean": mos_mean, "mos_std": mos_std}
+    save_weights(path, network.state_dict(), {**config, **about})
 
 
 def load_cropper(path: str | Path, device: torch.device) -> Cropper:
     """What `save_cropper` wrote. Raises WeightsError naming the file for anything else."""
     state, config = load_weights(path)
     try:
-        network = build_s2cnet(S2CNetConfig(**config["network"]))
-        scale = {name: config[name] for name in ("short_side_px", "mos_mean", "mos_std")}
-    except (KeyError, TypeError, S2CNetConfigError, BackboneError) as error:
+        network = build_s2cnet(S2CNetConfig.model_validate(config["network"]))
+        scale = {name: config[name] for name in ("mos_mean", "mos_std")}
+    except ValidationError as error:
+        raise WeightsError(f"{path}: not the weights of a cropper of this version ({problems_of(error)})") from None
+    except (KeyError, BackboneError) as error:
         raise WeightsError(f"{path}: not the weights of a cropper ({error})") from None
     load_state(network, state, path)
     return Cropper(network.eval().to(device), device, **scale)

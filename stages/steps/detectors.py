@@ -1,6 +1,5 @@
 """Detectors as files: safetensors whose metadata holds all that building the network, or the table of boxes, takes."""
 
-import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -9,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors import safe_open
 from torch import Tensor
 
-from models.detectors import DetectorError, build_detector
+from models.config import problems_of
+from models.detectors.build import build_detector
+from models.detectors.config import TIMM_FPN, DetectionRules, DetectronConfig, FasterRcnnConfig
 from models.detectors.detectron import DetectronDetector
-from models.detectors.detectron_config import DetectronConfig, count_classes
-from models.detectors.faster_rcnn import TIMM_FPN, FasterRcnn, FasterRcnnConfig
+from models.detectors.detectron_config import count_classes
+from models.detectors.faster_rcnn import FasterRcnn
+from models.detectors.interface import DetectorError
 from models.detectors.published import read_published
-from stages.datasets.box_table import BoxTable, BoxTableConfig
+from models.errors import listed
+from stages.datasets.box_table import BoxTable
 from stages.errors import WeightsError
 from stages.io.digests import library_versions
 from stages.io.weights import (
@@ -58,7 +62,7 @@ def save_boxes(path: str | Path, table: BoxTable, *, made_by: Mapping[str, Any])
     """Write boxes that were brought along, in a detector's place."""
     config = {
         "backend": TABLE,
-        "detector": table.config._asdict(),
+        "detector": table.config.model_dump(),
         "classes": [],
         "made_by": dict(made_by),
         "videos": table.videos,
@@ -84,7 +88,7 @@ def describe_detector(path: str | Path) -> dict[str, Any]:
 def describe_config(detector: Network) -> tuple[str, dict[str, Any]]:
     """The backend of a network and its configuration, as they stand in its file."""
     backend = next(name for name, kind in CONFIGS.items() if isinstance(detector.config, kind))
-    return backend, dataclasses.asdict(detector.config)
+    return backend, detector.config.model_dump()
 
 
 def libraries_of(backend: str, config: Mapping[str, Any]) -> dict[str, str]:
@@ -110,15 +114,16 @@ def import_torchvision(path: str | Path, *, architecture: str, **settings: Any) 
     A file of `save_detector` brings its own architecture and classes. Any other is a state dict of torchvision's, by
     torch.save or in safetensors. `settings` are the fields of FasterRcnnConfig that weights do not tell, such as sizes
     and thresholds: they are what the detector uses, whichever a file was saved with.
-    Raises WeightsError that lists every key that is missing, unknown or of another shape.
+    Raises WeightsError that counts and names the keys that are missing, unknown or of another shape.
     """
     if is_own_weights(path):
         return _load_as(path, FasterRcnn, backend="torchvision", settings=settings)
     try:
         state, n_classes, frozen_norms = read_published(read_checkpoint(path), architecture=architecture)
-        detector = build_detector(FasterRcnnConfig(architecture, n_classes, frozen_norms=frozen_norms, **settings))
     except DetectorError as error:
         raise WeightsError(f"{path}: {error}") from None
+    own = {"architecture": architecture, "n_classes": n_classes, "frozen_norms": frozen_norms}
+    detector = build_detector(FasterRcnnConfig(**(settings | own)))
     _fill(detector, state, path)
     return detector, []
 
@@ -134,8 +139,12 @@ def import_detectron(path: str | Path, *, config: str, options: str, **settings:
     state = read_checkpoint(path)
     try:
         n_classes, n_attributes = count_classes(state)
-        wanted = DetectronConfig(config, n_classes, n_attributes=n_attributes, options=options, **settings)
+        wanted = DetectronConfig(
+            config=config, n_classes=n_classes, n_attributes=n_attributes, options=options, **settings
+        )
         detector = build_detector(wanted)
+    except ValidationError as error:
+        raise WeightsError(f"{path}: detectron2: {problems_of(error)}") from None
     except DetectorError as error:
         raise WeightsError(f"{path}: {error}") from None
     _fill(detector, _without_buffers(state, detector.network, path), path)
@@ -197,8 +206,10 @@ def _load(path: str | Path, settings: Mapping[str, Any]) -> tuple[Network | BoxT
         backend, classes = config.get("backend", "torchvision"), [str(name) for name in config["classes"]]
         if backend == TABLE:
             places = tuple((int(first), str(name)) for first, name in config["places"])
-            return BoxTable(BoxTableConfig(**config["detector"]), tuple(config["videos"]), places, **state), classes
+            return BoxTable(DetectionRules(**config["detector"]), tuple(config["videos"]), places, **state), classes
         detector = build_detector(CONFIGS[backend](**(config["detector"] | settings)))
+    except ValidationError as error:
+        raise WeightsError(f"{path}: not the weights of a detector of this version ({problems_of(error)})") from None
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: not the weights of a detector of this version ({error})") from None
     _fill(detector, state, path)
@@ -210,7 +221,7 @@ def _fill(detector: Network, state: Mapping[str, Tensor], path: str | Path) -> N
     # A network with NaN in it finds nothing, and says nothing.
     broken = [name for name, value in state.items() if not math.isfinite(value.sum(dtype=torch.float64))]
     if broken:
-        raise WeightsError(f"{path}: weights that are not finite: {', '.join(broken[:12])}")
+        raise WeightsError(f"{path}: weights that are not finite: {listed(broken)}")
     detector.eval()
 
 

@@ -76,7 +76,6 @@ class ProposeRecord(Record):
     """
 
     params: ProposeParams
-    every: int = 1
     backend: str
     detector: dict[str, Any]
     weights: str

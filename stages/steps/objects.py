@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.detectors import Detections, Detector
+from models.detectors.interface import Detections, Detector
 from models.detectors.top_boxes import top_boxes
 from stages.io.images import Frame
 from stages.io.schemas import BOX_COLUMNS, PROPOSALS
@@ -71,7 +71,7 @@ def find_objects(detector: Detector, looks: Sequence[Look], params: ProposeParam
         params: Which boxes are kept.
     """
     detections = detector.detect([look.frame for look in looks if look.frame is not None])
-    return [top_boxes(each, **params.model_dump(exclude={"every"})) for each in detections]
+    return [top_boxes(each, **params.rules()) for each in detections]
 
 
 def proposals_table(video_id: str, looks: Sequence[Look], detections: Sequence[Detections]) -> pa.Table:

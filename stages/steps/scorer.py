@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 import pandas as pd
 import pyarrow as pa
 
-from models.detectors import Detections, Detector
+from models.detectors.interface import Detections, Detector
 from models.s2cnet.scoring import CropScores
 from stages.datasets.folder import shown_name
 from stages.engine.cache import ItemCache
@@ -204,7 +204,7 @@ class Scorer:
         clip = read_clip(frames)
         indices = [entry.frame_index for entry in clip]
         propose = self.history.propose
-        planned = plan_looks(indices, [entry.frame.shape[:2] for entry in clip], every=propose.every)
+        planned = plan_looks(indices, [entry.frame.shape[:2] for entry in clip], every=propose.params.every)
         looks = [look._replace(frame=clip[look.place].frame) for look in planned]
         detections = find_objects(self.detector, looks, propose.params)
         boxes = objects_by_frame(proposals_table(name, looks, detections), indices)

@@ -10,9 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from models.backbones import BackboneError
+from models.config import problems_of
+from models.methods.frame_consistency.config import QualityConfig
 from models.methods.frame_consistency.losses import frame_scores
-from models.methods.frame_consistency.network import QualityConfig, QualityError, QualityNet, build_quality
+from models.methods.frame_consistency.network import QualityError, QualityNet, build_quality
 from stages.datasets.mos import MosScale
 from stages.errors import WeightsError
 from stages.io.images import sharpness
@@ -154,9 +158,11 @@ def load_quality(path: str | Path, *, device: torch.device) -> QualityModel:
     """
     state, config = load_weights(path)
     try:
-        network = build_quality(QualityConfig(**config["network"]))
-    except (KeyError, TypeError, QualityError) as error:
+        network = build_quality(QualityConfig.model_validate(config["network"]))
+    except ValidationError as error:
+        raise WeightsError(f"{path}: not weights of a quality model of this version ({problems_of(error)})") from None
+    except (KeyError, BackboneError, QualityError) as error:
         raise WeightsError(f"{path}: not weights of a quality model that can be built here ({error})") from None
     load_state(network, state, path)
     history = History.read(config.get("made_by"), source=path)
-    return QualityModel(network.to(device).eval(), device, config["network"]["input_px"], history, config["made_by"])
+    return QualityModel(network.to(device).eval(), device, network.input_px, history, config["made_by"])

@@ -16,7 +16,7 @@ from models.s2cnet.metrics import evaluate_crops
 from models.s2cnet.network import S2CNet
 from models.s2cnet.scoring import normalise
 from stages.engine.progress import progress
-from stages.params.schema import CropperParams
+from stages.params.schema.cropper import CropperTraining
 from stages.training.loaders.cropper import Example, augment, collate, make_batches
 from stages.training.state import TrainingState
 
@@ -36,7 +36,7 @@ class Data:
 
 
 def train_epoch(
-    network: S2CNet, optimizer: torch.optim.Optimizer, data: Data, settings: CropperParams, epoch: int
+    network: S2CNet, optimizer: torch.optim.Optimizer, data: Data, settings: CropperTraining, epoch: int
 ) -> dict[str, float]:
     """One pass over the training images; returns the means of the loss and its terms. Raises NonFiniteError."""
     device = next(network.parameters()).device
@@ -62,7 +62,7 @@ def train_epoch(
             raise NonFiniteError(
                 f"the loss is {loss.total.item()} in epoch {epoch + 1}, step {step + 1}: regression "
                 f"{loss.regression.item()}, ranking {loss.ranking.item()}; images: {', '.join(batch.names)}; "
-                "a lower cropper.learning_rate may help"
+                "a lower cropper.training.learning_rate may help"
             )
         optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
@@ -88,7 +88,7 @@ def evaluate(network: S2CNet, examples: Sequence[Example], *, batch_images: int)
     return evaluate_crops(ordered, [each.mos.numpy() for each in examples])
 
 
-def fit(network: S2CNet, data: Data, settings: CropperParams, *, state: TrainingState) -> dict[str, Any]:
+def fit(network: S2CNet, data: Data, settings: CropperTraining, *, state: TrainingState) -> dict[str, Any]:
     """Train to the last epoch, from where `state` left off; returns the best epoch's record with its `weights`.
 
     The network has these weights then.

@@ -10,14 +10,14 @@ from models.errors import NonFiniteError
 from models.optim import epoch_seed, parameter_groups, warmup_cosine
 from stages.datasets.coco import ObjectSet
 from stages.engine.progress import progress
-from stages.params.schema import DetectorParams
+from stages.params.schema.detector import DetectorTraining
 from stages.training.loaders.detector import ObjectBatches
 from stages.training.state import TrainingState
 
 MAX_GRADIENT_NORM = 10.0
 
 
-def fit(detector: FasterRcnn, data: ObjectSet, params: DetectorParams, *, state: TrainingState) -> float:
+def fit(detector: FasterRcnn, data: ObjectSet, params: DetectorTraining, *, state: TrainingState) -> float:
     """Train to the last epoch, from where `state` left off; returns the mean loss of the last epoch."""
     batches = ObjectBatches(
         data.images, params.batch_images, params.flip, params.color_jitter, params.seed, zoom=params.zoom
@@ -50,7 +50,7 @@ def train_epoch(
     detector: FasterRcnn,
     optimizer: torch.optim.Optimizer,
     batches: ObjectBatches,
-    params: DetectorParams,
+    params: DetectorTraining,
     *,
     epoch: int,
 ) -> float:
@@ -70,7 +70,7 @@ def train_epoch(
             shown = ", ".join(f"{name} {term.item():g}" for name, term in terms.items())
             raise NonFiniteError(
                 f"the loss is {value} in epoch {epoch + 1}, step {step + 1}: {shown}; images: "
-                f"{', '.join(batch.names)}; a lower detector.learning_rate may help"
+                f"{', '.join(batch.names)}; a lower detector.training.learning_rate may help"
             )
         loss.backward()
         nn.utils.clip_grad_norm_(detector.parameters(), MAX_GRADIENT_NORM)

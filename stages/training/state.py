@@ -26,7 +26,8 @@ class TrainingState:
             return None
         note_use(self.path)
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            return state
         except (RuntimeError, EOFError, pickle.UnpicklingError):
             # A file that a crash of the machine spoiled is worth no more than none.
             return None

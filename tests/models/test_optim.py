@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.methods.frame_consistency.network import QualityConfig, build_quality
+from models.methods.frame_consistency.network import build_quality
 from models.optim import layered_groups, parameter_groups, warmup_cosine
+from tests.configs import quality_config
 
 
 def rates_of(*, steps: int, warmup_fraction: float, done: int = 0, scale: float = 1.0) -> list[float]:
@@ -53,7 +54,7 @@ def test_norms_biases_and_frozen_weights_do_not_decay() -> None:
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext", "test_vit"])
 def test_layers_learn_the_slower_the_lower_and_the_head_at_the_full_rate(backbone: str) -> None:
-    network = build_quality(QualityConfig(backbone, "mean", 0.0, 32))
+    network = build_quality(quality_config(backbone, "mean", 0.0, 32))
     groups = layered_groups(network, network.backbone, 0.1, layer_decay=0.5)
     scale_of = {id(weight): group["lr_scale"] for group in groups for weight in group["params"]}
     assert sum(len(group["params"]) for group in groups) == len(scale_of) == len(list(network.parameters()))
@@ -67,7 +68,7 @@ def test_layers_learn_the_slower_the_lower_and_the_head_at_the_full_rate(backbon
 
 
 def test_without_layer_decay_the_groups_are_the_plain_ones() -> None:
-    network = build_quality(QualityConfig("test_resnet", "mean", 0.0, 32))
+    network = build_quality(quality_config("test_resnet", "mean", 0.0, 32))
     layered = layered_groups(network, network.backbone, 0.1, layer_decay=1)
     for group, plain in zip(layered, parameter_groups(network, 0.1), strict=True):
         assert list(map(id, group["params"])) == list(map(id, plain["params"]))

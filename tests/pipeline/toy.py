@@ -10,14 +10,15 @@ from typing import Any
 
 import yaml
 
+from stages.params.load import merge
 from tests.conftest import ROOT
 
 TOY: dict[str, dict[str, Any]] = {
     "demo": {"prompts": 6, "generators": 3, "object_images": 20, "crop_images": 20},
     "split": {"val_fraction": 0.3, "test_fraction": 0.3},
     "decode": {"frames": 3},
-    "detector": {"epochs": 1},
-    "cropper": {"epochs": 1},
+    "detector": {"training": {"epochs": 1}},
+    "cropper": {"training": {"epochs": 1}},
     "train": {"epochs": 1, "input_px": 32, "batch_videos": 4},
     "engine": {"shards": 2, "device": "cpu"},
 }
@@ -31,7 +32,7 @@ def make_project(folder: Path, *, git: bool, **changes: dict[str, Any]) -> Path:
         shutil.copy(ROOT / name, folder / name)
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for section, own in [*TOY.items(), *changes.items()]:
-        values[section] |= own
+        values[section] = merge(values[section], own)
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     start_dvc(folder, git=git)
     return folder

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from models.s2cnet.network import S2CNetConfig, build_s2cnet
+from models.s2cnet.network import build_s2cnet
 from models.s2cnet.scoring import CropScores
 from stages.crop import read_inputs
 from stages.io.images import encode_image
@@ -17,6 +17,7 @@ from stages.params.load import load_params
 from stages.params.schema import CropParams
 from stages.steps.clips import ClipFrame, cut_clip, selected_boxes
 from stages.steps.crops import Cropper, crops_table
+from tests.configs import s2cnet_config
 from tests.conftest import ROOT, noise_clip
 
 SHIPPED = load_params(ROOT / "params.yaml").crop
@@ -33,11 +34,11 @@ def clip_of(n_frames: int, *, height: int = 32, width: int = 48) -> list[ClipFra
 
 @pytest.fixture(scope="module")
 def cropper() -> Cropper:
-    config = S2CNetConfig(
+    config = s2cnet_config(
         variant="paper", backbone="test_resnet", reduced_channels=2, align_size=3, embed_width=8, heads=2, layers=1,
-        mlp_width=8, objects=2, head_width=12, readout="candidate",
+        mlp_width=8, objects=2, head_width=12, input_short_side_px=32, readout="candidate",
     )  # fmt: skip
-    return Cropper(build_s2cnet(config, seed=1).eval(), torch.device("cpu"), 32, 3.0, 0.8)
+    return Cropper(build_s2cnet(config, seed=1).eval(), torch.device("cpu"), 3.0, 0.8)
 
 
 def boxes(*values: tuple[float, ...]) -> np.ndarray:

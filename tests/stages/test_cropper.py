@@ -14,10 +14,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from models.detectors import Detections, build_detector
-from models.detectors.faster_rcnn import FasterRcnnConfig
+from models.detectors.build import build_detector
+from models.detectors.interface import Detections
 from models.errors import NonFiniteError
-from models.s2cnet.candidates import CandidateConfig
 from models.s2cnet.network import GAICV2, from_release
 from models.s2cnet.release import CheckpointError
 from models.s2cnet.scoring import score_frames
@@ -30,6 +29,7 @@ from stages.io.weights import load_weights
 from stages.steps.crops import load_cropper
 from stages.steps.detectors import save_detector
 from stages.training import cropper as crops
+from tests.configs import candidate_config, faster_rcnn_config, placed
 from tests.models.s2cnet.test_release import release_values
 from tests.stages.datasets.test_gaic import write_image
 
@@ -95,14 +95,18 @@ class BrightSquares:
 
 def write_detector(*, licence: str | None = None, **changes) -> None:
     """A detector's file; what is found comes from `BrightSquares`."""
-    config = FasterRcnnConfig("timm_fpn", 1, 32, 48, backbone="test_resnet", fpn_channels=8, head_channels=8, **changes)
+    config = faster_rcnn_config(
+        "timm_fpn", 1, 32, 48, backbone="test_resnet", fpn_channels=8, head_channels=8, **changes
+    )
     save_detector(
         "detector.safetensors", build_detector(config), classes=[], made_by={"detector": {"licence": licence}}
     )
 
 
 @pytest.fixture
-def run_stage(workplace: Path, write_params: Callable[..., None], monkeypatch: pytest.MonkeyPatch):
+def run_stage(
+    workplace: Path, write_params: Callable[..., None], shipped_params: dict, monkeypatch: pytest.MonkeyPatch
+):
     """Run the stage in the working directory; returns its metrics."""
     write_detector()
     monkeypatch.setattr(stage, "load_detector", lambda path, device: BrightSquares())
@@ -110,7 +114,7 @@ def run_stage(workplace: Path, write_params: Callable[..., None], monkeypatch: p
     torch.set_num_threads(1)  # tiny products: threads cost more than they bring
 
     def run(source: str = "crops", **changes) -> dict:
-        write_params(cropper={**SMALL, **changes}, engine={"device": "cpu"})
+        write_params(cropper=placed(shipped_params["cropper"], SMALL | changes), engine={"device": "cpu"})
         arguments = ["--source", source, "--detector", "detector.safetensors"]
         stage.main([*arguments, "--weights", "weights/s2cnet.safetensors", "--metrics", "results/cropper.json"])
         return json.loads(Path("results/cropper.json").read_text())
@@ -233,7 +237,7 @@ def test_what_it_wrote_scores_as_it_did(workplace, run_stage):
     for seed in range(500, 512):
         pixels, square = scene(seed)
         (found,) = score_frames(
-            cropper.network, [pixels], [square[None]], short_side_px=SIDE, candidates=CandidateConfig()
+            cropper.network, [pixels], [square[None]], short_side_px=SIDE, candidates=candidate_config()
         )
         boxes = found.candidates_xyxy_px
         overlap = np.minimum(boxes[:, 2:], square[2:]) - np.maximum(boxes[:, :2], square[:2])
@@ -261,7 +265,7 @@ def test_a_checkpoint_of_the_release_is_imported(workplace, run_stage):
 
 def test_checkpoints_that_are_none(workplace, run_stage):
     save_file({"DimRed.weight": torch.zeros(8, 448, 1, 1)}, "part.safetensors")
-    with pytest.raises(CheckpointError, match=r"missing DimRed\.bias"):
+    with pytest.raises(CheckpointError, match=r"keys do not fit: missing Feat_ext\.feature3\.0"):
         run_stage("part.safetensors")
     Path("broken.pth").write_bytes(b"nothing")
     with pytest.raises(WeightsError, match=r"broken\.pth"):

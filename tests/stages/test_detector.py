@@ -19,9 +19,10 @@ from stages.detector import detector, main
 from stages.errors import DatasetError, WeightsError
 from stages.io.digests import file_sha256
 from stages.io.weights import load_weights
-from stages.params.load import check_params
+from stages.params.load import check_params, merge
 from stages.params.schema import Params
 from stages.training.state import TrainingState
+from tests.configs import placed
 
 SMALLEST = "fasterrcnn_mobilenet_v3_large_320_fpn"
 TINY = {
@@ -38,7 +39,8 @@ def params(shipped_params: dict) -> Make:
     """The shipped params with a tiny detector; changes are of its section."""
 
     def make(**changes: Any) -> Params:
-        section = shipped_params["detector"] | TINY | changes
+        shipped = shipped_params["detector"]
+        section = merge(shipped, placed(shipped, TINY | changes))
         engine = shipped_params["engine"] | {"device": "cpu"}
         return check_params(shipped_params | {"detector": section, "engine": engine}, source="test")
 
@@ -93,7 +95,7 @@ def test_learns_squares_and_writes_flat_numbers(params: Make, source: Path) -> N
     assert 0 < metrics["ap"] <= metrics["ap50"] <= 1
     _, config = load_weights("first/detector.safetensors")
     assert config["classes"] == ["object"]
-    assert config["made_by"]["detector"]["params"]["epochs"] == 8
+    assert config["made_by"]["detector"]["params"]["training"]["epochs"] == 8
 
 
 def test_runs_and_crashes_change_no_byte(params: Make, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,10 +190,10 @@ def test_what_is_left_out_of_the_annotations_is_said(params: Make, source: Path,
 def test_what_only_detecting_depends_on_trains_nothing_again(
     params: Make, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, _ = run_stage(params(epochs=2, every=1), source)
+    first, _ = run_stage(params(epochs=2), source)
     assert "epoch 2/2" in capsys.readouterr().out
     # Which frames are looked at, what is measured and what concerns imports is not even noted.
-    assert run_stage(params(epochs=2, every=3, recall_boxes=1, licence="CC0"), source, "second")[0] == first
+    assert run_stage(params(epochs=2, recall_boxes=1, licence="CC0"), source, "second")[0] == first
     _, metrics = run_stage(params(epochs=2, min_score=0.9, labels="best", recall_boxes=1), source, "third")
     assert "epoch" not in capsys.readouterr().out
     assert metrics["n"] == 1
@@ -321,9 +323,11 @@ def test_detectron2s_weights_are_imported(params: Make, workplace: Path) -> None
     assert set(config["made_by"]["detector"]["libraries"]) == {"pillow", "torch", "torchvision", "detectron2"}
 
 
-def test_command(write_params: Callable[..., None], source: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_params(detector=TINY | {"epochs": 1}, engine={"device": "cpu"})
+def test_command(
+    write_params: Callable[..., None], shipped_params: dict, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_params(detector=placed(shipped_params["detector"], TINY | {"epochs": 1}), engine={"device": "cpu"})
     main(["--source", str(source), "--weights", "w.safetensors", "--metrics", "m.json"])
     assert "of 5 objects in 6 held-out images are among the best 2 boxes" in capsys.readouterr().out
     assert json.loads(Path("m.json").read_text(encoding="utf-8"))["n_boxes"] == 5
-    assert load_weights("w.safetensors")[1]["detector"]["fpn_channels"] == 16
+    assert load_weights("w.safetensors")[1]["detector"]["timm_fpn"]["fpn_channels"] == 16

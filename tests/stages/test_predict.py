@@ -1,6 +1,5 @@
 """Predictions: one row a video, the same for every batch size, failed videos with their reason."""
 
-import dataclasses
 import errno
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from models.methods.frame_consistency.network import QualityConfig, build_quality
+from models.methods.frame_consistency.network import build_quality
 from stages import predict
 from stages.engine.cache import ItemCache
 from stages.errors import TableError, WeightsError
@@ -18,6 +17,7 @@ from stages.io.schemas import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS
 from stages.io.tables import Shards, read_frame
 from stages.io.weights import save_weights
 from stages.steps.clips import cut_clip, read_clip
+from tests.configs import quality_config
 from tests.stages.clip_tables import MADE_BY, write_tables
 
 ARGUMENTS = [
@@ -42,11 +42,9 @@ ARGUMENTS = [
 def tables(workplace: Path, write_params: Callable[..., None]) -> Callable[..., None]:
     """Tables and random weights in the working directory; call it to write params.yaml with engine values."""
     write_tables(workplace, videos=9)
-    config = QualityConfig("test_resnet", "mean_std", 0.1, 32)
+    config = quality_config("test_resnet", "mean_std", 0.1, 32)
     network = build_quality(config, seed=3)
-    save_weights(
-        "quality.safetensors", network.state_dict(), {"network": dataclasses.asdict(config), "made_by": MADE_BY}
-    )
+    save_weights("quality.safetensors", network.state_dict(), {"network": config.model_dump(), "made_by": MADE_BY})
 
     def write(**engine: object) -> None:
         write_params(engine={"device": "cpu", "batch_frames": 8} | engine)
@@ -102,11 +100,11 @@ def test_a_failed_video_keeps_its_row_and_reason(tables: Callable[..., None], wo
 
 
 def test_weights_of_another_network_are_refused(tables: Callable[..., None]) -> None:
-    config = QualityConfig("test_resnet", "mean", 0.1, 32)
+    config = quality_config("test_resnet", "mean", 0.1, 32)
     network = build_quality(config)
-    wrong = dataclasses.asdict(config) | {"pooling": "mean_std"}
+    wrong = config.model_dump() | {"pooling": "mean_std"}
     save_weights("quality.safetensors", network.state_dict(), {"network": wrong, "made_by": MADE_BY})
-    with pytest.raises(WeightsError, match=r"quality.safetensors: weights of another network .*head.weight"):
+    with pytest.raises(WeightsError, match=r"quality.safetensors: weights of another network; .*head.weight"):
         predict.main(ARGUMENTS)
 
 

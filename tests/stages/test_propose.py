@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from models.detectors import Detections, build_detector
-from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
+from models.detectors.build import build_detector
+from models.detectors.faster_rcnn import FasterRcnn
+from models.detectors.interface import Detections
 from models.detectors.top_boxes import top_boxes
-from stages.datasets.box_table import BoxTableConfig
 from stages.datasets.boxes import read_boxes
 from stages.errors import TableError
 from stages.io.images import encode_image
@@ -24,8 +24,9 @@ from stages.params.load import load_params
 from stages.propose import looks_of, looks_with_frames, propose
 from stages.steps.detectors import save_boxes, save_detector
 from stages.steps.objects import Look, proposals_table
+from tests.configs import detection_rules, faster_rcnn_config
 
-TINY = FasterRcnnConfig(
+TINY = faster_rcnn_config(
     "timm_fpn", 2, 32, 48, min_score=0.0, backbone="test_resnet", fpn_channels=8, head_channels=8, rpn_boxes=10
 )
 WEIGHTS = Path("detector.safetensors")
@@ -89,7 +90,7 @@ def run(write_params: Callable[..., None], capsys: pytest.CaptureFixture[str]) -
 
     def call(every: int = 1, batch_frames: int = 3, **changes: Any) -> str:
         write_params(
-            detector={"every": every}, propose={"score_threshold": 0.0} | changes,
+            propose={"every": every, "score_threshold": 0.0} | changes,
             engine={"device": "cpu", "shards": 2, "batch_frames": batch_frames, "max_failed_fraction": 0.5},
         )  # fmt: skip
         paths = {"frames": Path("frames"), "manifest": Path("manifest.parquet"), "out": Path("proposals")}
@@ -147,9 +148,9 @@ def test_the_stage_gives_what_the_network_gives(workplace: Path, network: Faster
             np.testing.assert_allclose(own[["x0", "y0", "x1", "y1"]], best.boxes_xyxy_px, atol=1e-4)
             assert own["label"].tolist() == best.labels.tolist()
     made = Shards("proposals", schema=PROPOSALS).made_by["propose"]
-    assert (made["backend"], made["detector"]["backbone"]) == ("torchvision", "test_resnet")
+    assert (made["backend"], made["detector"]["timm_fpn"]["backbone"]) == ("torchvision", "test_resnet")
     assert set(made["libraries"]) == {"torch", "torchvision", "timm"}
-    assert (made["params"]["top_n"], made["every"], len(made["weights"])) == (3, 1, 64)
+    assert (made["params"]["top_n"], made["params"]["every"], len(made["weights"])) == (3, 1, 64)
 
 
 def test_every_second_frame(workplace: Path, network: FasterRcnn, run: Callable[..., str]) -> None:
@@ -209,7 +210,7 @@ def bring(*rows: tuple[str, int, list[float], float]) -> None:
     columns = {"video_id": [row[0] for row in rows], "frame_index": [row[1] for row in rows]}
     boxes = {name: [row[2][place] for row in rows] for place, name in enumerate(("x0", "y0", "x1", "y1"))}
     pd.DataFrame(columns | boxes | {"score": [row[3] for row in rows]}).to_parquet("boxes.parquet")
-    table = read_boxes(Path("boxes.parquet"), BoxTableConfig(min_score=0.1, nms_iou=0.5))
+    table = read_boxes(Path("boxes.parquet"), detection_rules(min_score=0.1))
     save_boxes(WEIGHTS, table, made_by={"detector": {"source": {"name": "boxes.parquet"}}})
 
 

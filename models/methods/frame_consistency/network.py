@@ -4,77 +4,41 @@ Source: "Advancing Video Quality Assessment for AIGC", arXiv 2409.14888, which u
 `losses` gives the logits their meaning. Every frame is scored on its own; the video score is the mean over its frames.
 """
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import timm
 import torch
 from torch import Tensor, nn
 
+from models.backbones import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    check_timm_name,
+    misfits,
+    say_misfits,
+    seeded,
+    shapes_of,
+)
 from models.errors import AigcVqaError, ShapeError
+from models.methods.frame_consistency.config import QualityConfig
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 PIXEL_MAX = 255.0
 # Added to the variance: the square root has no finite slope at 0, which a map of one position always has.
 VARIANCE_EPSILON = 1e-6
 HEAD_WEIGHT_STD = 0.01
-KEYS_NAMED = 6
 
 
 class QualityError(AigcVqaError, ValueError):
     """A quality network that cannot be built as configured, or weights that do not fit its backbone."""
 
 
-@dataclass(frozen=True)
-class QualityConfig:
-    """What `build_quality` needs; stored beside the weights.
-
-    backbone: name in timm, with or without a tag (`convnext_tiny`, `convnext_tiny.fb_in1k`).
-    pooling: "mean" of the features over positions, or "mean_std": mean and standard deviation, twice as many.
-    dropout: probability, 0 to less than 1, on the pooled features.
-    bins: quality levels of the head; the losses are defined for 100.
-    input_px: side of the square frames, in pixels.
-    pixel_mean, pixel_std: of R, G, B on 0..1, what pixels are normalised by; `pixel_statistics` says what pretrained
-        weights expect. Weights that were written without them had ImageNet's.
-    """
-
-    backbone: str
-    pooling: Literal["mean", "mean_std"]
-    dropout: float
-    input_px: int
-    bins: int = 100
-    pixel_mean: Sequence[float] = IMAGENET_MEAN
-    pixel_std: Sequence[float] = IMAGENET_STD
-
-    def __post_init__(self) -> None:
-        problems = []
-        if self.pooling not in ("mean", "mean_std"):
-            problems.append(f"pooling is {self.pooling!r}; allowed: 'mean', 'mean_std'")
-        if not 0 <= self.dropout < 1:
-            problems.append(f"dropout is {self.dropout}; allowed: 0 to less than 1")
-        problems += [
-            f"{name} is {value}; allowed: 1 or more"
-            for name, value in (("bins", self.bins), ("input_px", self.input_px))
-            if value < 1
-        ]
-        problems += [
-            f"{name} is {values}; allowed: three finite numbers{', above 0' if above > -math.inf else ''}"
-            for name, values, above in (("pixel_mean", self.pixel_mean, -math.inf), ("pixel_std", self.pixel_std, 0.0))
-            if len(values) != 3 or not all(above < value < math.inf for value in values)
-        ]
-        if problems:
-            raise QualityError("quality network: " + "; ".join(problems))
-
-
 class PixelStatistics(NamedTuple):
     """Mean and standard deviation of R, G, B on 0..1 over the pixels that a backbone was pretrained on."""
 
-    pixel_mean: Sequence[float]
-    pixel_std: Sequence[float]
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
 
 
 class VideoScore(NamedTuple):
@@ -175,7 +139,8 @@ class QualityNet(nn.Module):
         with torch.autocast(frames.device.type, enabled=False):
             # The variance is a small difference of large squares: half precision would lose it.
             logits = self.head(self.dropout(self.pool(features.to(self.head.weight.dtype))))
-        return logits.unflatten(0, shape[:2])
+        by_video: Tensor = logits.unflatten(0, shape[:2])
+        return by_video
 
 
 def pixel_statistics(backbone: str) -> PixelStatistics:
@@ -187,22 +152,23 @@ def pixel_statistics(backbone: str) -> PixelStatistics:
         known = timm.get_pretrained_cfg(backbone, allow_unregistered=True)
     except RuntimeError:  # a tag that timm does not know for a name that it knows
         known = None
-    mean, std = (known.mean, known.std) if known is not None else ((), ())
-    return PixelStatistics(tuple(mean) or IMAGENET_MEAN, tuple(std) or IMAGENET_STD)
+    if known is None or not known.mean or not known.std:
+        return PixelStatistics(IMAGENET_MEAN, IMAGENET_STD)
+    (red, green, blue), std = known.mean, known.std
+    return PixelStatistics((red, green, blue), (std[0], std[1], std[2]))
 
 
 def build_quality(config: QualityConfig, *, seed: int = 0) -> QualityNet:
     """Builds the network on the CPU, in training mode, with random weights that depend on `seed` alone.
 
     Downloads nothing; the global random state stays as it was.
-    Raises QualityError for a name that timm lacks (with the nearest ones), for a backbone that cannot take frames of
-    `config.input_px` pixels, and for one whose features are no map or sequence that can be pooled here: heads that read
-    two tokens (distilled), pooling that cannot be taken off, features of several scales.
+    Raises BackboneError for a name that timm lacks (with the nearest ones). Raises QualityError for a tag that it
+    lacks, for a backbone that cannot take frames of `config.input_px` pixels, and for one whose features are no map or
+    sequence that can be pooled here: heads that read two tokens (distilled), pooling that cannot be taken off, features
+    of several scales.
     """
     _check_name(config.backbone)
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: that would reseed the CUDA devices too, for good.
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         backbone, layout = _build_backbone(config.backbone, config.input_px)
         with_std = config.pooling == "mean_std"
         head = nn.Linear(2 * layout.width if with_std else layout.width, config.bins)
@@ -241,20 +207,8 @@ def load_backbone(network: QualityNet, state_dict: Mapping[str, Tensor]) -> None
         if not any(key == name or key.startswith(f"{name}.") for name in names)
     }
     own = backbone.state_dict()
-    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
-    unknown = [key for key in given if key not in own]
-    misshapen = [
-        f"{key} {tuple(given[key].shape)} for {tuple(own[key].shape)}"
-        for key in own
-        if key in given and given[key].shape != own[key].shape
-    ]
-    problems = [
-        f"{len(keys)} {what}: {', '.join(keys[:KEYS_NAMED])}{', ...' if len(keys) > KEYS_NAMED else ''}"
-        for what, keys in (("missing", missing), ("unknown", unknown), ("of another shape", misshapen))
-        if keys
-    ]
-    if problems:
-        raise QualityError("the weights do not fit the backbone; " + "; ".join(problems))
+    if problems := misfits(shapes_of(given), shapes_of(own)):
+        raise QualityError(f"the weights do not fit the backbone; {say_misfits(problems)}")
     backbone.load_state_dict({**own, **given})
 
 
@@ -275,11 +229,8 @@ def _channel_values(values: Sequence[float]) -> Tensor:
 
 
 def _check_name(name: str) -> None:
+    check_timm_name(name)
     architecture, _, tag = name.partition(".")
-    known = timm.list_models()
-    if architecture not in known:
-        nearest = difflib.get_close_matches(architecture, known, n=5, cutoff=0.4)
-        raise QualityError(f"timm has no backbone {name!r}; nearest: {', '.join(nearest) or 'none'}")
     tagged = timm.list_pretrained(f"{architecture}.*") if "." in name else [name]
     if name not in tagged:
         raise QualityError(f"timm has no tag {tag!r} for {architecture!r}; it has: {', '.join(tagged) or 'none'}")

@@ -16,6 +16,21 @@ from stages.params.schema.propose import ProposeParams
 from stages.params.schema.split import SplitParams
 from stages.params.schema.train import TrainParams
 
+__all__ = [
+    "CropParams",
+    "CropperParams",
+    "DatasetParams",
+    "DecodeParams",
+    "DemoParams",
+    "DetectorParams",
+    "EngineParams",
+    "EvaluateParams",
+    "Params",
+    "ProposeParams",
+    "SplitParams",
+    "TrainParams",
+]
+
 
 class Params(Section):
     """All of params.yaml."""

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from models.config import Section
+from models.methods.frame_consistency.config import QualityNetwork
 
 
 class FclParams(Section):
@@ -22,14 +23,10 @@ class FgmParams(Section):
     )
 
 
-class TrainParams(Section):
+class TrainParams(QualityNetwork):
     """The quality model and its training."""
 
-    backbone: str = Field(min_length=1, description="name of a timm model")
     pretrained: str | None = Field(description="file of timm weights for the backbone; null: from scratch")
-    pooling: Literal["mean", "mean_std"] = Field(description="how the feature map becomes a vector")
-    input_px: int = Field(ge=16, le=2048, description="side of the square crops that the network sees, pixels")
-    dropout: float = Field(ge=0, lt=1, description="dropout before the last layer, probability")
     loss: Literal["fcl", "mae", "bce"] = Field(description="training loss")
     fcl: FclParams
     fgm: FgmParams

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.detectors import Detections
 from models.detectors.average_precision import average_precision
+from models.detectors.interface import Detections
 from models.errors import ShapeError
 
 BOX, FAR = [10.0, 10.0, 30.0, 30.0], [60.0, 10.0, 80.0, 30.0]

@@ -6,11 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
-from models.detectors import DetectorError, build_detector
+from models.config import problems_of
+from models.detectors.build import build_detector
+from models.detectors.config import VISUAL_GENOME, DetectronConfig
 from models.detectors.detectron import DetectronDetector
-from models.detectors.detectron_config import VISUAL_GENOME, DetectronConfig, count_classes
+from models.detectors.detectron_config import count_classes
+from models.detectors.interface import DetectorError
 from models.errors import NonFiniteError, ShapeError
+from tests.configs import detectron_config
 
 FPN = "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"
 RESNET = (
@@ -23,7 +28,7 @@ SETTINGS: dict[str, Any] = {"min_size_px": 48, "max_size_px": 96, "min_score": 0
 
 def tiny(**changes: Any) -> DetectronConfig:
     settings: dict[str, Any] = {"config": FPN, "n_classes": 3, "options": RESNET + HEADS} | SETTINGS | changes
-    return DetectronConfig(**settings)
+    return detectron_config(**settings)
 
 
 def noise(seed: int, height: int, width: int) -> np.ndarray:
@@ -45,10 +50,12 @@ def test_without_the_package_the_error_says_how_to_get_it(monkeypatch: pytest.Mo
 
 
 def test_config_names_every_problem() -> None:
-    with pytest.raises(DetectorError) as error:
-        tiny(n_classes=-1, min_size_px=64, max_size_px=32, labels="some", options="MODEL.DEVICE")
-    for text in ("n_classes is -1", "max_size_px is 32", "labels is 'some'; allowed: all, best", "KEY VALUE KEY VALUE"):
-        assert text in str(error.value)
+    with pytest.raises(ValidationError) as error:
+        tiny(n_classes=-1, labels="some", options="MODEL.DEVICE")
+    for text in ("n_classes = -1: ", "labels = 'some': Input should be 'all' or 'best'", "KEY VALUE KEY VALUE"):
+        assert text in problems_of(error.value)
+    with pytest.raises(ValidationError, match="max_size_px = 32 must not be below min_size_px = 64"):
+        tiny(min_size_px=64, max_size_px=32)
 
 
 def test_classes_are_counted_from_the_weights() -> None:

@@ -1,7 +1,5 @@
 """torchvision's published architectures: old and new keys of their weights, and the same boxes as torchvision's own."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -9,9 +7,11 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from models.detectors import DetectorError, build_detector
-from models.detectors.faster_rcnn import PUBLISHED, FasterRcnn, FasterRcnnConfig
+from models.detectors.build import build_detector
+from models.detectors.faster_rcnn import PUBLISHED, FasterRcnn
+from models.detectors.interface import DetectorError
 from models.detectors.published import CLASS_SCORES, read_published
+from tests.configs import faster_rcnn_config
 
 SMALLEST = "fasterrcnn_mobilenet_v3_large_320_fpn"
 
@@ -34,8 +34,8 @@ def without_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def filled(read: tuple[dict[str, Tensor], int, bool], architecture: str, **settings: float) -> FasterRcnn:
     state, n_classes, frozen = read
-    config = FasterRcnnConfig(architecture, n_classes, min_size_px=64, max_size_px=96, frozen_norms=frozen)
-    detector = build_detector(dataclasses.replace(config, **settings))  # type: ignore[arg-type]
+    config = faster_rcnn_config(architecture, n_classes, min_size_px=64, max_size_px=96, frozen_norms=frozen)
+    detector = build_detector(config.model_copy(update=settings))
     detector.network.load_state_dict(state)
     return detector
 
@@ -51,7 +51,7 @@ def test_every_key_of_the_91_classes_has_its_place(architecture: str) -> None:
             assert "rpn.head.conv.weight" in state
             assert "backbone.fpn.inner_blocks.0.weight" in state
         present, n_classes, frozen = read_published(state, architecture=architecture)
-        detector = build_detector(FasterRcnnConfig(architecture, n_classes, 64, 96, frozen_norms=frozen))
+        detector = build_detector(faster_rcnn_config(architecture, n_classes, 64, 96, frozen_norms=frozen))
     assert n_classes == 90
     own = detector.network.state_dict()
     assert {name: value.shape for name, value in present.items()} == {name: own[name].shape for name in own}

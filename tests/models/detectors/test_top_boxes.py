@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.detectors import Detections
+from models.detectors.interface import Detections
 from models.detectors.top_boxes import top_boxes
 from models.errors import NonFiniteError
 

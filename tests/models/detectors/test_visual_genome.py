@@ -7,16 +7,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d, relu
 
+from tests.configs import detectron_config
+
 pytest.importorskip("detectron2")
 
-from models.detectors import build_detector
-from models.detectors.detectron_config import VISUAL_GENOME, DetectronConfig
+from models.detectors.build import build_detector
+from models.detectors.config import VISUAL_GENOME
 from models.detectors.visual_genome import CaffeStem
 from tests.models.detectors.test_detectron import RESNET
 
 
 def build(n_attributes: int = 0, options: str = f"{RESNET} MODEL.RPN.CONV_DIMS [8]", n_classes: int = 5) -> Any:
-    config = DetectronConfig(VISUAL_GENOME, n_classes, 64, 96, n_attributes=n_attributes, options=options)
+    config = detectron_config(VISUAL_GENOME, n_classes, 64, 96, n_attributes=n_attributes, options=options)
     return build_detector(config, seed=3).network
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from models.s2cnet.graph import GraphLayer, PaperRelations
-from models.s2cnet.network import S2CNetConfig, build_s2cnet
+from models.s2cnet.network import build_s2cnet
+from tests.configs import s2cnet_config
 
 
 def set_linear(layer: nn.Linear, weight: list[list[float]]) -> None:
@@ -90,7 +91,7 @@ def test_equation_11_attends_with_the_gate_as_query() -> None:
 
 def test_the_score_is_a_two_layer_perceptron_over_the_candidate() -> None:
     head = build_s2cnet(
-        S2CNetConfig(
+        s2cnet_config(
             variant="paper", backbone="test_resnet", reduced_channels=1, align_size=1, embed_width=2, heads=1, layers=1,
             mlp_width=1, objects=1, head_width=6, readout="candidate",
         )

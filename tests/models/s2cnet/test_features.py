@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torchvision import models as torchvision_models
 
-from models.s2cnet.features import BackboneError, CropFeatures, build_backbone, load_backbone_state
+from models.backbones import BackboneError
+from models.s2cnet.features import CropFeatures, build_backbone, load_backbone_state
 
 
 @pytest.mark.parametrize(

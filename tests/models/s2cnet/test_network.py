@@ -1,17 +1,19 @@
 """The whole network: both variants train, few or no objects, batches, configurations that cannot be."""
 
-import dataclasses
 from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
+from models.config import problems_of
 from models.errors import NonFiniteError, ShapeError
 from models.s2cnet import network as s2cnet
-from models.s2cnet.network import S2CNet, S2CNetConfig, S2CNetConfigError, build_s2cnet
+from models.s2cnet.network import S2CNet, build_s2cnet
+from tests.configs import s2cnet_config
 
-TINY = S2CNetConfig(
+TINY = s2cnet_config(
     backbone="test_resnet",
     reduced_channels=2,
     align_size=3,
@@ -31,7 +33,7 @@ NONE = torch.zeros(0, 4)
 
 
 def tiny(variant: str, *, readout: str = "nodes", seed: int = 0) -> S2CNet:
-    return build_s2cnet(dataclasses.replace(TINY, variant=variant, readout=readout), seed=seed)  # type: ignore[arg-type]
+    return build_s2cnet(TINY.model_copy(update={"variant": variant, "readout": readout}), seed=seed)
 
 
 def images(n: int, *, seed: int = 0) -> Tensor:
@@ -190,13 +192,12 @@ def test_inputs_that_cannot_be(inputs, candidates, objects, error, words):
 
 
 def test_all_problems_of_a_configuration_are_listed():
-    with pytest.raises(S2CNetConfigError) as error:
-        S2CNetConfig(variant="journal", heads=3, layers=0, dropout=1.0)  # type: ignore[arg-type]
-    text = str(error.value)
+    with pytest.raises(ValidationError) as error:
+        s2cnet_config(variant="journal", heads=3, layers=0, dropout=1.0)
+    text = problems_of(error.value)
     for words in (
-        "variant is 'journal'; allowed: paper, release",
-        "heads is 3",
-        "layers is 0",
-        "dropout is 1.0",
+        "variant = 'journal': input should be 'paper' or 'release'".replace("input", "Input"),
+        "layers = 0: ",
+        "dropout = 1.0: ",
     ):
         assert words in text

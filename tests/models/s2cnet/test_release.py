@@ -121,7 +121,7 @@ def test_all_problems_are_listed_together(release_state):
     assert "4 keys do not fit" in text
     assert "missing DimRed.bias (8,)" in text
     assert "unknown Feat_ext.feature3.0.1.conv.2.weight (3,)" in text
-    assert "unknown surprise (2, 2)" in text
+    assert ", surprise (2, 2)" in text
     assert "node_emb.0.weight is (256, 1296), expected (256, 3600)" in text
 
 
@@ -134,9 +134,9 @@ def test_all_problems_are_listed_together(release_state):
         # Names that belong to another part of the backbone, and to the other release's head.
         ({"Feat_ext.feature4.0.0.0.weight": torch.zeros(32, 3, 3, 3)}, "unknown Feat_ext.feature4.0.0.0.weight"),
         ({"FC_layers.7.weight": torch.zeros(1, 128, 1, 1)}, "unknown FC_layers.7.weight"),
-        ({"module.DimRed.bias": torch.zeros(8)}, "DimRed.bias is there twice"),
-        ({"DimRed.bias": torch.full((8,), math.nan)}, "DimRed.bias holds a NaN"),
-        ({"epoch": 3}, "epoch is int, not a tensor"),
+        ({"module.DimRed.bias": torch.zeros(8)}, r"there twice .* DimRed\.bias"),
+        ({"DimRed.bias": torch.full((8,), math.nan)}, "not finite DimRed.bias"),
+        ({"epoch": 3}, r"no tensor epoch \(int\)"),
     ],
 )
 def test_what_would_load_a_wrong_network_is_refused(release_state, changes, words):
@@ -175,5 +175,5 @@ class FirstNode(torch.nn.Module):
 
 
 def test_a_network_of_ours_is_no_release():
-    with pytest.raises(CheckpointError, match="unknown graph"):
+    with pytest.raises(CheckpointError, match=r"unknown features\.backbone"):
         from_release(build_s2cnet(GAICV2).state_dict())

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from models.errors import NonFiniteError, ShapeError
 from models.s2cnet import scoring as cropping
-from models.s2cnet.candidates import CandidateConfig, full_frame, grid_anchors, make_candidates
-from models.s2cnet.network import S2CNetConfig, build_s2cnet
+from models.s2cnet.candidates import full_frame, grid_anchors, make_candidates
+from models.s2cnet.network import build_s2cnet
 from models.s2cnet.scoring import (
     best_index,
     best_index_of_video,
@@ -24,8 +24,9 @@ from models.s2cnet.scoring import (
     scale_boxes,
     score_frames,
 )
+from tests.configs import candidate_config, s2cnet_config
 
-GRID = CandidateConfig()
+GRID = candidate_config()
 NO_OBJECTS = np.zeros((0, 4), dtype=np.float32)
 
 
@@ -72,7 +73,7 @@ def test_frames_of_the_networks_size_stay_as_they_are():
 
 @pytest.fixture(scope="module")
 def network():
-    config = S2CNetConfig(
+    config = s2cnet_config(
         backbone="test_resnet",
         reduced_channels=2,
         align_size=3,
@@ -105,7 +106,7 @@ def test_the_network_sees_scaled_boxes():
         return [torch.arange(len(each), dtype=torch.float32) for each in candidates]
 
     frame, boxes = noise(32, 48), np.array([[4, 8, 24, 30]], dtype=np.float32)
-    found = score_frames(spy, [frame], [boxes], short_side_px=64, candidates=CandidateConfig(full_frame=True))[0]
+    found = score_frames(spy, [frame], [boxes], short_side_px=64, candidates=candidate_config(full_frame=True))[0]
     assert seen["images"].shape == (1, 3, 64, 96)
     assert seen["objects"][0].tolist() == [[8, 16, 48, 60]]
     assert seen["candidates"][0][-1].tolist() == [0, 0, 96, 64]
@@ -136,7 +137,9 @@ def test_passes_are_bounded_by_their_candidates(monkeypatch):
     # 90 candidates a frame: two frames a pass. All squares of a square: thousands, one frame a pass.
     assert len(score_frames(spy, frames, objects, short_side_px=64, candidates=GRID)) == 5
     assert sizes == [2, 2, 1]
-    score_frames(spy, frames, objects, short_side_px=64, candidates=CandidateConfig(kind="1:1", min_area_fraction=0))
+    score_frames(
+        spy, frames, objects, short_side_px=64, candidates=candidate_config(candidates="1:1", min_area_fraction=0)
+    )
     assert sizes[3:] == [1] * 5
 
 

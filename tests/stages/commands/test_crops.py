@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from models.detectors import Detections
+from models.detectors.interface import Detections
 from models.s2cnet.scoring import CropScores
 from stages.commands.crops import BEST, OBJECT, SELECTED, WORST, Mark, crops, draw_picture, marked_boxes, write_film
 from stages.errors import DatasetError

@@ -1,6 +1,5 @@
 """The score command on good and bad files, with small random weights: rows, reasons, exit status, formats."""
 
-import dataclasses
 import json
 import os
 from collections.abc import Callable
@@ -10,10 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.detectors import build_detector
-from models.detectors.faster_rcnn import FasterRcnnConfig
-from models.methods.frame_consistency.network import QualityConfig, build_quality
-from models.s2cnet.network import S2CNetConfig, build_s2cnet
+from models.detectors.build import build_detector
+from models.methods.frame_consistency.network import build_quality
+from models.s2cnet.network import build_s2cnet
 from stages.commands import main as cli
 from stages.commands.crops import crops
 from stages.errors import DatasetError, VideoError, WeightsError
@@ -23,6 +21,7 @@ from stages.params.load import load_params
 from stages.steps.crops import save_cropper
 from stages.steps.detectors import detector_values, save_detector
 from stages.steps.scorer import Scorer
+from tests.configs import faster_rcnn_config, quality_config, s2cnet_config
 from tests.conftest import ROOT, noise_clip, write_clip
 
 PARAMS = load_params(ROOT / "params.yaml")
@@ -33,16 +32,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the three weights files, random and tiny."""
     folder = tmp_path_factory.mktemp("weights")
     detector = build_detector(
-        FasterRcnnConfig("timm_fpn", 1, 32, 64, backbone="test_resnet", fpn_channels=8, head_channels=8), seed=1
+        faster_rcnn_config("timm_fpn", 1, 32, 64, backbone="test_resnet", fpn_channels=8, head_channels=8), seed=1
     )
     save_detector(folder / "detector.safetensors", detector, classes=["object"], made_by={})
-    config = S2CNetConfig(
+    config = s2cnet_config(
         variant="paper", backbone="test_resnet", reduced_channels=2, align_size=3, embed_width=8, heads=2, layers=1,
-        mlp_width=8, head_width=12, readout="candidate",
+        mlp_width=8, head_width=12, input_short_side_px=32, readout="candidate",
     )  # fmt: skip
     cropper = build_s2cnet(config, seed=1)
-    save_cropper(folder / "s2cnet.safetensors", cropper, short_side_px=32, mos_mean=3, mos_std=1, config={})
-    quality = QualityConfig("test_resnet", "mean_std", 0.1, 32)
+    save_cropper(folder / "s2cnet.safetensors", cropper, mos_mean=3, mos_std=1, config={})
+    quality = quality_config("test_resnet", "mean_std", 0.1, 32)
     made_by = {
         "prepare": {"params": PARAMS.dataset.model_dump() | {"mos_min": 1.0, "mos_max": 5.0}},
         "decode": {
@@ -55,7 +54,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_weights(
         folder / "quality.safetensors",
         build_quality(quality, seed=1).state_dict(),
-        {"network": dataclasses.asdict(quality), "made_by": made_by},
+        {"network": quality.model_dump(), "made_by": made_by},
     )
     return folder
 
@@ -168,8 +167,8 @@ def test_no_model_names_the_files_and_the_command(workplace: Path) -> None:
 def test_weights_that_do_not_belong_together_are_refused(model: Path, tmp_path: Path) -> None:
     for path in model.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    config = FasterRcnnConfig("timm_fpn", 1, 32, 64, backbone="test_resnet", fpn_channels=8, head_channels=8)
-    same, looser = (build_detector(dataclasses.replace(config, nms_iou=iou), seed=1) for iou in (0.5, 0.6))
+    config = faster_rcnn_config("timm_fpn", 1, 32, 64, backbone="test_resnet", fpn_channels=8, head_channels=8)
+    same, looser = (build_detector(config.model_copy(update={"nms_iou": iou}), seed=1) for iou in (0.5, 0.6))
     # A note in the file changes no box; a threshold and other weights do.
     save_detector(tmp_path / "detector.safetensors", same, classes=["thing"], made_by={"detector": {"licence": "CC0"}})
     Scorer.load(tmp_path, device="cpu")

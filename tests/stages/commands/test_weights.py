@@ -59,11 +59,11 @@ def test_other_sources() -> None:
     table = wanted(detector={"backend": "table", "source": "boxes.parquet"})["detector.source"]
     assert "precomputed boxes" in table.origin.note
     more = wanted(
-        detector={"pretrained": "a.pth", "architecture": "fasterrcnn_resnet50_fpn"},
-        cropper={"pretrained": "b.pth", "backbone": "mobilenet_v2"},
+        detector={"training": {"pretrained": "a.pth"}, "torchvision": {"architecture": "fasterrcnn_resnet50_fpn"}},
+        cropper={"training": {"pretrained": "b.pth"}, "network": {"backbone": "mobilenet_v2"}},
     )
-    assert "fasterrcnn_resnet50_fpn_coco-" in more["detector.pretrained"].origin.url
-    assert "mobilenet_v2-" in more["cropper.pretrained"].origin.url
+    assert "fasterrcnn_resnet50_fpn_coco-" in more["detector.training.pretrained"].origin.url
+    assert "mobilenet_v2-" in more["cropper.training.pretrained"].origin.url
     assert torchvision_origin("timm_fpn").note
     assert timm_origin("test_convnext2_unknown").note
     assert timm_origin("convnext_tiny.unknown").note
@@ -72,9 +72,14 @@ def test_other_sources() -> None:
 def test_detectron2_is_asked_for_its_own() -> None:
     pytest.importorskip("detectron2")
     settings = {"backend": "detectron2", "source": "w.pkl"}
-    known = wanted(detector=settings | {"config": "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"})["detector.source"]
+    known = wanted(detector=settings | {"detectron2": {"config": "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"}})[
+        "detector.source"
+    ]
     assert known.origin.url.endswith("/COCO-Detection/faster_rcnn_R_50_FPN_1x/137257794/model_final_b275ba.pkl")
-    assert "publishes no weights" in wanted(detector=settings | {"config": "mine.yaml"})["detector.source"].origin.note
+    assert (
+        "publishes no weights"
+        in wanted(detector=settings | {"detectron2": {"config": "mine.yaml"}})["detector.source"].origin.note
+    )
 
 
 def test_caches_are_looked_into_first(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from stages.datasets.box_checks import Video, coverage, fit_to_videos
-from stages.datasets.box_table import BoxTable, BoxTableConfig
+from stages.datasets.box_table import BoxTable
 from stages.datasets.boxes import read_boxes
 from stages.errors import TableError
+from tests.configs import detection_rules
 
-KEEP_ALL = BoxTableConfig(min_score=0.0, nms_iou=1.0)
+KEEP_ALL = detection_rules(min_score=0.0, nms_iou=1.0)
 # Video a: frames 0 and 4 of 5 were decoded, 40x32 px. Video b: frame 2 of 6, 20x10 px.
 VIDEOS = {"a": Video({0: (32, 40), 4: (32, 40)}, [0, 4]), "b": Video({2: (10, 20)}, [2])}
 N_FRAMES = {"a": 5, "b": 6, "lost": 9, "unreadable": None}
@@ -114,7 +115,7 @@ def test_what_has_no_boxes_is_told(bring) -> None:
     names = ", ".join(["b", *(f"more{number:02d}" for number in range(11))])
     assert coverage(table, many).splitlines() == [
         "there are precomputed boxes for 1 of 15 videos and 1 of 16 frames that are looked at",
-        f"  none for {names} and 2 more",
+        f"  none for {names}, and 2 more",
         "  none for 1 frames of videos that have some: a",
         "  2 of 3 boxes are at frames that are not looked at",
     ]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.detectors import DetectorError
 from models.detectors.class_wise import best_of_classes
-from models.detectors.interface import LABELS
-from stages.datasets.box_table import BoxTable, BoxTableConfig
+from models.detectors.interface import DetectorError
+from stages.datasets.box_table import BoxTable
+from tests.configs import detection_rules
 
 # IoU of the first two: 2/3; the third overlaps neither.
 LEFT, SHIFTED, FAR = [0.0, 0.0, 10.0, 10.0], [2.0, 0.0, 12.0, 10.0], [30.0, 0.0, 40.0, 10.0]
@@ -17,7 +17,7 @@ LEFT, SHIFTED, FAR = [0.0, 0.0, 10.0, 10.0], [2.0, 0.0, 12.0, 10.0], [30.0, 0.0,
 
 def table(**config: float) -> BoxTable:
     """Video a: frame 0 with three boxes, frame 4 with one; video b: frame 2 with two of different labels."""
-    settings = BoxTableConfig(**({"min_score": 0.1, "nms_iou": 0.5} | config))  # type: ignore[arg-type]
+    settings = detection_rules(**({"min_score": 0.1} | config))
     return BoxTable(
         settings,
         ("a", "b"),
@@ -46,7 +46,7 @@ def test_the_best_label_of_a_box_that_stands_under_several() -> None:
     """As a network's boxes: suppression within each label first, then each box once, under the best label left."""
     boxes = [LEFT, SHIFTED, LEFT, FAR, SHIFTED, LEFT]
     made = BoxTable(
-        BoxTableConfig(min_score=0.1, nms_iou=0.5, labels="best"),
+        detection_rules(min_score=0.1, nms_iou=0.5, labels="best"),
         ("a",),
         ((1, "boxes.parquet"),),
         starts=torch.tensor([0, 6]),
@@ -67,19 +67,23 @@ def test_the_best_label_of_a_box_that_stands_under_several() -> None:
         nms_iou=0.5, min_score=0.1, max_boxes=100,
     )  # fmt: skip
     assert (rows.tolist(), (classes + 1).tolist()) == ([0, 2, 1], found.labels.tolist())
-    assert dataclasses.replace(made, config=made.config._replace(max_detections=2)).look_up("a", 0).labels.tolist() == [
+    assert dataclasses.replace(made, config=made.config.model_copy(update={"max_detections": 2})).look_up(
+        "a", 0
+    ).labels.tolist() == [
         1,
         1,
     ]
-    every = dataclasses.replace(made, config=made.config._replace(labels="all")).look_up("a", 0)
+    every = dataclasses.replace(made, config=made.config.model_copy(update={"labels": "all"})).look_up("a", 0)
     assert every.labels.tolist() == [1, 2, 1, 3]
 
 
 @pytest.mark.parametrize(("video", "frame"), [("a", 1), ("a", 5), ("b", 0), ("c", 0)])
 def test_no_boxes(video: str, frame: int) -> None:
-    for labels in LABELS:
+    for labels in ("all", "best"):
         made = table()
-        found = dataclasses.replace(made, config=made.config._replace(labels=labels)).look_up(video, frame)
+        found = dataclasses.replace(made, config=made.config.model_copy(update={"labels": labels})).look_up(
+            video, frame
+        )
         assert found.boxes_xyxy_px.shape == (0, 4)
         assert len(found.scores) == len(found.labels) == 0
 

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.datasets.box_table import BoxTable, BoxTableConfig
+from stages.datasets.box_table import BoxTable
 from stages.datasets.boxes import boxes_digest, described_frames, read_boxes, show_box
 from stages.errors import TableError
+from tests.configs import detection_rules
 
-KEEP_ALL = BoxTableConfig(min_score=0.0, nms_iou=1.0)
+KEEP_ALL = detection_rules(min_score=0.0, nms_iou=1.0)
 
 
 def rows(**changes: Any) -> pd.DataFrame:

@@ -72,7 +72,7 @@ def test_all_bad_rows_are_told_at_once(workbook) -> None:
         read_pairs(path, ids=IDS)
     lines = str(caught.value).splitlines()
     assert len(lines) == 22
-    assert lines[-1].strip() == "and more, 31 in all"
+    assert lines[-1].strip() == "and 11 more"
 
 
 def test_a_first_row_of_data_is_not_lost_without_a_word(workbook) -> None:

@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from stages.errors import ParamsError
 from stages.params.describe import allowed, iter_fields
 from stages.params.load import check_params, flatten, load_params, merge, read_yaml
-from stages.params.presets import preset_arguments
+from stages.params.presets import preset_arguments, preset_changes, preset_names, read_changes
 from stages.params.schema import DatasetParams, Params
 from stages.params.schema import engine as sections
 from tests.conftest import ROOT
 
-PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+PRESETS = preset_names(ROOT / "presets")
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def test_shipped_params_are_complete(shipped_params: dict) -> None:
     assert {key for key, _ in iter_fields(Params)} == {key for key, _ in flatten(shipped_params)}
 
 
-@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_shipped_presets_are_valid(path: Path) -> None:
-    arguments = preset_arguments(path.stem, params=ROOT / "params.yaml", folder=ROOT / "presets")
+@pytest.mark.parametrize("name", PRESETS)
+def test_shipped_presets_are_valid(name: str) -> None:
+    arguments = preset_arguments(name, params=ROOT / "params.yaml", folder=ROOT / "presets")
     assert arguments[::2] == ["-S"] * (len(arguments) // 2)
     assert len(arguments) > 0
 
@@ -259,3 +259,31 @@ def test_presets_are_checked_and_unknown_ones_named(write_params, workplace: Pat
     assert preset_arguments("b+more/c") == [word for change in changes for word in ("-S", change)]
     with pytest.raises(ParamsError, match="no preset 'd' in presets/; there are: a, b, more/c"):
         preset_arguments("b+d")
+
+
+def test_a_preset_is_based_on_others(workplace: Path) -> None:
+    folder = workplace / "presets"
+    folder.mkdir()
+    (folder / "a.yaml").write_text("split: {seed: 1, by: video}\n")
+    (folder / "b.yaml").write_text("train: {seed: 2}\nsplit: {seed: 3}\n")
+    (folder / "c.yaml").write_text("based_on: a+b\ntrain: {seed: 4}\n")
+    expected = {"split": {"seed": 3, "by": "video"}, "train": {"seed": 4}}
+    assert preset_changes("c") == expected
+    assert preset_changes("c+a") == merge(expected, {"split": {"seed": 1}})
+    (folder / "d.yaml").write_text("based_on: e\n")
+    (folder / "e.yaml").write_text("based_on: a+d\n")
+    with pytest.raises(ParamsError, match=r"based on itself \(d -> e -> d\)"):
+        preset_changes("d")
+    (folder / "f.yaml").write_text("based_on: [a, b]\n")
+    with pytest.raises(ParamsError, match=r"f\.yaml: based_on = \['a', 'b'\]; allowed: the name of a preset"):
+        preset_changes("f")
+
+
+def test_changes_as_users_write_them() -> None:
+    texts = ["train.seed=3", "train.fgm.epsilon=0.5", "dataset.pairs=", "train.pretrained=null", "train.seed=4"]
+    expected = {"train": {"seed": 4, "fgm": {"epsilon": 0.5}, "pretrained": None}, "dataset": {"pairs": ""}}
+    assert read_changes(texts) == expected
+    # What is no YAML is text, and = may stand in a value.
+    assert read_changes(["dataset.generator_pattern=(?P<generator>a=b): [x"]) == {
+        "dataset": {"generator_pattern": "(?P<generator>a=b): [x"}
+    }

@@ -1,6 +1,5 @@
 """Detectors as files."""
 
-import dataclasses
 import hashlib
 import pickle
 from pathlib import Path
@@ -12,13 +11,14 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from models.detectors import build_detector
-from models.detectors.faster_rcnn import FasterRcnn, FasterRcnnConfig
+from models.detectors.build import build_detector
+from models.detectors.faster_rcnn import FasterRcnn
 from models.detectors.published import CLASS_SCORES
-from stages.datasets.box_table import BoxTable, BoxTableConfig
+from stages.datasets.box_table import BoxTable
 from stages.datasets.boxes import read_boxes
 from stages.errors import WeightsError
 from stages.io.weights import check_sha256, load_weights, save_weights, tensors_sha256
+from stages.params.load import merge
 from stages.steps.detectors import (
     describe_detector,
     import_torchvision,
@@ -29,12 +29,13 @@ from stages.steps.detectors import (
     save_detector,
     trace_source,
 )
+from tests.configs import RULES, detection_rules, faster_rcnn_config
 
-TINY = FasterRcnnConfig(
+TINY = faster_rcnn_config(
     "timm_fpn", 2, 32, 64, min_score=0.0, backbone="test_resnet", fpn_channels=8, head_channels=8, rpn_boxes=10
 )
 SMALLEST = "fasterrcnn_mobilenet_v3_large_320_fpn"
-SETTINGS = {"min_size_px": 64, "max_size_px": 96}
+SETTINGS = RULES | {"min_size_px": 64, "max_size_px": 96}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,7 @@ def test_a_file_is_all_that_detecting_takes(file: Path, detector: FasterRcnn) ->
     frame = np.random.default_rng(0).integers(0, 256, (32, 40, 3), dtype=np.uint8)
     loaded = load_detector(file)
     assert loaded.config == TINY
+    assert isinstance(loaded, FasterRcnn)
     assert not loaded.training
     (found,), (expected,) = loaded.detect([frame]), detector.detect([frame])
     assert len(found.scores) > 0
@@ -79,10 +81,10 @@ def test_equal_networks_are_equal_bytes(file: Path, tmp_path: Path) -> None:
 def test_a_file_of_this_project_brings_its_architecture_and_takes_the_settings(
     file: Path, detector: FasterRcnn
 ) -> None:
-    asked: dict[str, Any] = {"min_score": 0.3, "nms_iou": 0.7, "labels": "best", "max_detections": 4} | SETTINGS
+    asked: dict[str, Any] = SETTINGS | {"min_score": 0.3, "nms_iou": 0.7, "labels": "best", "max_detections": 4}
     imported, classes = import_torchvision(file, architecture=SMALLEST, **asked)
     assert classes == ["disc", "star"]
-    assert imported.config == dataclasses.replace(TINY, **asked)
+    assert imported.config == TINY.model_copy(update=asked)
     # The network itself follows: torchvision's parts have these numbers too.
     transform, heads = imported.network.transform, imported.network.roi_heads
     assert (transform.min_size, transform.max_size) == ((64,), 96)
@@ -92,7 +94,7 @@ def test_a_file_of_this_project_brings_its_architecture_and_takes_the_settings(
     )
     # What is not asked for stays as it was saved.
     assert import_torchvision(file, architecture=SMALLEST)[0].config == TINY
-    with pytest.raises(WeightsError, match=r"detector\.safetensors: .*max_size_px is 8"):
+    with pytest.raises(WeightsError, match=r"detector\.safetensors: .*max_size_px = 8 must not"):
         import_torchvision(file, architecture=SMALLEST, max_size_px=8)
 
 
@@ -132,8 +134,11 @@ def test_truncated_and_missing_files(file: Path, tmp_path: Path) -> None:
     [
         ({"network": {}}, "not the weights of a detector"),
         ({"detector": {"architecture": "timm_fpn"}, "classes": []}, "not the weights of a detector"),
-        ({"detector": dataclasses.asdict(TINY) | {"colour": 1}, "classes": []}, "colour"),
-        ({"detector": dataclasses.asdict(TINY) | {"backbone": "test_resnt"}, "classes": []}, "nearest: test_resnet"),
+        ({"detector": TINY.model_dump() | {"colour": 1}, "classes": []}, "colour"),
+        (
+            {"detector": merge(TINY.model_dump(), {"timm_fpn": {"backbone": "test_resnt"}}), "classes": []},
+            "nearest: test_resnet",
+        ),
     ],
 )
 def test_files_of_other_parts_and_versions(tmp_path: Path, detector: FasterRcnn, config: dict, words: str) -> None:
@@ -143,7 +148,7 @@ def test_files_of_other_parts_and_versions(tmp_path: Path, detector: FasterRcnn,
 
 
 def test_weights_of_another_network(tmp_path: Path, detector: FasterRcnn) -> None:
-    config = dataclasses.asdict(TINY) | {"n_classes": 3}
+    config = TINY.model_dump() | {"n_classes": 3}
     path = tmp_path / "other.safetensors"
     save_weights(path, detector.network.state_dict(), {"detector": config, "classes": []})
     with pytest.raises(WeightsError) as error:
@@ -155,7 +160,7 @@ def test_weights_of_another_network(tmp_path: Path, detector: FasterRcnn) -> Non
 def test_weights_that_are_not_finite(tmp_path: Path, detector: FasterRcnn) -> None:
     state = detector.network.state_dict() | {CLASS_SCORES: torch.full((3, 8), torch.nan)}
     path = tmp_path / "broken.safetensors"
-    save_weights(path, state, {"detector": dataclasses.asdict(TINY), "classes": []})
+    save_weights(path, state, {"detector": TINY.model_dump(), "classes": []})
     with pytest.raises(WeightsError, match=rf"broken\.safetensors: weights that are not finite: {CLASS_SCORES}"):
         load_detector(path)
 
@@ -167,7 +172,7 @@ def test_published_weights_go_through_a_file(tmp_path: Path, published: dict, su
         torch.save(published, path)
     else:
         save_file(published, path)
-    imported, classes = import_torchvision(path, architecture=SMALLEST, min_score=0.2, **SETTINGS)
+    imported, classes = import_torchvision(path, architecture=SMALLEST, **(SETTINGS | {"min_score": 0.2}))
     assert classes == []
     assert (imported.config.n_classes, imported.config.min_score) == (2, 0.2)
     save_detector(tmp_path / "own.safetensors", imported, classes=classes, made_by={})
@@ -180,7 +185,7 @@ def test_published_weights_go_through_a_file(tmp_path: Path, published: dict, su
 def test_weights_of_another_architecture(tmp_path: Path, published: dict) -> None:
     path = tmp_path / "published.pth"
     torch.save(published, path)
-    with pytest.raises(WeightsError, match=r"published\.pth: weights of another network .*missing backbone"):
+    with pytest.raises(WeightsError, match=r"published\.pth: weights of another network; .*missing backbone"):
         import_torchvision(path, architecture="fasterrcnn_resnet50_fpn", **SETTINGS)
     with pytest.raises(WeightsError, match=r"published\.pth: 'timm_fpn' has no published weights"):
         import_torchvision(path, architecture="timm_fpn", **SETTINGS)
@@ -211,7 +216,7 @@ def test_pretrained_weights_keep_all_but_the_classes(tmp_path: Path, published: 
     torch.save(published, tmp_path / "coco.pth")
     state, frozen_norms = read_pretrained(tmp_path / "coco.pth", architecture=SMALLEST)
     assert not frozen_norms
-    detector = build_detector(FasterRcnnConfig(SMALLEST, 5, 64, 96), seed=1)
+    detector = build_detector(faster_rcnn_config(SMALLEST, 5, 64, 96), seed=1)
     fresh = {name: value.clone() for name, value in detector.network.state_dict().items()}
     load_pretrained(detector, state, "coco.pth")
     assert detector.training
@@ -228,7 +233,7 @@ def test_pretrained_weights_of_another_network(tmp_path: Path, file: Path, publi
     torch.save({"a": torch.zeros(2)}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"other\.pth: the weights have no roi_heads"):
         read_pretrained(tmp_path / "other.pth", architecture=SMALLEST)
-    wider = build_detector(dataclasses.replace(TINY, fpn_channels=16))
+    wider = build_detector(faster_rcnn_config("timm_fpn", 3, 32, 64, fpn_channels=16))
     with pytest.raises(WeightsError, match="weights of another network"):
         load_pretrained(wider, state, file)
 
@@ -253,7 +258,7 @@ def test_boxes_in_a_detectors_place(tmp_path: Path) -> None:
     source = tmp_path / "boxes"
     (source / "a.avi").mkdir(parents=True)
     (source / "a.avi" / "4.txt").write_text("1 2 3 4\n")
-    table = read_boxes(source, BoxTableConfig(0.1, 0.5))
+    table = read_boxes(source, detection_rules(min_score=0.1))
     save_boxes(tmp_path / "table.safetensors", table, made_by={"detector": {"version": 1}})
     loaded = load_detector(tmp_path / "table.safetensors")
     assert isinstance(loaded, BoxTable)

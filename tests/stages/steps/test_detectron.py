@@ -1,6 +1,5 @@
 """detectron2's weights as files: pickles of the published layout, imported, kept as safetensors, and run."""
 
-import dataclasses
 import pickle
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,13 @@ import PIL
 import pytest
 import torch
 
+from tests.configs import detectron_config
+
 pytest.importorskip("detectron2")
 
-from models.detectors import build_detector
+from models.detectors.build import build_detector
+from models.detectors.config import VISUAL_GENOME
 from models.detectors.detectron import DetectronDetector
-from models.detectors.detectron_config import VISUAL_GENOME, DetectronConfig
 from stages.errors import WeightsError
 from stages.steps.detectors import describe_detector, import_detectron, import_torchvision, load_detector, save_detector
 from tests.models.detectors.test_detectron import FPN, HEADS, RESNET
@@ -25,7 +26,7 @@ SETTINGS: dict[str, Any] = {"min_size_px": 64, "max_size_px": 96, "min_score": 0
 
 def build(config: str, n_classes: int = 6, n_attributes: int = 0) -> DetectronDetector:
     return build_detector(
-        DetectronConfig(config, n_classes, n_attributes=n_attributes, options=OPTIONS[config], **SETTINGS), seed=3
+        detectron_config(config, n_classes, n_attributes=n_attributes, options=OPTIONS[config], **SETTINGS), seed=3
     )
 
 
@@ -63,7 +64,7 @@ def test_a_pickle_becomes_safetensors_and_gives_the_same_boxes(tmp_path: Path, c
     # The project's own file brings its network, and takes the settings; another backend's does not take it.
     asked = {"min_size_px": 32, "max_size_px": 80, "min_score": 0.1, "nms_iou": 0.3, "labels": "all"}
     again = bring(tmp_path / "own.safetensors", "common/train.py", options="MODEL.RESNETS.DEPTH 18", **asked)
-    assert again.config == dataclasses.replace(imported.config, **asked)
+    assert again.config == imported.config.model_copy(update=asked)
     assert again.network.roi_heads.box_predictor.test_score_thresh == 0.1
     with pytest.raises(WeightsError, match="not the weights of a detector of the backend torchvision"):
         import_torchvision(tmp_path / "own.safetensors", architecture="fasterrcnn_resnet50_fpn")

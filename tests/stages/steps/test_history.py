@@ -1,18 +1,19 @@
 """What of a detector's file counts downstream."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from models.detectors import build_detector
-from models.detectors.faster_rcnn import FasterRcnnConfig
+from models.detectors.build import build_detector
 from stages.steps.detectors import detector_history, detector_values, save_detector
+from tests.configs import faster_rcnn_config
 
-TINY = {"backbone": "test_resnet", "fpn_channels": 8, "head_channels": 8}
+TINY: dict[str, Any] = {"backbone": "test_resnet", "fpn_channels": 8, "head_channels": 8}
 
 
 def write(path: Path, *, seed: int = 0, nms_iou: float = 0.5, classes: tuple[str, ...] = (), licence: str = "") -> Path:
-    network = build_detector(FasterRcnnConfig("timm_fpn", 1, 32, 48, nms_iou=nms_iou, **TINY), seed=seed)  # type: ignore[arg-type]
+    network = build_detector(faster_rcnn_config("timm_fpn", 1, 32, 48, nms_iou=nms_iou, **TINY), seed=seed)
     made = {"version": 2, "source": {"name": "w.pth", "sha256": "00", "licence": licence}}
     save_detector(path, network, classes=classes, made_by={"detector": made})
     return path

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.methods.frame_consistency.network import QualityConfig, QualityError, build_quality, checkpoint_activations
+from models.methods.frame_consistency.network import QualityError, build_quality, checkpoint_activations
 from stages.params.load import load_params
 from stages.params.schema import TrainParams
 from stages.training import quality
@@ -21,6 +21,7 @@ from stages.training.processes import Processes
 from stages.training.quality import Data, fit, train_epoch, validate
 from stages.training.state import TrainingState
 from stages.training.step import Training, set_up
+from tests.configs import quality_config
 from tests.conftest import ROOT
 
 PX, FRAMES, VIDEOS = 32, 2, 12
@@ -53,7 +54,7 @@ def training(backbone: str = "test_resnet", **changes: Any) -> Training:
     small = {"backbone": backbone, "input_px": PX, "epochs": 4, "batch_videos": 6, "dropout": 0.1,
              "fgm": {"epsilon": 0.01}}  # fmt: skip
     settings = TrainParams.model_validate(SHIPPED.model_dump() | small | changes)
-    config = QualityConfig(backbone, settings.pooling, settings.dropout, PX)
+    config = quality_config(backbone, settings.pooling, settings.dropout, PX)
     return set_up(build_quality(config, seed=settings.seed), settings, Processes())
 
 
@@ -247,7 +248,7 @@ def test_scores_that_are_all_equal_rank_last(clips: Data, monkeypatch: pytest.Mo
 
 
 def test_a_backbone_without_checkpointing_is_refused() -> None:
-    network = build_quality(QualityConfig("test_resnet", "mean", 0.0, PX))
+    network = build_quality(quality_config("test_resnet", "mean", 0.0, PX))
     network.backbone = nn.Conv2d(3, 3, 1)
     with pytest.raises(QualityError, match=r"\(Conv2d of timm\) has no gradient checkpointing"):
         checkpoint_activations(network)
