@@ -230,8 +230,10 @@ def paired_bootstrap(
     seed: int,
     confidence: float = 0.95,
 ) -> PairedDifference:
-    """Compares two runs on the same videos: both are measured on every resample, so what makes a draw of videos easy or
-    hard for both drops out of the difference, and a much smaller one can be told than from two single intervals.
+    """The difference of two runs on the same videos, with its interval.
+
+    Both are measured on every resample, so what makes a draw of videos easy or hard for both drops out of the
+    difference, and a much smaller one can be told than from two single intervals.
 
     mos, predicted_a, predicted_b: (N,), entry i of each is video i. metric: as in `bootstrap_interval`.
     p_value: twice the smaller share of resamples whose difference is <= 0 or >= 0, counted with one more on

@@ -135,6 +135,7 @@ def imported_from(origin: dict[str, Any], libraries: dict[str, str]) -> dict[str
 
 
 def train(params: Params, *, source: Path, weights: Path, metrics: Path) -> None:
+    """Train on a folder; write the weights, and what the held-out images measure."""
     settings, training = params.detector, params.detector.training
     if settings.backend != "torchvision" or settings.sha256 is not None:
         key = "backend" if settings.backend != "torchvision" else "sha256"

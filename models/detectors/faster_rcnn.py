@@ -53,6 +53,7 @@ class FrameTransform(GeneralizedRCNNTransform):
     """torchvision's scaling and normalisation, for frames of any shape: no side is scaled away to nothing."""
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """The maps of every level, finest first: (B, 3, H, W) -> (B, D, h, w) each."""
         height, width = image.shape[-2:]
         size = scaled_size(height, width, min_size_px=self.min_size[-1], max_size_px=self.max_size)
         if size != (height, width):
@@ -82,6 +83,7 @@ class Pyramid(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        """The levels of the pyramid by name: (B, 3, H, W) -> (B, C, h, w) each."""
         levels: OrderedDict[str, Tensor] = self.fpn(
             OrderedDict((str(level), map_) for level, map_ in enumerate(self.body(images)))
         )
@@ -117,8 +119,9 @@ class FasterRcnn(nn.Module):
     def losses(
         self, frames: Sequence[np.ndarray], boxes_xyxy_px: Sequence[Tensor], labels: Sequence[Tensor]
     ) -> dict[str, Tensor]:
-        """The four terms of the training loss, scalars: objectness and boxes of the first stage, classes and boxes of
-        the second.
+        """The four terms of the training loss, scalars.
+
+        Objectness and boxes of the first stage, classes and boxes of the second.
 
         frames: (H, W, 3) uint8 RGB. boxes_xyxy_px: (N, 4) float32 a frame, N may be 0. labels: (N,) int64,
         1..n_classes. Leaves the network in training mode. The sampling of boxes draws from torch's global generator.
@@ -147,7 +150,7 @@ class FasterRcnn(nn.Module):
             self.network.train(mode)
 
     def _detect_group(self, frames: list[np.ndarray]) -> list[Detections]:
-        """torchvision's own steps of a pass, with a look at what a broken network gives, and a choice at the end."""
+        """Torchvision's own steps of a pass, with a look at what a broken network gives, and a choice at the end."""
         height, width = frames[0].shape[:2]
         images, _ = self.network.transform([_to_tensor(frame, self._device) for frame in frames])
         features = self.network.backbone(images.tensors)

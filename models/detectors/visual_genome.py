@@ -1,5 +1,6 @@
-"""Faster R-CNN on ResNet-101 C4, trained on Visual Genome, as bottom-up attention published it: detectron2's modules,
-and own parts for the five places where it differs from them.
+"""Faster R-CNN on ResNet-101 C4, trained on Visual Genome, as bottom-up attention published it.
+
+detectron2's modules, and our own parts for the five places where it differs from them.
 
 Facts: airsplay/py-bottom-up-attention at 85ec9b7 and facebookresearch/detectron2 at 02b5c4e2. Imports detectron2, so it
 is itself imported only when that backend is chosen.
@@ -50,6 +51,7 @@ class CaffeStem(BasicStem):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, D, H / 4, W / 4)."""
         return max_pool2d(relu(self.conv1(x)), kernel_size=3, stride=2, padding=0, ceil_mode=True)
 
 
@@ -74,6 +76,7 @@ class AttributePredictor(FastRCNNOutputLayers):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """The arguments of `__init__`, from detectron2's config."""
         arguments: dict[str, Any] = super().from_config(cfg, input_shape)
         return arguments | {"n_attributes": cfg.MODEL.ROI_BOX_HEAD.N_ATTRIBUTES}
 
@@ -94,6 +97,7 @@ class VisualGenomeHeads(Res5ROIHeads):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """The arguments of `__init__`, from detectron2's config."""
         parts: dict[str, Any] = super().from_config(cfg, input_shape)
         if cfg.MODEL.ROI_BOX_HEAD.N_ATTRIBUTES:
             channels = parts["box_predictor"].cls_score.in_features

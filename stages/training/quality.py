@@ -55,6 +55,7 @@ def shuffled_batches(n_videos: int, batch_videos: int, random: torch.Generator) 
 
 
 def named(data: Data, group: Sequence[int]) -> str:
+    """The videos of a batch by name, for messages."""
     return "videos: " + ", ".join(data.train.clips.ids[index] for index in group)
 
 
@@ -183,6 +184,7 @@ def fit(training: Training, data: Data, *, state: TrainingState, curves: Path) -
 
 
 def log_epoch(live: Live | None, record: Mapping[str, float]) -> None:
+    """Write an epoch's numbers to the curves; processes beside the first have none."""
     if live is not None:
         for name, value in record.items():
             live.log_metric(name, value, timestamp=False)
@@ -190,6 +192,7 @@ def log_epoch(live: Live | None, record: Mapping[str, float]) -> None:
 
 
 def print_epoch(epoch: int, record: Mapping[str, float], params: TrainParams) -> None:
+    """Print an epoch's line."""
     print(
         f"epoch {epoch + 1:>{len(str(params.epochs))}}/{params.epochs}  loss {record['train/loss']:.4f}  "
         f"val SROCC {record['val/srocc']:.4f}  PLCC {record['val/plcc']:.4f}",

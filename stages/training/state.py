@@ -33,6 +33,7 @@ class TrainingState:
             return None
 
     def save(self, **state: Any) -> None:
+        """Replace the file whole."""
         # By way of memory: torch's own writer tells a full disk as a bug of its own.
         buffer = io.BytesIO()
         torch.save(state, buffer)

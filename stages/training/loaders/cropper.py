@@ -83,6 +83,7 @@ def make_batches(examples: Sequence[Example], *, batch_images: int, random: torc
 
 
 def collate(examples: Sequence[Example]) -> Batch:
+    """Examples of one size as a batch."""
     return Batch(
         torch.stack([each.pixels for each in examples]).float(),
         [each.candidates for each in examples],
