@@ -45,10 +45,10 @@ class Products(TorchDispatchMode):
     """Records the shapes of the matrix products that run under it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.shapes: list[tuple[torch.Size, torch.Size]] = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in PRODUCTS:
             left, right = args[-2:]
             self.shapes.append((left.shape, right.shape))
@@ -107,7 +107,8 @@ def as_the_release(network: S2CNet, images: Tensor, candidates: list[Tensor], ob
 
 def in_bfloat16(network: S2CNet, *batch: Any) -> list[Tensor]:
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        return network(*batch)
+        scores: list[Tensor] = network(*batch)
+        return scores
 
 
 def bfloat16_words() -> str:

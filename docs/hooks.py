@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 CODE = ("stages", "models")
-OPTIONS = re.compile(r"<!-- options: ([\w ]+?) -->")
+# A line of its own: elsewhere a page speaks of the mark itself.
+OPTIONS = re.compile(r"(?m)^<!-- options: ([\w ]+?) -->$")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -230,8 +230,10 @@ def paired_bootstrap(
     seed: int,
     confidence: float = 0.95,
 ) -> PairedDifference:
-    """Compares two runs on the same videos: both are measured on every resample, so what makes a draw of videos easy or
-    hard for both drops out of the difference, and a much smaller one can be told than from two single intervals.
+    """The difference of two runs on the same videos, with its interval.
+
+    Both are measured on every resample, so what makes a draw of videos easy or hard for both drops out of the
+    difference, and a much smaller one can be told than from two single intervals.
 
     mos, predicted_a, predicted_b: (N,), entry i of each is video i. metric: as in `bootstrap_interval`.
     p_value: twice the smaller share of resamples whose difference is <= 0 or >= 0, counted with one more on
@@ -260,7 +262,8 @@ def paired_bootstrap(
 def _logistic(x: FloatArray, parameters: FloatArray) -> FloatArray:
     upper, lower, centre, width = parameters
     # expit saturates where exp would overflow; the floor keeps a width of 0 (a step) from dividing 0 by 0.
-    return lower + (upper - lower) * special.expit((x - centre) / max(abs(width), 1e-12))
+    values: FloatArray = lower + (upper - lower) * special.expit((x - centre) / max(abs(width), 1e-12))
+    return values
 
 
 def _logistic_residuals(parameters: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
@@ -279,14 +282,16 @@ def _centred_rows(values: FloatArray) -> FloatArray:
     """
     centred = values - values.mean(axis=-1, keepdims=True)
     largest = np.abs(centred).max(axis=-1, keepdims=True)
-    return centred / np.where(np.ptp(values, axis=-1, keepdims=True) == 0, np.nan, largest)
+    scaled: FloatArray = centred / np.where(np.ptp(values, axis=-1, keepdims=True) == 0, np.nan, largest)
+    return scaled
 
 
 def _pearson_rows(x: FloatArray, y: FloatArray) -> FloatArray:
     """Pearson's correlation along the last axis: (..., N) -> (...); NaN where either is constant."""
     x, y = _centred_rows(x), _centred_rows(y)
     product = np.sum(x * y, axis=-1) / (np.linalg.norm(x, axis=-1) * np.linalg.norm(y, axis=-1))
-    return np.clip(product, -1.0, 1.0)
+    correlations: FloatArray = np.clip(product, -1.0, 1.0)
+    return correlations
 
 
 def _srocc_rows(x: FloatArray, y: FloatArray) -> FloatArray:
@@ -294,7 +299,8 @@ def _srocc_rows(x: FloatArray, y: FloatArray) -> FloatArray:
 
 
 def _rmse_rows(x: FloatArray, y: FloatArray) -> FloatArray:
-    return np.sqrt(np.mean((x - y) ** 2, axis=-1))
+    errors: FloatArray = np.sqrt(np.mean((x - y) ** 2, axis=-1))
+    return errors
 
 
 def _check_resampling(name: str, samples: int, confidence: float) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.s2cnet.scoring import CropScores
 from stages.engine.batches import Batched
 from stages.engine.command import run, stage_arguments
 from stages.engine.device import LIBRARIES, make_deterministic, pick_device, surroundings
@@ -67,7 +68,7 @@ def crop(params: Params, *, frames: Path, proposals: Path, cropper: Path, out: P
         "libraries": library_versions("opencv-python-headless", *LIBRARIES),
     }
 
-    def finish(item: Item, inputs: Sequence[Input], scored: list) -> pa.Table:
+    def finish(item: Item, inputs: Sequence[Input], scored: list[CropScores]) -> pa.Table:
         return crops_table(item.video_id, [one.entry for one in inputs], scored, params.crop)
 
     compute = Batched(

@@ -31,7 +31,7 @@ from stages.params.load import load_params
 from stages.params.schema import Params
 from stages.steps.crops import load_cropper, save_cropper
 from stages.steps.detectors import detector_values, load_detector
-from stages.training.cropper import Data, evaluate, fit
+from stages.training.cropper import CropData, evaluate, fit
 from stages.training.loaders.cropper import (
     FindObjects,
     gather_examples,
@@ -48,7 +48,9 @@ def object_finder(params: Params, detector: Path) -> FindObjects:
     return lambda images, frames: [top_boxes(found, **rules).boxes_xyxy_px.numpy() for found in network.detect(frames)]
 
 
-def gather(params: Params, source: Path, parts: Mapping[str, Sequence[ScoredImage]], find_objects: FindObjects) -> Data:
+def gather(
+    params: Params, source: Path, parts: Mapping[str, Sequence[ScoredImage]], find_objects: FindObjects
+) -> CropData:
     """Everything in memory, at the network's size; raise DatasetError for data that cannot be trained on."""
     examples = {
         part: list(
@@ -65,7 +67,7 @@ def gather(params: Params, source: Path, parts: Mapping[str, Sequence[ScoredImag
     mos = torch.cat([each.mos for each in examples["train"]]).double()
     if mos.max() == mos.min():
         raise DatasetError(f"{source}: all scores of the training images are {mos[0]:g}; nothing can be learned")
-    return Data(**examples, mos_mean=mos.mean().item(), mos_std=mos.std(correction=0).item())
+    return CropData(**examples, mos_mean=mos.mean().item(), mos_std=mos.std(correction=0).item())
 
 
 def hash_images(images: Sequence[ScoredImage], *, workers: int) -> list[str]:

@@ -53,22 +53,22 @@ NOT_TRAINED = {"recall_boxes", "pretrained"}
 NOTHING_MEASURED = {"imported": 1, "n_images": 0, "n_boxes": 0}
 
 
-class Data(NamedTuple):
+class ObjectSets(NamedTuple):
     """The two parts of the source folder; `val` takes no part in training."""
 
     train: ObjectSet
     val: ObjectSet
 
 
-def read(source: Path, *, merge: bool) -> Data:
+def read(source: Path, *, merge: bool) -> ObjectSets:
     """`train.json` and `val.json` with `images/`, as one class if wanted; raise DatasetError when categories differ."""
-    data = Data(*(read_coco(source / f"{part}.json", source / "images") for part in Data._fields))
+    data = ObjectSets(*(read_coco(source / f"{part}.json", source / "images") for part in ObjectSets._fields))
     if not merge and data.train.classes != data.val.classes:
         raise DatasetError(
             f"{source}: the categories of train.json ({', '.join(data.train.classes)}) and of val.json "
             f"({', '.join(data.val.classes)}) differ"
         )
-    return Data(*map(merge_classes, data)) if merge else data
+    return ObjectSets(*map(merge_classes, data)) if merge else data
 
 
 def build(params: DetectorParams, *, n_classes: int) -> FasterRcnn:
@@ -110,7 +110,7 @@ def validate(detector: FasterRcnn, data: ObjectSet, params: DetectorParams, *, b
     }
 
 
-def check_images(data: Data, *, workers: int) -> None:
+def check_images(data: ObjectSets, *, workers: int) -> None:
     """Raise DatasetError with all images of both parts that are none, or of another size: before hours of training."""
 
     def problem(image: ObjectImage) -> str | None:
@@ -120,7 +120,7 @@ def check_images(data: Data, *, workers: int) -> None:
             return str(error)
         return None
 
-    for part, objects in zip(Data._fields, data, strict=True):
+    for part, objects in zip(ObjectSets._fields, data, strict=True):
         with ThreadPoolExecutor(workers) as threads:
             stop_on([text for text in threads.map(problem, objects.images) if text], Path(f"{part}.json"))
         if objects.n_crowds:
@@ -135,6 +135,7 @@ def imported_from(origin: dict[str, Any], libraries: dict[str, str]) -> dict[str
 
 
 def train(params: Params, *, source: Path, weights: Path, metrics: Path) -> None:
+    """Train on a folder; write the weights, and what the held-out images measure."""
     settings, training = params.detector, params.detector.training
     if settings.backend != "torchvision" or settings.sha256 is not None:
         key = "backend" if settings.backend != "torchvision" else "sha256"

@@ -15,7 +15,7 @@ from stages.engine.batches import Batched
 from stages.engine.command import run, stage_arguments
 from stages.engine.device import make_deterministic, pick_device, surroundings
 from stages.engine.fingerprint import fingerprint
-from stages.engine.run import Item, run_stage
+from stages.engine.run import Compute, Item, run_stage
 from stages.io.digests import digest
 from stages.io.schemas import FRAMES, MANIFEST, PROPOSALS
 from stages.io.tables import Shards, read_table
@@ -42,9 +42,10 @@ def looks_with_frames(frames: pa.Table, *, every: int) -> list[Look]:
     return [look._replace(frame=entry.frame) for look, entry in zip(looks, clip, strict=True)]
 
 
-def by_network(network: Detector, frames: Shards, settings: ProposeParams, *, batch_size: int) -> Batched:
+def by_network(
+    network: Detector, frames: Shards, settings: ProposeParams, *, batch_size: int
+) -> Batched[Look, Detections]:
     """Find objects: frames of one size share a batch, whichever videos they are of."""
-
     return Batched(
         load=lambda video_id: looks_with_frames(frames.read(video_id), every=settings.every),
         group=lambda look: look.size,
@@ -77,7 +78,9 @@ def fit_table(table: BoxTable, looks: Mapping[str, Sequence[Look]], manifest: Pa
     return fitted
 
 
-def by_table(table: BoxTable, looks: Mapping[str, Sequence[Look]], settings: ProposeParams) -> Batched:
+def by_table(
+    table: BoxTable, looks: Mapping[str, Sequence[Look]], settings: ProposeParams
+) -> Batched[tuple[str, Look], Detections]:
     """Look boxes up."""
 
     def find(video_id: str, look: Look) -> Detections:
@@ -113,6 +116,7 @@ def propose(params: Params, *, frames: Path, manifest: Path, detector: Path, out
     table, settings = Shards(frames, schema=FRAMES), params.propose
     made: dict[str, Any] = {"code": fingerprint("stages.propose"), "params": settings.model_dump()}
     made |= detector_values(detector)
+    compute: Compute
     if isinstance(finder, BoxTable):
         looks = {name: looks_of(table.read(name, LOOK_COLUMNS), every=settings.every) for name in table.ids}
         boxes = fit_table(finder, looks, manifest)

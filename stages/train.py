@@ -35,7 +35,7 @@ from stages.params.schema import Params, TrainParams
 from stages.steps.history import decoded_frames
 from stages.training.loaders.clips import ClipDataset, ClipLoader, ClipSource
 from stages.training.processes import Processes, joined_processes, start_processes
-from stages.training.quality import Data, fit
+from stages.training.quality import QualityData, fit
 from stages.training.state import TrainingState
 from stages.training.step import set_up
 
@@ -44,7 +44,7 @@ MIN_VIDEOS = 3
 
 def gather(
     params: Params, labels: pd.DataFrame, frames: Shards, crops: Shards, *, processes: Processes, pinned: bool
-) -> Data:
+) -> QualityData:
     """Crops and MOS of the videos that can be used; raise DatasetError when a part cannot be trained or selected on."""
     n_frames = decoded_frames(crops.made_by)
     if n_frames != params.decode.frames:
@@ -76,7 +76,7 @@ def gather(
         )
     # Validation has no backward pass: as many frames at once as any other scoring.
     val_batch_videos = max(1, params.engine.batch_frames // n_frames)
-    return Data(loaders["train"], mos["train"], loaders["val"], mos["val"], sigma, val_batch_videos)
+    return QualityData(loaders["train"], mos["train"], loaders["val"], mos["val"], sigma, val_batch_videos)
 
 
 def network_config(params: TrainParams) -> QualityConfig:

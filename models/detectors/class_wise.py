@@ -1,5 +1,6 @@
-"""Which boxes of a frame stay when those of one class suppress each other: under every class in which they stayed, or
-once, under the best of them.
+"""Which boxes of a frame stay when those of one class suppress each other.
+
+Either under every class in which they stayed, or once, under the best of them.
 
 Sources: torchvision 0.29.2 (RoIHeads.postprocess_detections), and bottom-up attention (Anderson et al., 1707.07998;
 peteanderson80/bottom-up-attention, as carried over to detectron2 by airsplay/py-bottom-up-attention, 85ec9b7).

@@ -68,7 +68,8 @@ class DetectronDetector(nn.Module):
         batch = [{"image": image, "height": height, "width": width} for image in images]
         if isinstance(self.network, GeneralizedRCNN):
             # PanopticFPN is one too; its own way also gives every pixel a class, and needs masks for that.
-            return GeneralizedRCNN.inference(self.network, batch, do_postprocess=False)
+            instances: list[Any] = GeneralizedRCNN.inference(self.network, batch, do_postprocess=False)
+            return instances
         return [output["instances"] for output in self.network(batch)]
 
     def _scaled_size(self, height: int, width: int) -> tuple[int, int]:

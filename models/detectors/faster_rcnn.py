@@ -53,6 +53,7 @@ class FrameTransform(GeneralizedRCNNTransform):
     """torchvision's scaling and normalisation, for frames of any shape: no side is scaled away to nothing."""
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """The maps of every level, finest first: (B, 3, H, W) -> (B, D, h, w) each."""
         height, width = image.shape[-2:]
         size = scaled_size(height, width, min_size_px=self.min_size[-1], max_size_px=self.max_size)
         if size != (height, width):
@@ -82,7 +83,11 @@ class Pyramid(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        return self.fpn(OrderedDict((str(level), map_) for level, map_ in enumerate(self.body(images))))
+        """The levels of the pyramid by name: (B, 3, H, W) -> (B, C, h, w) each."""
+        levels: OrderedDict[str, Tensor] = self.fpn(
+            OrderedDict((str(level), map_) for level, map_ in enumerate(self.body(images)))
+        )
+        return levels
 
 
 class SharedBoxPredictor(nn.Module):
@@ -114,8 +119,9 @@ class FasterRcnn(nn.Module):
     def losses(
         self, frames: Sequence[np.ndarray], boxes_xyxy_px: Sequence[Tensor], labels: Sequence[Tensor]
     ) -> dict[str, Tensor]:
-        """The four terms of the training loss, scalars: objectness and boxes of the first stage, classes and boxes of
-        the second.
+        """The four terms of the training loss, scalars.
+
+        Objectness and boxes of the first stage, classes and boxes of the second.
 
         frames: (H, W, 3) uint8 RGB. boxes_xyxy_px: (N, 4) float32 a frame, N may be 0. labels: (N,) int64,
         1..n_classes. Leaves the network in training mode. The sampling of boxes draws from torch's global generator.
@@ -130,7 +136,8 @@ class FasterRcnn(nn.Module):
             for boxes, classes in zip(boxes_xyxy_px, labels, strict=True)
         ]
         self.network.train()
-        return self.network(images, targets)
+        terms: dict[str, Tensor] = self.network(images, targets)
+        return terms
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
@@ -143,7 +150,7 @@ class FasterRcnn(nn.Module):
             self.network.train(mode)
 
     def _detect_group(self, frames: list[np.ndarray]) -> list[Detections]:
-        """torchvision's own steps of a pass, with a look at what a broken network gives, and a choice at the end."""
+        """Torchvision's own steps of a pass, with a look at what a broken network gives, and a choice at the end."""
         height, width = frames[0].shape[:2]
         images, _ = self.network.transform([_to_tensor(frame, self._device) for frame in frames])
         features = self.network.backbone(images.tensors)
@@ -177,7 +184,8 @@ class FasterRcnn(nn.Module):
 
     @property
     def _device(self) -> torch.device:
-        return next(self.network.parameters()).device
+        device: torch.device = next(self.network.parameters()).device
+        return device
 
 
 def build_faster_rcnn(config: FasterRcnnConfig, *, seed: int = 0) -> FasterRcnn:

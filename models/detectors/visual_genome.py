@@ -1,5 +1,6 @@
-"""Faster R-CNN on ResNet-101 C4, trained on Visual Genome, as bottom-up attention published it: detectron2's modules,
-and own parts for the five places where it differs from them.
+"""Faster R-CNN on ResNet-101 C4, trained on Visual Genome, as bottom-up attention published it.
+
+detectron2's modules, and our own parts for the five places where it differs from them.
 
 Facts: airsplay/py-bottom-up-attention at 85ec9b7 and facebookresearch/detectron2 at 02b5c4e2. Imports detectron2, so it
 is itself imported only when that backend is chosen.
@@ -50,13 +51,14 @@ class CaffeStem(BasicStem):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, D, H / 4, W / 4)."""
         return max_pool2d(relu(self.conv1(x)), kernel_size=3, stride=2, padding=0, ceil_mode=True)
 
 
 @BACKBONE_REGISTRY.register()
 def build_caffe_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> nn.Module:
     """detectron2's ResNet with the stem above."""
-    backbone = build_resnet_backbone(cfg, input_shape)
+    backbone: nn.Module = build_resnet_backbone(cfg, input_shape)
     own = cfg.MODEL.RESNETS
     backbone.stem = CaffeStem(input_shape.channels, own.STEM_OUT_CHANNELS, own.NORM)
     return backbone
@@ -74,12 +76,15 @@ class AttributePredictor(FastRCNNOutputLayers):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
-        return super().from_config(cfg, input_shape) | {"n_attributes": cfg.MODEL.ROI_BOX_HEAD.N_ATTRIBUTES}
+        """The arguments of `__init__`, from detectron2's config."""
+        arguments: dict[str, Any] = super().from_config(cfg, input_shape)
+        return arguments | {"n_attributes": cfg.MODEL.ROI_BOX_HEAD.N_ATTRIBUTES}
 
     def attribute_logits(self, features: Tensor, class_logits: Tensor) -> Tensor:
         """(N, n_attributes + 1) from the pooled features (N, D) of boxes and their class logits (N, C + 1)."""
         embedded = self.cls_embedding(class_logits.argmax(dim=1))
-        return self.attr_score(relu(self.fc_attr(torch.cat([features, embedded], dim=1))))
+        logits: Tensor = self.attr_score(relu(self.fc_attr(torch.cat([features, embedded], dim=1))))
+        return logits
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -92,7 +97,8 @@ class VisualGenomeHeads(Res5ROIHeads):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        parts = super().from_config(cfg, input_shape)
+        """The arguments of `__init__`, from detectron2's config."""
+        parts: dict[str, Any] = super().from_config(cfg, input_shape)
         if cfg.MODEL.ROI_BOX_HEAD.N_ATTRIBUTES:
             channels = parts["box_predictor"].cls_score.in_features
             parts["box_predictor"] = AttributePredictor(cfg, ShapeSpec(channels=channels, height=1, width=1))

@@ -37,6 +37,7 @@ class SlicedTaps(nn.Module):
         self.features = nn.Sequential(*layers[: self.slices[-1][1]])
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """The maps of the stages that the head fuses: (B, 3, H, W) -> (B, D, h, w) each."""
         taps, current = [], images
         for start, stop in self.slices:
             current = self.features[start:stop](current)

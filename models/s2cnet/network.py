@@ -118,7 +118,8 @@ class S2CNet(nn.Module):
         """Scores (K,) of the candidates (K, 4) of one image (3, H, W) with objects (N, 4); see `forward`."""
         if image.ndim != 3:
             raise ShapeError(f"image has shape {tuple(image.shape)}; needed: (3, H, W)")
-        return self(image[None], [candidates_xyxy_px], [objects_xyxy_px])[0]
+        scores: Tensor = self(image[None], [candidates_xyxy_px], [objects_xyxy_px])[0]
+        return scores
 
 
 def build_s2cnet(config: S2CNetConfig, *, seed: int = 0) -> S2CNet:

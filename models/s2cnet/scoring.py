@@ -45,7 +45,7 @@ class CropScores(NamedTuple):
     fallback: bool = False
 
 
-class Scorer(Protocol):
+class CandidateScorer(Protocol):
     """What `score_frames` needs of a network: see `models.s2cnet.network.S2CNet.forward`."""
 
     def __call__(
@@ -128,7 +128,7 @@ def scale_boxes(boxes_xyxy_px: Boxes, *, old_size: tuple[int, int], new_size: tu
 
 
 def score_frames(
-    network: Scorer,
+    network: CandidateScorer,
     frames: Sequence[Frame],
     objects_xyxy_px: Sequence[Boxes],
     *,

@@ -43,6 +43,7 @@ class Row:
 
     @property
     def name(self) -> str:
+        """Name of the DVC experiment."""
         parts = [name for name in ("fcl", "s2cnet", "fgm") if getattr(self, name)]
         return "-".join(parts) or "none"
 
@@ -76,6 +77,7 @@ STEPS = (
 
 
 def experiment_name(row: Row, seed: int) -> str:
+    """The DVC experiment of one row and one seed."""
     return f"ablation-{row.name}-{seed}"
 
 
@@ -145,6 +147,7 @@ def collect(seeds: Sequence[int], *, commit: str, params: Params, metrics: str) 
 
 
 def check(params: Params, seeds: Sequence[int]) -> None:
+    """Raise ExperimentError when the rows cannot be told apart, or a seed would run twice."""
     if len(set(seeds)) < len(seeds):
         raise ExperimentError(f"--seeds {' '.join(map(str, seeds))}: one stands there twice")
     if params.train.fgm.epsilon == 0:

@@ -13,7 +13,7 @@ from stages.commands.options import Folder
 from stages.engine.cache import cache_root
 from stages.engine.command import make_app, misuse
 from stages.engine.pruning import (
-    Entry,
+    CachedFile,
     check_idle,
     find_entries,
     find_leftovers,
@@ -103,9 +103,9 @@ def show_size(size_bytes: float) -> str:
     return f"{size_bytes:.1f} TiB"
 
 
-def _table(entries: Iterable[Entry]) -> str:
+def _table(entries: Iterable[CachedFile]) -> str:
     """One row per stage: number of items, size, newest and oldest use."""
-    stages: dict[str, list[Entry]] = defaultdict(list)
+    stages: dict[str, list[CachedFile]] = defaultdict(list)
     for entry in entries:
         stages[entry.stage].append(entry)
     everything = [entry for found in stages.values() for entry in found]
@@ -156,7 +156,7 @@ def prune(
     if not dry_run:
         check_idle(root.parent)
     entries = find_entries(root)
-    going: set[Entry] = set()
+    going: set[CachedFile] = set()
     if older_than is not None:
         before = time.time() - older_than
         going |= {entry for entry in entries if entry.used_s < before}

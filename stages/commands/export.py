@@ -45,6 +45,7 @@ class Exported(nn.Module):
         self.network = network
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, S, S) float32 in 0..1 -> scores (N,) on 0-100 and logits (N, 100)."""
         network = self.network
         features = network.backbone((pixels - network.pixel_mean) / network.pixel_std)
         logits = network.head(network.pool(features))
@@ -110,8 +111,9 @@ def run_onnx(path: Path, pixels: NDArray[np.float32]) -> tuple[NDArray[np.float3
 
 
 def write_torchscript(model: QualityModel, path: Path) -> None:
+    """Write the TorchScript file."""
     example = torch.zeros(2, 3, model.input_px, model.input_px)
-    with _no_warnings(), torch.no_grad():
+    with _NoWarnings(), torch.no_grad():
         traced = torch.jit.trace(Exported(model.network).eval(), example, check_trace=False)
         extra = {f"{METADATA_KEY}.json": json.dumps(describe(model), sort_keys=True)}
         # By way of memory: torch's own writer tells a full disk as a bug of its own.
@@ -122,12 +124,12 @@ def write_torchscript(model: QualityModel, path: Path) -> None:
 
 def run_torchscript(path: Path, pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """frame_scores and logits of a written file, on the CPU."""
-    with _no_warnings(), torch.inference_mode():
+    with _NoWarnings(), torch.inference_mode():
         scores, logits = torch.jit.load(str(path), map_location="cpu")(torch.from_numpy(pixels))
     return scores.numpy(), logits.numpy()
 
 
-class _no_warnings(warnings.catch_warnings):
+class _NoWarnings(warnings.catch_warnings):
     """TorchScript is on its way out, and tracing warns of each check of a shape; the comparison below is the judge."""
 
     def __enter__(self) -> None:

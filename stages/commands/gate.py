@@ -98,8 +98,15 @@ def gate(
 
 
 def read_baseline(name: str, *, metrics: Path, predictions: Path, split: Path, notes: list[str]) -> Run:
-    """The other side: a JSON file (with the predictions beside it), else a Git revision. Appends to `notes` what it
-    lacks; raises GateError or RevisionError when it has no metrics, TableError for a split that is none."""
+    """The other side: a JSON file (with the predictions beside it), else a Git revision.
+
+    Appends to `notes` what it lacks.
+
+    Raises:
+        GateError: The file has no metrics.
+        RevisionError: The revision has none.
+        TableError: The split is none.
+    """
     if Path(name).is_file():
         if metrics.is_file() and Path(name).samefile(metrics):
             raise GateError(f"--baseline {name}: the run itself; a Git revision or a kept copy is needed")

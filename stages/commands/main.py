@@ -75,8 +75,8 @@ def call(argv: Sequence[str]) -> int | None:
     """
     is_named = bool(argv) and argv[0] in COMMANDS
     app = build_app(summaries=None if is_named else {name: summary(name) for name in COMMANDS})
-    function, arguments = read_command_line(app, argv)
-    status: int | None = function(**arguments)
+    function, bound = read_command_line(app, argv)
+    status: int | None = function(*bound.args, **bound.kwargs)
     return status
 
 

@@ -30,7 +30,7 @@ Kind = Literal["group", "video", "dataset", "generator"]
 
 
 @dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """One split: what it is called, how its videos are dealt, and the changes of params that make it."""
 
     name: str
@@ -39,7 +39,7 @@ class Run:
     changes: dict[str, Any]
 
 
-def plan(params: Params, entries: Sequence[Entry], *, name: str, kinds: Sequence[str], splits: int) -> list[Run]:
+def plan(params: Params, entries: Sequence[Entry], *, name: str, kinds: Sequence[str], splits: int) -> list[PlannedRun]:
     """The runs of every kind: `splits` seeds from `split.seed` on, or one for each generator that is left out.
 
     The data set's own lists give one run where they have a val part, else `splits` draws of it from train.
@@ -70,11 +70,11 @@ def plan(params: Params, entries: Sequence[Entry], *, name: str, kinds: Sequence
             count = 1 if kind == "dataset" and "val" in parts else splits
             labels = [(f"seed {seed}", {"seed": seed}) for seed in range(params.split.seed, params.split.seed + count)]
         for number, (label, changes) in enumerate(labels):
-            runs.append(Run(f"protocol-{name}-{kind}-{number}", kind, label, {"split": {"by": kind, **changes}}))
+            runs.append(PlannedRun(f"protocol-{name}-{kind}-{number}", kind, label, {"split": {"by": kind, **changes}}))
     return runs
 
 
-def execute(run: Run, preset: Mapping[str, Any], *, commit: str, metrics: str) -> dict[str, Any]:
+def execute(run: PlannedRun, preset: Mapping[str, Any], *, commit: str, metrics: str) -> dict[str, Any]:
     """Run one experiment over a preset's changes in a folder of its own; its metrics, or under `failed` why not.
 
     An experiment of that name from before is replaced; what DVC has in its run cache is not computed again.

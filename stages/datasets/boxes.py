@@ -180,7 +180,7 @@ def _read_texts(folder: Path) -> tuple[_Rows, tuple[tuple[int, str], ...]]:
 
 def _lines(path: Path) -> list[tuple[int, list[float]]]:
     """(offset, four numbers) of every line that is not empty."""
-    found = []
+    result = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -193,8 +193,8 @@ def _lines(path: Path) -> list[tuple[int, list[float]]]:
         if line.strip() and len(values) != 4:
             raise TableError(f"{path}, row {offset + 1}: {line!r} is not four numbers: ymin xmin ymax xmax")
         if values:
-            found.append((offset, values))
-    return found
+            result.append((offset, values))
+    return result
 
 
 def _arrange(rows: _Rows, places: tuple[tuple[int, str], ...], config: DetectionRules) -> BoxTable:

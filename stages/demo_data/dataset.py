@@ -36,6 +36,8 @@ HELD_OUT_SHARE = 0.2  # of the object and the crop images
 
 @dataclass(frozen=True)
 class VideoTask:
+    """One rendered clip and what is written of it."""
+
     path: Path
     description: Description
     generator: Generator
@@ -46,6 +48,8 @@ class VideoTask:
 
 @dataclass(frozen=True)
 class ImageTask:
+    """One rendered still image and what is written of it."""
+
     path: Path
     stream: tuple[int, ...]
     scale: float

@@ -37,6 +37,7 @@ class ItemCache:
         self.folder = (cache_root() if root is None else root) / stage
 
     def path(self, key: str) -> Path:
+        """Where the item of a key lies, whether it is there or not."""
         return self.folder / key[:2] / f"{key}.parquet"
 
     def has(self, key: str) -> bool:
@@ -45,7 +46,7 @@ class ItemCache:
         The file's time becomes that of this use: pruning goes by it.
         """
         try:
-            with open(self.path(key), "rb") as file:
+            with self.path(key).open("rb") as file:
                 file.seek(-4, os.SEEK_END)
                 is_whole = file.read() == b"PAR1"
         except OSError:
@@ -54,11 +55,13 @@ class ItemCache:
         return is_whole
 
     def write(self, key: str, table: pa.Table) -> None:
+        """Keep a table under its key, whole or not at all."""
         with replacing(self.path(key)) as temporary:
             # The shards compress; items are read once, soon, so they do not.
             pq.write_table(table, temporary, compression="none", use_dictionary=False)
 
     def read(self, key: str) -> pa.Table:
+        """The table of a key."""
         return pq.read_table(self.path(key), partitioning=None)
 
     def read_as(self, key: str, video_id: str) -> pa.Table:
@@ -87,10 +90,12 @@ class WritingBehind(ItemCache):
             future.result()
 
     def write(self, key: str, table: pa.Table) -> None:
+        """Keep a table under its key: known at once, on disk a little later."""
         while self._written and self._written[0].done():
             self._written.popleft().result()
         self._tables[key] = table
         self._written.append(self._writer.submit(super().write, key, table))
 
     def read(self, key: str) -> pa.Table:
+        """The table of a key, from memory where it was written by this cache."""
         return self._tables[key] if key in self._tables else super().read(key)

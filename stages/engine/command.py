@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
+from inspect import BoundArguments
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from models.errors import AigcVqaError
@@ -74,7 +75,7 @@ def make_app(name: str, **settings: Any) -> "App":
     )
 
 
-def read_command_line(app: "App", argv: Sequence[str] | None = None) -> tuple[Callable[..., Any], dict[str, Any]]:
+def read_command_line(app: "App", argv: Sequence[str] | None = None) -> tuple[Callable[..., Any], BoundArguments]:
     """Find the function that a command line asks for, and its arguments.
 
     Where the line asks for help or for the version, that is printed and the process exits with status 0; where it is
@@ -85,7 +86,7 @@ def read_command_line(app: "App", argv: Sequence[str] | None = None) -> tuple[Ca
         argv: The words after the program's name; None: those of the process.
 
     Returns:
-        The function and its arguments by name.
+        The function and its arguments.
     """
     from cyclopts import CycloptsError
 
@@ -100,7 +101,7 @@ def read_command_line(app: "App", argv: Sequence[str] | None = None) -> tuple[Ca
         function(*bound.args, **bound.kwargs)
         # Without a command there is nothing to do: the help stands where an error would.
         sys.exit(0 if {*app.help_flags, *app.version_flags} & {*words} else MISUSE)
-    return function, dict(bound.arguments)
+    return function, bound
 
 
 def misuse(command: str, problem: str) -> NoReturn:
@@ -126,7 +127,7 @@ def stage_arguments(stage: Callable[..., None], argv: Sequence[str] | None = Non
     """
     app = make_app(f"python -m stages.{stage.__name__}", version_flags=())
     app.default(partial(stage, None))
-    return read_command_line(app, argv)[1]
+    return read_command_line(app, argv)[1].kwargs
 
 
 def _shown(value: object) -> str:

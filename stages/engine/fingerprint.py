@@ -75,8 +75,8 @@ def closure(*modules: str, root: Path | None = None) -> set[str]:
         name = waiting.pop()
         seen.add(name)
         for imported in _module(_path(name, _root(root)))[1]:
-            found = {part for part in _prefixes(imported) if _path(part, _root(root)).is_file()}
-            waiting |= found - seen
+            imported_modules = {part for part in _prefixes(imported) if _path(part, _root(root)).is_file()}
+            waiting |= imported_modules - seen
     return seen
 
 

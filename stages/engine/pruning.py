@@ -19,7 +19,7 @@ TEMPORARY_S = 24 * 3600
 
 
 @dataclass(frozen=True)
-class Entry:
+class CachedFile:
     """One file of the cache: the work on a video, or the state of a training.
 
     Attributes:
@@ -45,7 +45,7 @@ class Entry:
         return self.path.name.partition(".")[2]
 
 
-def find_entries(root: Path) -> list[Entry]:
+def find_entries(root: Path) -> list[CachedFile]:
     """All finished work in a cache; other files are passed over.
 
     Args:
@@ -59,7 +59,7 @@ def find_entries(root: Path) -> list[Entry]:
     return sorted(entries, key=lambda entry: (entry.used_s, entry.path))
 
 
-def find_leftovers(root: Path) -> list[Entry]:
+def find_leftovers(root: Path) -> list[CachedFile]:
     """Temporary files of runs that were killed; those of a stage that runs are younger.
 
     Args:
@@ -73,12 +73,12 @@ def find_leftovers(root: Path) -> list[Entry]:
     return [entry for path in paths for entry in _entry(path, root) if entry.used_s < before]
 
 
-def _entry(path: Path, root: Path) -> Iterator[Entry]:
+def _entry(path: Path, root: Path) -> Iterator[CachedFile]:
     try:
         stat = path.stat()
     except FileNotFoundError:  # gone since the folder was read
         return
-    yield Entry(path, path.relative_to(root).parts[0], stat.st_size, stat.st_mtime)
+    yield CachedFile(path, path.relative_to(root).parts[0], stat.st_size, stat.st_mtime)
 
 
 def keys_in_tables(folders: Iterable[Path]) -> set[str]:
@@ -94,7 +94,7 @@ def keys_in_tables(folders: Iterable[Path]) -> set[str]:
     return {key for path in paths for key in read_keys(path).values()}
 
 
-def find_unused(entries: Iterable[Entry], keys: set[str]) -> list[Entry]:
+def find_unused(entries: Iterable[CachedFile], keys: set[str]) -> list[CachedFile]:
     """The work that the present run does not use, as far as that can be known.
 
     No table names the training that weights came from: the one used last is kept, of each kind of file. Items of a
@@ -107,10 +107,10 @@ def find_unused(entries: Iterable[Entry], keys: set[str]) -> list[Entry]:
     Returns:
         The entries that can go.
     """
-    by_stage: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    by_stage: dict[tuple[str, str], list[CachedFile]] = defaultdict(list)
     for entry in entries:
         by_stage[entry.stage, entry.kind].append(entry)
-    unused: list[Entry] = []
+    unused: list[CachedFile] = []
     for (_, kind), found in by_stage.items():
         if kind == "parquet":
             kept = {entry.key for entry in found} & keys or {entry.key for entry in found}
@@ -120,7 +120,7 @@ def find_unused(entries: Iterable[Entry], keys: set[str]) -> list[Entry]:
     return unused
 
 
-def find_oldest(entries: Iterable[Entry], *, larger_than_bytes: int) -> list[Entry]:
+def find_oldest(entries: Iterable[CachedFile], *, larger_than_bytes: int) -> list[CachedFile]:
     """The work that has to go, least recently used first, until the rest is no larger than a size.
 
     Args:
@@ -140,7 +140,7 @@ def find_oldest(entries: Iterable[Entry], *, larger_than_bytes: int) -> list[Ent
     return going
 
 
-def remove(entries: Iterable[Entry], root: Path) -> None:
+def remove(entries: Iterable[CachedFile], root: Path) -> None:
     """Delete files, and the folders that are empty then.
 
     Args:

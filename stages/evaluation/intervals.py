@@ -33,14 +33,16 @@ class Units:
     def differences(self, generator: np.random.Generator, samples: int) -> FloatArray:
         """(samples,) change of the share of right answers, on units drawn again with replacement."""
         drawn = generator.integers(0, len(self.asked), (samples, len(self.asked)))
-        return (self.now - self.baseline)[drawn].sum(axis=1) / self.asked[drawn].sum(axis=1)
+        changes: FloatArray = (self.now - self.baseline)[drawn].sum(axis=1) / self.asked[drawn].sum(axis=1)
+        return changes
 
     def give(self, now: float | None, baseline: float | None) -> bool:
         """Whether they are enough to draw from, and give the two values: else prompts, pairs or videos are others."""
         if len(self.asked) < N_MIN or now is None or baseline is None:
             return False
         total = self.asked.sum()
-        return abs(self.now.sum() / total - now) < 1e-6 and abs(self.baseline.sum() / total - baseline) < 1e-6
+        shares = self.now.sum() / total, self.baseline.sum() / total
+        return bool(abs(shares[0] - now) < 1e-6 and abs(shares[1] - baseline) < 1e-6)
 
 
 def prompt_units(both: pd.DataFrame, groups: pd.Series) -> Units:

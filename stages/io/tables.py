@@ -48,10 +48,10 @@ def _open(path: Path, schema: pa.Schema) -> pq.ParquetFile:
         raise TableError(f"{path}: no such table; `dvc repro` writes it") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise TableError(f"{path}: not a readable Parquet file ({error})") from None
-    found = file.schema_arrow
-    if not found.remove_metadata().equals(schema):
+    actual = file.schema_arrow
+    if not actual.remove_metadata().equals(schema):
         columns = ", ".join(f"{field.name} {field.type}" for field in schema)
-        raise TableError(f"{path}: columns are {', '.join(found.names)}; expected {columns}")
+        raise TableError(f"{path}: columns are {', '.join(actual.names)}; expected {columns}")
     return file
 
 

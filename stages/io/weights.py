@@ -90,8 +90,8 @@ def _read_torch(path: Path) -> Any:
 
 def _refusal(path: Path, error: Exception) -> str:
     """The message of an unreadable file, without torch's advice on how to run the file's code all the same."""
-    found = re.search(r"GLOBAL ([\w.]+)", str(error))
-    why = f"it holds {found[1]}" if found else "it is no file of torch.save, or not a whole one"
+    match = re.search(r"GLOBAL ([\w.]+)", str(error))
+    why = f"it holds {match[1]}" if match else "it is no file of torch.save, or not a whole one"
     return (
         f"{path}: not a checkpoint that can be read without running its code: {why}; allowed: tensors, numbers "
         "and text in dicts, lists and tuples, argparse.Namespace; numpy arrays in a file that ends in "
@@ -146,12 +146,12 @@ def check_sha256(path: str | Path, wanted: str | None) -> str:
         WeightsError: The file is missing, or its SHA-256 is another.
     """
     try:
-        found = file_sha256(path)
+        actual = file_sha256(path)
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such file") from None
-    if wanted is not None and found != wanted.lower():
-        raise WeightsError(f"{path}: its SHA-256 is {found}, expected {wanted}: another file, or a damaged one")
-    return found
+    if wanted is not None and actual != wanted.lower():
+        raise WeightsError(f"{path}: its SHA-256 is {actual}, expected {wanted}: another file, or a damaged one")
+    return actual
 
 
 def tensors_sha256(path: str | Path) -> str:

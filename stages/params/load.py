@@ -50,6 +50,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def check_params(values: Mapping[str, Any], *, source: str | Path) -> Params:
+    """Values as `Params`; raise ParamsError, which names `source`, with all problems at once."""
     try:
         return Params.model_validate(values)
     except ValidationError as error:
@@ -59,6 +60,7 @@ def check_params(values: Mapping[str, Any], *, source: str | Path) -> Params:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of nested mappings as (`section.key`, value)."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{name}.")

@@ -25,7 +25,7 @@ GRADIENT_NORM_MAX = 5.0
 
 
 @dataclass(frozen=True)
-class Data:
+class CropData:
     """Examples by part, and mean and standard deviation of the MOS of the training part."""
 
     train: list[Example]
@@ -36,7 +36,7 @@ class Data:
 
 
 def train_epoch(
-    network: S2CNet, optimizer: torch.optim.Optimizer, data: Data, settings: CropperTraining, epoch: int
+    network: S2CNet, optimizer: torch.optim.Optimizer, data: CropData, settings: CropperTraining, epoch: int
 ) -> dict[str, float]:
     """One pass over the training images; returns the means of the loss and its terms. Raises NonFiniteError."""
     device = next(network.parameters()).device
@@ -88,7 +88,7 @@ def evaluate(network: S2CNet, examples: Sequence[Example], *, batch_images: int)
     return evaluate_crops(ordered, [each.mos.numpy() for each in examples])
 
 
-def fit(network: S2CNet, data: Data, settings: CropperTraining, *, state: TrainingState) -> dict[str, Any]:
+def fit(network: S2CNet, data: CropData, settings: CropperTraining, *, state: TrainingState) -> dict[str, Any]:
     """Train to the last epoch, from where `state` left off; returns the best epoch's record with its `weights`.
 
     The network has these weights then.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -84,7 +85,7 @@ def start_processes(count: int, module: str, arguments: Sequence[str], *, device
 
 
 def launch(arguments: Sequence[str]) -> int:
-    """torchrun with these arguments, but quiet about a process that failed and said why; returns an exit status.
+    """Torchrun with these arguments, but quiet about a process that failed and said why; returns an exit status.
 
     That of the first process to fail; 128 and the signal's number for one that a signal ended, or for the launcher.
     """
@@ -123,7 +124,7 @@ def joined_processes(device_name: str) -> Iterator[tuple[Processes, torch.device
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         processes = Processes(distributed.get_rank(), distributed.get_world_size())
-        with open(os.devnull, "w") as nowhere, redirect_stdout(sys.stdout if processes.is_first else nowhere):
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(sys.stdout if processes.is_first else nowhere):
             yield processes, device
     except AigcVqaError:
         if distributed.get_rank() > 0:

@@ -29,7 +29,7 @@ ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
-class Data:
+class QualityData:
     """The training and validation parts: crops, and MOS (N,) on 0-100 in the order of the crops' ids.
 
     sigma: standard deviation of the training MOS, the width of the target density. val_batch_videos: videos scored at
@@ -54,11 +54,12 @@ def shuffled_batches(n_videos: int, batch_videos: int, random: torch.Generator) 
     return in_batches(torch.randperm(n_videos, generator=random).tolist(), batch_videos)
 
 
-def named(data: Data, group: Sequence[int]) -> str:
+def named(data: QualityData, group: Sequence[int]) -> str:
+    """The videos of a batch by name, for messages."""
     return "videos: " + ", ".join(data.train.clips.ids[index] for index in group)
 
 
-def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
+def train_epoch(training: Training, data: QualityData, epoch: int) -> dict[str, float]:
     """One pass over the training part; returns the means of loss, MAE and BCE over its videos.
 
     Raises NonFiniteError that names the step and its videos.
@@ -106,7 +107,7 @@ def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def validate(training: Training, data: Data) -> dict[str, float]:
+def validate(training: Training, data: QualityData) -> dict[str, float]:
     """SROCC, PLCC and their mean on the validation part; -1 while the predictions are still constant.
 
     In float32 whatever train.precision is: the scores are those that the predict stage gives. Raises NonFiniteError.
@@ -115,7 +116,7 @@ def validate(training: Training, data: Data) -> dict[str, float]:
     own = training.processes.share(range(len(data.val_mos)))
     scores = torch.zeros(len(data.val_mos), device=training.device)
     for crops, indices in data.val.batches(in_batches(own, data.val_batch_videos)):
-        scores[indices.to(scores.device)] = video_score(frame_scores(network(crops.to(scores.device)))).score
+        scores[indices.to(scores.device)] = video_score(frame_scores(network(crops.to(scores.device))))
     # Each process filled in its own videos and left zeros for the others.
     scores = training.processes.summed(scores).cpu()
     if n_broken := int((~scores.isfinite()).sum()):
@@ -127,7 +128,7 @@ def validate(training: Training, data: Data) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def last_step(training: Training, data: Data, epoch: int) -> str:
+def last_step(training: Training, data: QualityData, epoch: int) -> str:
     """For an error's message: the videos of an epoch's last step, and their terms at the weights that it left."""
     settings = training.settings
     group = shuffled_batches(len(data.train_mos), settings.batch_videos, numbers_of(settings, epoch))[-1]
@@ -137,7 +138,7 @@ def last_step(training: Training, data: Data, epoch: int) -> str:
     return f"{described(terms)}; {ADVICE}; {named(data, group)}"
 
 
-def fit(training: Training, data: Data, *, state: TrainingState, curves: Path) -> dict[str, Any]:
+def fit(training: Training, data: QualityData, *, state: TrainingState, curves: Path) -> dict[str, Any]:
     """Train to the last epoch, from where `state` left off; returns the best epoch's record with its `weights`.
 
     The first process writes curves and state; what it returns is what counts. Raises NonFiniteError.
@@ -183,6 +184,7 @@ def fit(training: Training, data: Data, *, state: TrainingState, curves: Path) -
 
 
 def log_epoch(live: Live | None, record: Mapping[str, float]) -> None:
+    """Write an epoch's numbers to the curves; processes beside the first have none."""
     if live is not None:
         for name, value in record.items():
             live.log_metric(name, value, timestamp=False)
@@ -190,6 +192,7 @@ def log_epoch(live: Live | None, record: Mapping[str, float]) -> None:
 
 
 def print_epoch(epoch: int, record: Mapping[str, float], params: TrainParams) -> None:
+    """Print an epoch's line."""
     print(
         f"epoch {epoch + 1:>{len(str(params.epochs))}}/{params.epochs}  loss {record['train/loss']:.4f}  "
         f"val SROCC {record['val/srocc']:.4f}  PLCC {record['val/plcc']:.4f}",

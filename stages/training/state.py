@@ -26,12 +26,14 @@ class TrainingState:
             return None
         note_use(self.path)
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            return state
         except (RuntimeError, EOFError, pickle.UnpicklingError):
             # A file that a crash of the machine spoiled is worth no more than none.
             return None
 
     def save(self, **state: Any) -> None:
+        """Replace the file whole."""
         # By way of memory: torch's own writer tells a full disk as a bug of its own.
         buffer = io.BytesIO()
         torch.save(state, buffer)

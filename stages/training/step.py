@@ -44,6 +44,7 @@ class Training:
 
     @property
     def device(self) -> torch.device:
+        """Where the network lies."""
         return self.network.head.weight.device
 
     @property
@@ -62,6 +63,7 @@ class Training:
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
         self.network.load_state_dict(saved["network"])
         if self.mean is not None:
             self.mean.module.load_state_dict(saved["mean"])
@@ -92,6 +94,7 @@ def set_up(network: QualityNet, settings: TrainParams, processes: Processes) -> 
 
 
 def loss_of(logits: Tensor, mos: Tensor, sigma: float, params: TrainParams) -> Tensor:
+    """The loss that the params choose, of logits (B, F, 100) and MOS (B,) on 0-100."""
     if params.loss == "mae":
         return mae_loss(logits, mos)
     if params.loss == "bce":
@@ -140,6 +143,7 @@ def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> 
 
 
 def described(terms: VideoTerms) -> str:
+    """The terms of every video, for messages."""
     return f"MAE {terms.mae.tolist()}, BCE {terms.bce.tolist()}"
 
 

@@ -75,3 +75,12 @@ def test_models_open_no_files() -> None:
             names = {call.id for call in calls if isinstance(call, ast.Name)}
             names |= {call.attr for call in calls if isinstance(call, ast.Attribute)}
             assert not names & {"open", "read_text", "read_bytes", "imread"}, path
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(path.as_posix())
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}

@@ -41,22 +41,15 @@ class PixelStatistics(NamedTuple):
     pixel_std: tuple[float, float, float]
 
 
-class VideoScore(NamedTuple):
-    """score: (B,), 0-100. spread: (B,), standard deviation between the frames' scores, on the same scale."""
+def video_score(frame_scores: Tensor) -> Tensor:
+    """Score of every video on 0-100 from those of its frames, 100 times their mean: (B, F) float, 0..0.99 -> (B,).
 
-    score: Tensor
-    spread: Tensor
-
-
-def video_score(frame_scores: Tensor) -> VideoScore:
-    """Score of every video from those of its frames: their mean and spread, times 100.
-
-    frame_scores: (B, F) float, 0..0.99, as `losses.frame_scores` gives them. Raises ShapeError.
-    The spread divides by F, not F - 1, so that a video of one frame has spread 0.
+    Raises:
+        ShapeError: The shape is another one, or empty.
     """
     if frame_scores.ndim != 2 or 0 in frame_scores.shape:
         raise ShapeError(f"frame_scores have shape {tuple(frame_scores.shape)}; needed: (B, F), both at least 1")
-    return VideoScore(score=100.0 * frame_scores.mean(dim=1), spread=100.0 * frame_scores.std(dim=1, correction=0))
+    return 100.0 * frame_scores.mean(dim=1)
 
 
 class FeaturePool(nn.Module):
@@ -139,7 +132,8 @@ class QualityNet(nn.Module):
         with torch.autocast(frames.device.type, enabled=False):
             # The variance is a small difference of large squares: half precision would lose it.
             logits = self.head(self.dropout(self.pool(features.to(self.head.weight.dtype))))
-        return logits.unflatten(0, shape[:2])
+        by_video: Tensor = logits.unflatten(0, shape[:2])
+        return by_video
 
 
 def pixel_statistics(backbone: str) -> PixelStatistics:

@@ -35,8 +35,10 @@ class EngineParams(Section):
 
     @property
     def n_workers(self) -> int:
+        """Processes for work without a network."""
         return self.workers or available_cores()
 
     @property
     def n_threads(self) -> int:
+        """Threads of a network on a CPU."""
         return self.threads or available_cores()

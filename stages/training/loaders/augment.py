@@ -56,7 +56,8 @@ def adjust_colors(image: Tensor, factors: tuple[float, float, float]) -> Tensor:
     """
     brightness, contrast, saturation = factors
     bright = functional.adjust_brightness(image, brightness)
-    return functional.adjust_saturation(functional.adjust_contrast(bright, contrast), saturation)
+    changed: Tensor = functional.adjust_saturation(functional.adjust_contrast(bright, contrast), saturation)
+    return changed
 
 
 def jitter_color(frame: NDArray[np.uint8], strength: float, random: np.random.Generator) -> NDArray[np.uint8]:

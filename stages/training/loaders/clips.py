@@ -59,10 +59,12 @@ class ClipSource:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
+        """Of a clip: (F, 3, S, S)."""
         return self.frames, 3, self.input_px, self.input_px
 
     @property
     def bytes_a_video(self) -> int:
+        """Memory that the crops of one video take."""
         return self.frames * 3 * self.input_px**2
 
 

@@ -33,7 +33,7 @@ class Example(NamedTuple):
     name: str
 
 
-class Batch(NamedTuple):
+class CropBatch(NamedTuple):
     """Examples of one size: pixels (B, H, W, 3) float32, 0..255; the rest as in `Example`, one an image."""
 
     pixels: Tensor
@@ -82,8 +82,9 @@ def make_batches(examples: Sequence[Example], *, batch_images: int, random: torc
     return [batches[i] for i in torch.randperm(len(batches), generator=random).tolist()]
 
 
-def collate(examples: Sequence[Example]) -> Batch:
-    return Batch(
+def collate(examples: Sequence[Example]) -> CropBatch:
+    """Examples of one size as a batch."""
+    return CropBatch(
         torch.stack([each.pixels for each in examples]).float(),
         [each.candidates for each in examples],
         [each.objects for each in examples],
@@ -92,7 +93,7 @@ def collate(examples: Sequence[Example]) -> Batch:
     )
 
 
-def augment(batch: Batch, *, flip: bool, jitter: float, random: np.random.Generator) -> Batch:
+def augment(batch: CropBatch, *, flip: bool, jitter: float, random: np.random.Generator) -> CropBatch:
     """Mirror images and their boxes left to right, each with probability 1/2, and shift the colours.
 
     Neither changes what a box holds. Up and down are not mirrored: crops are judged upright.

@@ -20,7 +20,7 @@ READ_AHEAD_BATCHES = 4
 WINDOW_BATCHES = 16
 
 
-class Batch(NamedTuple):
+class ObjectBatch(NamedTuple):
     """Frames (H, W, 3) uint8 RGB with their boxes (N, 4) float32 and labels (N,) int64; `names` of the files."""
 
     frames: list[Frame]
@@ -48,10 +48,10 @@ class ObjectBatches:
         """Batches an epoch; the last one to be cut may be smaller."""
         return -(-len(self.images) // self.batch_images)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int) -> Iterator[ObjectBatch]:
         """The batches of an epoch in order, the next ones read in the background. Raises DatasetError."""
         with ThreadPoolExecutor(READERS) as threads:
-            running: deque[Future[Batch]] = deque()
+            running: deque[Future[ObjectBatch]] = deque()
             try:
                 for places in self.order(epoch):
                     running.append(threads.submit(self.load, places, epoch))
@@ -72,9 +72,9 @@ class ObjectBatches:
             parts += [near[first : first + self.batch_images] for first in range(0, len(near), self.batch_images)]
         return [parts[place] for place in random.permutation(len(parts))]
 
-    def load(self, places: Sequence[int], epoch: int) -> Batch:
+    def load(self, places: Sequence[int], epoch: int) -> ObjectBatch:
         """Read and change the images at `places`."""
-        batch = Batch([], [], [], [])
+        batch = ObjectBatch([], [], [], [])
         for place in places:
             # A stream for each image: reading in threads cannot mix them up.
             image, random = self.images[place], np.random.default_rng((self.seed, epoch, place))

@@ -118,7 +118,7 @@ def test_reading_ahead_stops_at_its_limit(tmp_path: Path) -> None:
     )
     next(work)
     assert len(started) <= 4
-    work.close()  # type: ignore[attr-defined]
+    work.close()
     assert len(started) <= 5
 
 

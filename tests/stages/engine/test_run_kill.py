@@ -112,7 +112,7 @@ def test_an_interrupt_keeps_what_was_finished(tmp_path: Path) -> None:
     work = in_processes(act, workers=1)(items, cache)
     assert [next(work)[0].video_id for _ in range(3)] == ["v00", "v01", "v02"]
     with pytest.raises(KeyboardInterrupt):
-        work.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
+        work.throw(KeyboardInterrupt)
     done = [cache.has(item.key) for item in items]
     assert all(done[:3])
     assert sum(done) < 10

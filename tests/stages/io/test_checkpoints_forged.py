@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy._core.multiarray import _reconstruct, scalar
-from numpy._core.numeric import _frombuffer  # type: ignore[attr-defined]
+from numpy._core.numeric import _frombuffer
 
 from stages.errors import WeightsError
 from stages.io.checkpoints import GLOBALS, _ArrayUnpickler, read_pickle

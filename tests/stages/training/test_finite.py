@@ -9,19 +9,19 @@ from torch import nn
 from models.errors import NonFiniteError
 from stages.errors import DatasetError
 from stages.training import quality
-from stages.training.quality import Data, fit, train_epoch
+from stages.training.quality import QualityData, fit, train_epoch
 from stages.training.state import TrainingState
 from stages.training.step import Training
 from tests.stages.training.test_quality import VIDEOS, data, training, weights
 
 
 @pytest.fixture(scope="module")
-def clips() -> Data:
+def clips() -> QualityData:
     return data()
 
 
 @pytest.mark.parametrize("epsilon", [0.01, 1e20])
-def test_a_loss_that_is_not_finite_names_step_terms_and_videos(clips: Data, epsilon: float) -> None:
+def test_a_loss_that_is_not_finite_names_step_terms_and_videos(clips: QualityData, epsilon: float) -> None:
     run = training(fgm={"epsilon": epsilon})
     if epsilon < 1:
         nn.init.constant_(run.network.head.bias, float("nan"))
@@ -42,7 +42,7 @@ def names_all_videos(text: str) -> bool:
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.01])
-def test_a_gradient_that_is_not_finite_stops_before_the_weights_move(clips: Data, epsilon: float) -> None:
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_move(clips: QualityData, epsilon: float) -> None:
     run = training(fgm={"epsilon": epsilon})
     run.network.head.weight.register_hook(lambda gradient: gradient * float("nan"))
     before = weights(run)
@@ -56,7 +56,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_move(clips: Data
 
 
 def test_weights_that_the_last_step_broke_name_its_terms_and_videos(
-    clips: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clips: QualityData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_step, groups = quality.train_step, []
 
@@ -76,7 +76,7 @@ def test_weights_that_the_last_step_broke_name_its_terms_and_videos(
     assert set(text.rpartition("videos: ")[2].split(", ")) == groups[1]
 
 
-def test_float16_that_overflows_in_every_step_stops_after_twenty(clips: Data) -> None:
+def test_float16_that_overflows_in_every_step_stops_after_twenty(clips: QualityData) -> None:
     """The clean pass is in range; the second one never is: the scaler would skip every step of the training."""
     run = training(precision="fp16", batch_videos=1, fgm={"epsilon": 1e20})
     before = weights(run)
@@ -86,7 +86,9 @@ def test_float16_that_overflows_in_every_step_stops_after_twenty(clips: Data) ->
     assert all(torch.equal(weight, before[name]) for name, weight in run.network.named_parameters())
 
 
-def test_float16_that_overflows_in_every_step_of_a_short_training_keeps_no_epoch(clips: Data, tmp_path: Path) -> None:
+def test_float16_that_overflows_in_every_step_of_a_short_training_keeps_no_epoch(
+    clips: QualityData, tmp_path: Path
+) -> None:
     """12 steps in all: too few for the scale to fall so low that a step stops the run."""
     run = training(precision="fp16", batch_videos=1, epochs=1, fgm={"epsilon": 1e20})
     with pytest.raises(NonFiniteError, match=r"^float16 overflowed in every step of the training.*train\.precision"):

@@ -8,7 +8,7 @@ import pytest
 
 from stages.datasets.coco import ObjectImage
 from stages.errors import DatasetError
-from stages.training.loaders.detector import Batch, ObjectBatches
+from stages.training.loaders.detector import ObjectBatch, ObjectBatches
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def batches(images: list[ObjectImage], **changes: object) -> ObjectBatches:
     return ObjectBatches(images, **(settings | changes))
 
 
-def same(first: list[Batch], second: list[Batch]) -> bool:
+def same(first: list[ObjectBatch], second: list[ObjectBatch]) -> bool:
     return [batch.names for batch in first] == [batch.names for batch in second] and all(
         np.array_equal(one, other)
         for batch, twin in zip(first, second, strict=True)

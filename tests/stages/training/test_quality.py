@@ -18,7 +18,7 @@ from stages.params.schema import TrainParams
 from stages.training import quality
 from stages.training.loaders.clips import ClipDataset, ClipLoader, in_batches
 from stages.training.processes import Processes
-from stages.training.quality import Data, fit, train_epoch, validate
+from stages.training.quality import QualityData, fit, train_epoch, validate
 from stages.training.state import TrainingState
 from stages.training.step import Training, set_up
 from tests.configs import quality_config
@@ -37,7 +37,7 @@ def clip(video_id: str, frames: int = FRAMES) -> np.ndarray:
     return np.clip(128 + noise, 0, 255).astype(np.uint8)
 
 
-def data(frames: int = FRAMES) -> Data:
+def data(frames: int = FRAMES) -> QualityData:
     source = SimpleNamespace(
         read=partial(clip, frames=frames), shape=(frames, 3, PX, PX), bytes_a_video=frames * 3 * PX * PX
     )
@@ -46,7 +46,7 @@ def data(frames: int = FRAMES) -> Data:
         workers=1,
     )
     mos = torch.linspace(10, 90, VIDEOS)
-    return Data(loader, mos, loader, mos, sigma=float(mos.std(correction=0)), val_batch_videos=5)
+    return QualityData(loader, mos, loader, mos, sigma=float(mos.std(correction=0)), val_batch_videos=5)
 
 
 def training(backbone: str = "test_resnet", **changes: Any) -> Training:
@@ -63,7 +63,7 @@ def weights(of: Training) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def clips() -> Data:
+def clips() -> QualityData:
     return data()
 
 
@@ -81,7 +81,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(map(str, options.items())))
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_option_trains(clips: Data, backbone: str, options: dict) -> None:
+def test_every_option_trains(clips: QualityData, backbone: str, options: dict) -> None:
     run = training(backbone, learning_rate=0.005, epochs=6, **options)
     before = weights(run)
     errors = [train_epoch(run, clips, epoch)["train/mae"] for epoch in range(6)]
@@ -94,7 +94,7 @@ def test_every_option_trains(clips: Data, backbone: str, options: dict) -> None:
     assert -1 <= validate(run, clips)["val/selection"] <= 1
 
 
-def steps(run: Training, clips: Data, monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
+def steps(run: Training, clips: QualityData, monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
     """What each step of the first epoch was given (crops) and left behind (weights)."""
     train_step, seen = quality.train_step, []
 
@@ -118,7 +118,7 @@ def steps(run: Training, clips: Data, monkeypatch: pytest.MonkeyPatch) -> list[S
     ],
     ids=["mae", "bce", "video", "batch"],
 )
-def test_a_step_minimises_the_loss_that_the_params_name(clips: Data, options: dict, expected: Callable) -> None:
+def test_a_step_minimises_the_loss_that_the_params_name(clips: QualityData, options: dict, expected: Callable) -> None:
     run = training(**options)
     # Far from a fresh head, where the BCE of all videos is nearly one number and the two products nearly agree.
     nn.init.normal_(run.network.head.weight, std=1.0, generator=torch.Generator().manual_seed(1))
@@ -130,7 +130,9 @@ def test_a_step_minimises_the_loss_that_the_params_name(clips: Data, options: di
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_videos_are_mirrored_left_to_right_when_asked(clips: Data, flip: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_videos_are_mirrored_left_to_right_when_asked(
+    clips: QualityData, flip: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     originals = [clips.train.clips[index][0] for index in range(VIDEOS)]
     mirrors = [original.numpy()[..., ::-1] for original in originals]
     seen = [crop for step in steps(training(flip=flip), clips, monkeypatch) for crop in step.crops]
@@ -141,7 +143,7 @@ def test_videos_are_mirrored_left_to_right_when_asked(clips: Data, flip: bool, m
 
 
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5])
-def test_a_first_step_moves_each_layer_by_its_learning_rate(clips: Data, layer_decay: float) -> None:
+def test_a_first_step_moves_each_layer_by_its_learning_rate(clips: QualityData, layer_decay: float) -> None:
     """AdamW's first step is g / |g| times the rate, for every weight whose gradient is far above its epsilon."""
     once: dict[str, Any] = {"batch_videos": VIDEOS, "epochs": 1, "warmup_fraction": 0.0, "weight_decay": 0.0}
     run = training(**once, learning_rate=0.001, layer_decay=layer_decay)
@@ -155,7 +157,7 @@ def test_a_first_step_moves_each_layer_by_its_learning_rate(clips: Data, layer_d
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("options", [{"channels_last": True}, {"checkpointing": True}], ids=str)
-def test_layout_and_checkpointing_change_nothing_but_rounding(clips: Data, backbone: str, options: dict) -> None:
+def test_layout_and_checkpointing_change_nothing_but_rounding(clips: QualityData, backbone: str, options: dict) -> None:
     """Statistics included: checkpointing runs the forward pass twice, and BatchNorm must count the batch once."""
     plain, other = training(backbone, dropout=0.0), training(backbone, dropout=0.0, **options)
     records = [train_epoch(run, clips, 0) for run in (plain, other)]
@@ -168,7 +170,7 @@ def test_layout_and_checkpointing_change_nothing_but_rounding(clips: Data, backb
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_follows_full_precision(clips: Data, precision: str) -> None:
+def test_half_precision_follows_full_precision(clips: QualityData, precision: str) -> None:
     plain, half = training(dropout=0.0), training(dropout=0.0, precision=precision)
     record, other = (train_epoch(run, clips, 0) for run in (plain, half))
     # bfloat16 keeps 8 bits of the features, the losses are float32.
@@ -177,7 +179,7 @@ def test_half_precision_follows_full_precision(clips: Data, precision: str) -> N
     assert all(weight.dtype == torch.float32 for weight in half.network.parameters())
 
 
-def test_an_overflow_in_float16_skips_the_step_and_halves_the_scale(clips: Data) -> None:
+def test_an_overflow_in_float16_skips_the_step_and_halves_the_scale(clips: QualityData) -> None:
     run = training(precision="fp16")
     run.scaler._init_scale = 2.0**120  # far beyond what float16 gradients hold
     before = weights(run)
@@ -188,7 +190,7 @@ def test_an_overflow_in_float16_skips_the_step_and_halves_the_scale(clips: Data)
     assert all(torch.equal(run.network.get_parameter(name), before[name]) for name, _ in run.network.named_parameters())
 
 
-def test_a_compiled_backbone_gives_the_same_steps(clips: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_backbone_gives_the_same_steps(clips: QualityData, monkeypatch: pytest.MonkeyPatch) -> None:
     # The compiler's front end without its code generator, which takes half a minute for the smallest network.
     compile_module = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda module: compile_module(module, backend="aot_eager"))
@@ -200,7 +202,9 @@ def test_a_compiled_backbone_gives_the_same_steps(clips: Data, monkeypatch: pyte
     torch.compiler.reset()
 
 
-def test_the_mean_of_the_weights_is_the_one_derived_by_hand(clips: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mean_of_the_weights_is_the_one_derived_by_hand(
+    clips: QualityData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = training(ema_decay=0.5)
     one, two = (step.weights for step in steps(run, clips, monkeypatch))
     assert run.mean is not None
@@ -215,7 +219,7 @@ def test_the_mean_of_the_weights_is_the_one_derived_by_hand(clips: Data, monkeyp
 
 
 @pytest.mark.parametrize("options", [{}, {"ema_decay": 0.9, "precision": "fp16", "layer_decay": 0.7}], ids=str)
-def test_the_state_goes_on_as_if_nothing_had_happened(clips: Data, tmp_path: Path, options: dict) -> None:
+def test_the_state_goes_on_as_if_nothing_had_happened(clips: QualityData, tmp_path: Path, options: dict) -> None:
     whole = training(**options)
     for epoch in range(2):
         train_epoch(whole, clips, epoch)
@@ -232,7 +236,7 @@ def test_the_state_goes_on_as_if_nothing_had_happened(clips: Data, tmp_path: Pat
         assert torch.equal(second.kept.state_dict()[name], value), name
 
 
-def test_fit_keeps_the_best_epoch(clips: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fit_keeps_the_best_epoch(clips: QualityData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.1, 0.8, 0.3, 0.8])
     monkeypatch.setattr(
         quality, "validate", lambda *_: dict.fromkeys(("val/srocc", "val/plcc", "val/selection"), next(scores))
@@ -241,7 +245,7 @@ def test_fit_keeps_the_best_epoch(clips: Data, tmp_path: Path, monkeypatch: pyte
     assert (best["epoch"], best["val/selection"]) == (2, 0.8)
 
 
-def test_scores_that_are_all_equal_rank_last(clips: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_that_are_all_equal_rank_last(clips: QualityData, monkeypatch: pytest.MonkeyPatch) -> None:
     run = training()
     monkeypatch.setattr(run.network, "forward", lambda crops: torch.zeros(*crops.shape[:2], 100))
     assert validate(run, clips) == {"val/srocc": -1.0, "val/plcc": -1.0, "val/selection": -1.0}
