@@ -46,7 +46,11 @@ def ran(output: str) -> list[str]:
 def set_param(project: Path, section: str, key: str, value: object) -> None:
     path = project / "params.yaml"
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    values[section][key] = value
+    *parents, last = f"{section}.{key}".split(".")
+    own = values
+    for name in parents:
+        own = own[name]
+    own[last] = value
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 
@@ -80,6 +84,7 @@ def test_a_second_run_does_nothing(finished: Path) -> None:
         ("split", "seed", 3, ["split", "train", "predict", "evaluate"]),
         ("engine", "workers", 1, []),
         ("crop", "method", "center", ["crop", "train", "predict", "evaluate"]),
+        ("propose", "every", 2, ["propose", "cropper", "crop", "train", "predict", "evaluate"]),
     ],
 )
 def test_one_changed_param_reruns_only_its_stages(
@@ -105,7 +110,7 @@ def test_a_new_version_of_a_library_reruns_the_stages_that_note_it(project: Path
 
 def test_what_is_only_measured_stops_at_the_detector(project: Path) -> None:
     """The weights have the bytes that they had, and nothing is trained for them."""
-    set_param(project, "detector", "recall_boxes", 3)
+    set_param(project, "detector.training", "recall_boxes", 3)
     output = dvc(project, "repro").stdout
     assert ran(output) == ["detector"]
     assert "detector: trained already" in output
