@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import NonFiniteError
-from models.optim import epoch_seed, parameter_groups, warmup_cosine
+from models.optim import epoch_generator, epoch_seed, parameter_groups, warmup_cosine
 from models.s2cnet.loss import CropLoss, crop_loss
 from models.s2cnet.metrics import evaluate_crops
 from models.s2cnet.network import S2CNet
@@ -40,7 +40,7 @@ def train_epoch(
 ) -> dict[str, float]:
     """One pass over the training images; returns the means of the loss and its terms. Raises NonFiniteError."""
     device = next(network.parameters()).device
-    random = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
+    random = epoch_generator(settings.seed, epoch)
     changes = np.random.default_rng((settings.seed, epoch))
     batches = make_batches(data.train, batch_images=settings.batch_images, random=random)
     schedule = warmup_cosine(

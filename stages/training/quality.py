@@ -14,13 +14,14 @@ from models.errors import NonFiniteError
 from models.methods.frame_consistency.losses import frame_scores, video_terms
 from models.methods.frame_consistency.network import video_score
 from models.metrics import plcc, srocc
-from models.optim import epoch_seed, warmup_cosine
+from models.optim import epoch_generator, warmup_cosine
 from stages.engine.progress import progress
 from stages.errors import DatasetError
 from stages.params.schema import TrainParams
+from stages.training.loaders.augment import mirror_clips
 from stages.training.loaders.clips import ClipLoader, in_batches
 from stages.training.state import TrainingState
-from stages.training.step import ADVICE, Training, described, mirrored, train_step
+from stages.training.step import ADVICE, Training, terms_text, train_step
 
 # What torch's and our batch normalisation say of a batch without any variance.
 ONE_VALUE = "Expected more than 1 value per channel"
@@ -44,18 +45,22 @@ class Data:
     val_batch_videos: int
 
 
-def numbers_of(settings: TrainParams, epoch: int) -> torch.Generator:
-    """Where an epoch's order and mirroring come from."""
-    return torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
-
-
 def shuffled_batches(n_videos: int, batch_videos: int, random: torch.Generator) -> list[list[int]]:
-    """Every video once, in the batches of an epoch."""
+    """Every video once, in the batches of an epoch.
+
+    Args:
+        n_videos: Of the training part.
+        batch_videos: Videos per batch; the last one may be smaller.
+        random: Where the order comes from.
+
+    Returns:
+        The videos' positions, 0 to n_videos - 1, batch by batch.
+    """
     return in_batches(torch.randperm(n_videos, generator=random).tolist(), batch_videos)
 
 
-def named(data: Data, group: Sequence[int]) -> str:
-    """The videos of a batch by name, for messages."""
+def video_names(data: Data, group: Sequence[int]) -> str:
+    """The names of a batch's videos for a message, such as `videos: a.mp4, b.mp4`."""
     return "videos: " + ", ".join(data.train.clips.ids[index] for index in group)
 
 
@@ -65,7 +70,7 @@ def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
     Raises NonFiniteError that names the step and its videos.
     """
     settings, device = training.settings, training.device
-    random = numbers_of(settings, epoch)
+    random = epoch_generator(settings.seed, epoch)
     n_videos = len(data.train_mos)
     groups = shuffled_batches(n_videos, settings.batch_videos, random)
     flips = torch.rand(n_videos, generator=random) < 0.5
@@ -83,12 +88,12 @@ def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
     for number, ((crops, indices), group) in enumerate(zip(bar, groups, strict=True)):
         crops, mos = crops.to(device, non_blocking=True), data.train_mos[group].to(device)
         if settings.flip:
-            crops = mirrored(crops, flips[indices])
+            crops = mirror_clips(crops, flips[indices])
         rate = max(schedule.get_last_lr())
         try:
             loss, terms = train_step(training, crops, mos, data.sigma)
         except NonFiniteError as error:
-            raise NonFiniteError(f"epoch {epoch + 1}, step {number + 1}: {error}; {named(data, group)}") from None
+            raise NonFiniteError(f"epoch {epoch + 1}, step {number + 1}: {error}; {video_names(data, group)}") from None
         except ValueError as error:
             if ONE_VALUE not in str(error):
                 raise
@@ -131,11 +136,11 @@ def validate(training: Training, data: Data) -> dict[str, float]:
 def last_step(training: Training, data: Data, epoch: int) -> str:
     """For an error's message: the videos of an epoch's last step, and their terms at the weights that it left."""
     settings = training.settings
-    group = shuffled_batches(len(data.train_mos), settings.batch_videos, numbers_of(settings, epoch))[-1]
+    group = shuffled_batches(len(data.train_mos), settings.batch_videos, epoch_generator(settings.seed, epoch))[-1]
     ((crops, _),) = data.train.batches([group])
     logits = training.network.eval()(crops.to(training.device))
     terms = video_terms(logits, data.train_mos[group].to(logits.device), data.sigma)
-    return f"{described(terms)}; {ADVICE}; {named(data, group)}"
+    return f"{terms_text(terms)}; {ADVICE}; {video_names(data, group)}"
 
 
 def fit(training: Training, data: Data, *, state: TrainingState, curves: Path) -> dict[str, Any]:

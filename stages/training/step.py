@@ -102,12 +102,6 @@ def loss_of(logits: Tensor, mos: Tensor, sigma: float, params: TrainParams) -> T
     return frame_consistency_loss(logits, mos, sigma, reduction=params.fcl.reduction)
 
 
-def mirrored(crops: Tensor, flips: Tensor) -> Tensor:
-    """Crops (B, F, 3, S, S), those of the videos where `flips` (B,) is true mirrored left to right."""
-    # Whole clips are turned and copied; choosing byte by byte takes ten times as long.
-    return torch.stack([clip.flip(-1) if flip else clip for clip, flip in zip(crops, flips.tolist(), strict=True)])
-
-
 def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> tuple[Tensor, VideoTerms]:
     """One step of the optimiser; returns the loss and the terms of all videos of the batch.
 
@@ -132,18 +126,18 @@ def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> 
         with statistics:
             loss = fgm_backward(training.model, forward, training.settings.fgm.epsilon, scaler=training.scaler)
     except NonFiniteError as error:
-        raise NonFiniteError(f"{error}; there {described(video_terms(done[-1], mos, sigma))}") from None
+        raise NonFiniteError(f"{error}; there {terms_text(video_terms(done[-1], mos, sigma))}") from None
     terms = video_terms(done[0], mos, sigma)
     if not torch.isfinite(loss):
-        raise NonFiniteError(f"the loss is {loss.item()}: {described(terms)}; {ADVICE}")
+        raise NonFiniteError(f"the loss is {loss.item()}: {terms_text(terms)}; {ADVICE}")
     check_gradient(training, loss, terms)
     training.scaler.step(training.optimizer)
     training.scaler.update()
     return loss, terms
 
 
-def described(terms: VideoTerms) -> str:
-    """The terms of every video, for messages."""
+def terms_text(terms: VideoTerms) -> str:
+    """The terms of every video for a message, such as `MAE [0.1, 0.3], BCE [2.5, 3.1]`."""
     return f"MAE {terms.mae.tolist()}, BCE {terms.bce.tolist()}"
 
 
@@ -153,12 +147,12 @@ def check_gradient(training: Training, loss: Tensor, terms: VideoTerms) -> None:
         if (scale := training.scaler.get_scale()) < MIN_SCALE:
             raise NonFiniteError(
                 f"float16 overflows in step after step, also with the loss scaled by {scale:g}: the loss is "
-                f"{loss.item()}: {described(terms)}; a lower train.fgm.epsilon, or train.precision bf16, may help"
+                f"{loss.item()}: {terms_text(terms)}; a lower train.fgm.epsilon, or train.precision bf16, may help"
             )
         return
     gradients = [weight.grad for weight in training.network.parameters() if weight.grad is not None]
     norm = torch.stack(torch._foreach_norm(gradients)).norm()
     if not torch.isfinite(norm):
         raise NonFiniteError(
-            f"the gradient has norm {norm.item()} though the loss is {loss.item()}: {described(terms)}; {ADVICE}"
+            f"the gradient has norm {norm.item()} though the loss is {loss.item()}: {terms_text(terms)}; {ADVICE}"
         )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from models.errors import AigcVqaError
 from stages.engine.progress import progress
@@ -121,19 +121,48 @@ class _OrError(Dataset[tuple[Tensor, int] | AigcVqaError]):
             return error
 
 
+class GivenBatches(Sampler[list[int]]):
+    """The batches of an epoch, made elsewhere; a loader whose workers live on reads them at the start of each epoch."""
+
+    def __init__(self) -> None:
+        self._batches: list[list[int]] = []
+
+    def set_batches(self, batches: Sequence[Sequence[int]]) -> None:
+        """Choose the next epoch's batches.
+
+        Args:
+            batches: Positions in the data set, batch by batch.
+        """
+        self._batches = [list(batch) for batch in batches]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._batches)
+
+
 class ClipLoader:
     """Batches of clips as they are asked for, epoch by epoch; workers, when decoding needs them, live on.
 
-    pinned: batches lie in memory that a GPU copies from while it computes.
+    Attributes:
+        clips: What is loaded.
     """
 
     def __init__(self, clips: ClipDataset, *, workers: int, pinned: bool = False) -> None:
+        """Start nothing yet.
+
+        Args:
+            clips: What is loaded.
+            workers: Processes that decode, for clips that do not fit into memory; 0: this process does.
+            pinned: Whether batches lie in memory that a GPU copies from while it computes.
+        """
         decoding = not clips.fits and workers > 0
         self.clips = clips
-        self._batches: list[list[int]] = []
+        self._sampler = GivenBatches()
         self._loader = DataLoader(
             _OrError(clips),
-            batch_sampler=self._batches,
+            batch_sampler=self._sampler,
             num_workers=workers if decoding else 0,
             multiprocessing_context=WorkerContext() if decoding else None,
             collate_fn=_batch,
@@ -145,10 +174,17 @@ class ClipLoader:
         )
 
     def batches(self, batches: Sequence[Sequence[int]]) -> "Batches":
-        """(crops (B, F, 3, S, S) uint8, indices (B,)) for every given list of indices, in the given order."""
+        """One epoch.
+
+        Args:
+            batches: Positions among the clips, batch by batch; any may come twice or not at all.
+
+        Returns:
+            Gives (crops (B, F, 3, S, S) uint8 RGB, positions (B,) int64) of every batch in the given order. The next
+            call sets another epoch, so read it to its end before.
+        """
         self.clips.fill()
-        # The loader reads this very list when an epoch starts.
-        self._batches[:] = [list(batch) for batch in batches]
+        self._sampler.set_batches(batches)
         return Batches(self._loader)
 
 
@@ -169,7 +205,15 @@ class Batches:
 
 
 def in_batches(order: Sequence[int], size: int) -> list[list[int]]:
-    """The order in batches; the last one may be smaller."""
+    """The order in batches.
+
+    Args:
+        order: Positions, any number of them.
+        size: Positions per batch, at least 1; the last batch may be smaller.
+
+    Returns:
+        The batches; their positions in a row are the order.
+    """
     return [list(order[start : start + size]) for start in range(0, len(order), size)]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.s2cnet.scoring import resize_frame, scale_boxes
 from stages.datasets.gaic import ScoredImage, read_image
-from stages.training.loaders.augment import PIXEL_MAX, adjust_colors, draw_color_factors, mirror_boxes
+from stages.training.loaders.augment import jitter_color, mirror_boxes
 
 # Full-size images in memory at once while objects are looked for.
 IMAGES_AT_ONCE = 16
@@ -104,6 +104,9 @@ def augment(batch: Batch, *, flip: bool, jitter: float, random: np.random.Genera
         jitter: Brightness, contrast and saturation are multiplied by factors of 1 - jitter to 1 + jitter, one per
             image.
         random: Where the choices come from.
+
+    Returns:
+        A new batch.
     """
     pixels, candidates, objects = batch.pixels.clone(), list(batch.candidates), list(batch.objects)
     for index in range(len(pixels)):
@@ -113,7 +116,5 @@ def augment(batch: Batch, *, flip: bool, jitter: float, random: np.random.Genera
             candidates[index] = mirror_boxes(candidates[index], width)
             objects[index] = mirror_boxes(objects[index], width)
         if jitter:
-            image = pixels[index].permute(2, 0, 1) / PIXEL_MAX
-            changed = adjust_colors(image, draw_color_factors(jitter, random))
-            pixels[index] = (PIXEL_MAX * changed).permute(1, 2, 0)
+            pixels[index] = jitter_color(pixels[index], jitter, random)
     return batch._replace(pixels=pixels, candidates=candidates, objects=objects)

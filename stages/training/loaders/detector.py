@@ -82,7 +82,8 @@ class ObjectBatches:
             if self.flip and random.random() < 0.5:
                 frame, boxes = mirror(frame, boxes)
             if self.color_jitter:
-                frame = jitter_color(frame, self.color_jitter, random)
+                pixels = torch.from_numpy(np.ascontiguousarray(frame))
+                frame = jitter_color(pixels, self.color_jitter, random).round().byte().numpy()
             if self.zoom:
                 frame, boxes, labels = zoom(frame, boxes, labels, self.zoom, random)
             batch.frames.append(frame)
