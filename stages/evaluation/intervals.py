@@ -13,7 +13,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.errors import AigcVqaError
-from models.metrics import N_MIN, UndefinedMetricError, group_pair_accuracy, ntire_score, paired_bootstrap, plcc, srocc
+from models.metrics import (
+    N_MIN,
+    UndefinedMetricError,
+    group_pair_accuracy,
+    ntire_score,
+    paired_bootstrap,
+    percentile_interval,
+    plcc,
+    resampled_differences,
+    resampled_indices,
+    srocc,
+)
 from stages.evaluation.metrics import METRICS
 from stages.evaluation.runs import Run
 from stages.params.schema import EvaluateParams
@@ -24,17 +35,34 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Units:
-    """What is drawn as one (prompts, or rated pairs), U of them: (U,) right answers of each run, (U,) questions."""
+    """What is drawn as one: prompts, or rated pairs, U of them.
+
+    Attributes:
+        now: (U,) right answers of this run.
+        baseline: (U,) right answers of the other.
+        asked: (U,) questions, at least 1 in each unit.
+    """
 
     now: FloatArray
     baseline: FloatArray
     asked: FloatArray
 
     def differences(self, generator: np.random.Generator, samples: int) -> FloatArray:
-        """(samples,) change of the share of right answers, on units drawn again with replacement."""
-        drawn = generator.integers(0, len(self.asked), (samples, len(self.asked)))
-        changes: FloatArray = (self.now - self.baseline)[drawn].sum(axis=1) / self.asked[drawn].sum(axis=1)
-        return changes
+        """Change of the share of right answers, on units drawn again with replacement.
+
+        Args:
+            generator: Where the draws come from.
+            samples: Number of resamples.
+
+        Returns:
+            (samples,), in -1..1.
+        """
+        change = self.now - self.baseline
+        parts = [
+            change[drawn].sum(axis=1) / self.asked[drawn].sum(axis=1)
+            for drawn in resampled_indices(len(self.asked), samples, generator)
+        ]
+        return np.concatenate(parts)
 
     def give(self, now: float | None, baseline: float | None) -> bool:
         """Whether they are enough to draw from, and give the two values: else prompts, pairs or videos are others."""
@@ -100,11 +128,10 @@ class Intervals:
         if metric.unit == "videos":
             return self._of_videos(metric.judge_videos)
         differences = self._score_differences() if metric.unit == "videos and pairs" else self._share_differences(key)
-        if differences is None or 2 * np.isnan(differences).sum() > differences.size:
+        try:
+            return None if differences is None else percentile_interval(differences, self.params.confidence)
+        except UndefinedMetricError:
             return None
-        tail = 50.0 * (1.0 - self.params.confidence)
-        low, high = np.nanpercentile(differences, [tail, 100.0 - tail])
-        return float(low), float(high)
 
     def _of_videos(self, metric: Callable[..., float]) -> Interval | None:
         try:
@@ -138,17 +165,13 @@ class Intervals:
         rank1, rank2 = self._share_differences("rank1", 1), self._share_differences("rank2", 2)
         if rank1 is None or rank2 is None:
             return None
-        generator = np.random.default_rng([self.params.seed, 3])
         mos, now, baseline = (self.both[name].to_numpy(np.float64) for name in ("mos", "score", "score_baseline"))
-        changes = np.full(len(rank1), np.nan)
-        for index, (first, second) in enumerate(zip(rank1, rank2, strict=True)):
-            drawn = generator.integers(0, len(mos), len(mos))
-            try:
-                by_rank, by_line = (
-                    metric(now[drawn], mos[drawn]) - metric(baseline[drawn], mos[drawn]) for metric in (srocc, plcc)
-                )
-            except UndefinedMetricError:
-                continue
-            # The score is linear: that of the changes is the change of the score.
-            changes[index] = ntire_score(srocc=by_rank, plcc=by_line, rank1=first, rank2=second)
-        return changes
+        # The same stream twice: both correlations on the same videos.
+        by_rank, by_line = (
+            resampled_differences(
+                metric, mos, now, baseline, n_resamples=len(rank1), rng=np.random.default_rng([self.params.seed, 3])
+            )
+            for metric in (srocc, plcc)
+        )
+        # The score is linear: that of the changes is the change of the score.
+        return ntire_score(srocc=by_rank, plcc=by_line, rank1=rank1, rank2=rank2)
