@@ -78,11 +78,18 @@ def rmse(scores: ArrayLike, mos: ArrayLike) -> float:
 
 
 def logistic_fit(scores: ArrayLike, mos: ArrayLike) -> LogisticFit:
-    """Fits q = b2 + (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) to the MOS by least squares (VQEG).
+    """Fit q = b2 + (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) to the MOS by least squares (VQEG).
 
     x are the predictions standardised to mean 0 and standard deviation 1, so that one start suits every
-    scale: (max mos, min mos, mean x, 0.5). At most 2000 evaluations. A fit that fails is marked, not raised:
-    fewer than 4 videos, no minimum in that many evaluations, or a flat curve.
+    scale: (max mos, min mos, mean x, 0.5). At most 2000 evaluations.
+
+    Args:
+        scores: (N,).
+        mos: (N,).
+
+    Returns:
+        The curve. A fit that fails is marked, not raised: fewer than 4 videos, no minimum in that many evaluations, or
+        a flat curve.
     """
     x, y = _checked_pair(scores, mos)
     centred = _centred_rows(x)
@@ -118,15 +125,25 @@ def paper_mean(srocc: float, plcc: float, krocc: float) -> float:
 
 
 def mean_of_three(scores: ArrayLike, mos: ArrayLike) -> float:
-    """The paper's mean of SROCC, PLCC and KROCC, of one set of videos: (N,), (N,) -> -1..1."""
+    """The paper's mean of SROCC, PLCC and KROCC of one set of videos, -1..1."""
     return paper_mean(srocc(scores, mos), plcc(scores, mos), krocc(scores, mos))
 
 
 def rank_accuracy(first_scores: ArrayLike, second_scores: ArrayLike, first_is_better: ArrayLike) -> float:
     """Share of pairs, 0..1, whose predicted order is that of the raters (NTIRE 2024).
 
-    first_scores, second_scores: (P,) predicted scores of the pairs. first_is_better: (P,) bool.
     As in the challenge, the first is predicted better when its score is at least the other's.
+
+    Args:
+        first_scores: (P,) predicted scores of the pairs' first videos.
+        second_scores: (P,) those of the second ones.
+        first_is_better: (P,) bool, what the raters say.
+
+    Raises:
+        ShapeError: Shapes differ or are not (P,).
+        NonFiniteError: A score is NaN or infinite.
+        MetricOptionError: `first_is_better` is not boolean.
+        UndefinedMetricError: P is 0.
     """
     first, second = _checked_arrays(("first_scores", first_scores), ("second_scores", second_scores))
     better = np.asarray(first_is_better)
@@ -156,7 +173,12 @@ def ntire_score(*, srocc: Numbers, plcc: Numbers, rank1: Numbers, rank2: Numbers
 
 @dataclass(frozen=True)
 class PairAccuracy:
-    """What `group_pair_accuracy` found: the share (0..1) of `n_pairs` pairs that are in the right order."""
+    """Result of `group_pair_accuracy`.
+
+    Attributes:
+        accuracy: Share of pairs in the right order, 0..1.
+        n_pairs: Pairs that count.
+    """
 
     accuracy: float
     n_pairs: int
@@ -166,9 +188,18 @@ def group_pair_accuracy(scores: ArrayLike, mos: ArrayLike, groups: Sequence[Hash
     """How often the better of two videos of one group (prompt) has the higher score.
 
     It asks what a user asks who picks the best of several videos of one prompt, and a model that only knows which
-    prompts are easy is at chance, 0.5, here. groups: N names. Pairs of equal MOS have no better one and do not count; a
-    pair of equal scores counts half. Groups of one video add nothing. (N = 0 and N = 1 have no pair.)
-    Raises ShapeError, NonFiniteError, and UndefinedMetricError when no group has two videos of different MOS.
+    prompts are easy is at chance, 0.5, here. Pairs of equal MOS have no better one and do not count; a pair of equal
+    scores counts half. Groups of one video add nothing.
+
+    Args:
+        scores: (N,).
+        mos: (N,).
+        groups: N names.
+
+    Raises:
+        ShapeError: Lengths differ.
+        NonFiniteError: A score or MOS is NaN or infinite.
+        UndefinedMetricError: No group has two videos of different MOS.
     """
     x, y = _checked_arrays(("scores", scores), ("mos", mos))
     if len(groups) != x.size:

@@ -65,7 +65,15 @@ class Units:
         return np.concatenate(parts)
 
     def give(self, now: float | None, baseline: float | None) -> bool:
-        """Whether they are enough to draw from, and give the two values: else prompts, pairs or videos are others."""
+        """Whether the units are enough to draw from and lead to the two recorded values.
+
+        Args:
+            now: The recorded share of right answers of this run, 0..1; None: it has none.
+            baseline: That of the other run.
+
+        Returns:
+            False also where prompts, pairs or videos are not those that the values were computed from.
+        """
         if len(self.asked) < N_MIN or now is None or baseline is None:
             return False
         total = self.asked.sum()
@@ -74,7 +82,12 @@ class Units:
 
 
 def prompt_units(both: pd.DataFrame, groups: pd.Series) -> Units:
-    """A unit a prompt with a pair to compare; `groups` maps video ids, and a video that it lacks is alone."""
+    """One unit per prompt with a pair to compare.
+
+    Args:
+        both: Columns video_id, mos, score and score_baseline, one row per video.
+        groups: Prompt by video id; a video that it lacks is alone.
+    """
     rows: list[tuple[float, float, int]] = []
     names: pd.Series = both["video_id"].map(groups).fillna(both["video_id"])
     for _, own in both.groupby(names.to_numpy(), sort=True):
@@ -89,7 +102,12 @@ def prompt_units(both: pd.DataFrame, groups: pd.Series) -> Units:
 
 
 def rank_units(both: pd.DataFrame, pairs: pd.DataFrame) -> Units:
-    """A unit a rated pair of which both runs scored both videos; equal scores count as the first being better."""
+    """One unit per rated pair of which both runs scored both videos; with equal scores the first counts as better.
+
+    Args:
+        both: Columns video_id, score and score_baseline, one row per video.
+        pairs: Rows of the PAIRS schema.
+    """
     scores = both.set_index("video_id")
     pairs = pairs[pairs["first"].isin(scores.index) & pairs["second"].isin(scores.index)]
     first, second = scores.loc[pairs["first"]], scores.loc[pairs["second"]]
@@ -104,8 +122,15 @@ def rank_units(both: pd.DataFrame, pairs: pd.DataFrame) -> Units:
 class Intervals:
     """The intervals of the change from one run to another, each computed when it is asked for.
 
-    groups: video id -> prompt; pairs: rows of the PAIRS schema; None: not known. They are this run's, and count only
-    where they give the recorded metrics of both runs.
+    Prompts and pairs are this run's, and count only where they lead to the recorded metrics of both runs.
+
+    Attributes:
+        both: Columns video_id, mos, score and score_baseline: the videos that both runs scored.
+        now: This run.
+        baseline: The run that it is compared with.
+        params: How intervals are resampled.
+        groups: Prompt by video id; None: not known.
+        pairs: Rows of the PAIRS schema; None: not known.
     """
 
     def __init__(
@@ -123,7 +148,14 @@ class Intervals:
         self.groups, self.pairs = groups, pairs
 
     def of(self, key: str) -> Interval | None:
-        """The interval of a metric's change; None where nothing can be drawn for it."""
+        """The interval of a metric's change.
+
+        Args:
+            key: Of `METRICS`.
+
+        Returns:
+            Lower and upper end, in the metric's unit; None where nothing can be drawn for it.
+        """
         metric = METRICS[key]
         if metric.unit == "videos":
             return self._of_videos(metric.judge_videos)
@@ -163,7 +195,7 @@ class Intervals:
     def _score_differences(self) -> FloatArray | None:
         # Streams of their own: draws of equal seed would tie the first pair to the first video.
         rank1, rank2 = self._share_differences("rank1", 1), self._share_differences("rank2", 2)
-        if rank1 is None or rank2 is None:
+        if rank1 is None or rank2 is None or len(self.both) < N_MIN:
             return None
         mos, now, baseline = (self.both[name].to_numpy(np.float64) for name in ("mos", "score", "score_baseline"))
         # The same stream twice: both correlations on the same videos.

@@ -31,10 +31,15 @@ ROUNDING = 1e-4
 
 @dataclass(frozen=True)
 class Data:
-    """The training and validation parts: crops, and MOS (N,) on 0-100 in the order of the crops' ids.
+    """The training and the validation part.
 
-    sigma: standard deviation of the training MOS, the width of the target density. val_batch_videos: videos scored at
-    once.
+    Attributes:
+        train: Crops of the training videos.
+        train_mos: (N,) float32, 0-100, in the order of the crops' ids.
+        val: Crops of the validation videos.
+        val_mos: (M,) float32, 0-100, in the order of the crops' ids.
+        sigma: Standard deviation of the training MOS, points: the width of the target density.
+        val_batch_videos: Validation videos scored at once.
     """
 
     train: ClipLoader
@@ -65,9 +70,19 @@ def video_names(data: Data, group: Sequence[int]) -> str:
 
 
 def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
-    """One pass over the training part; returns the means of loss, MAE and BCE over its videos.
+    """One pass over the training part.
 
-    Raises NonFiniteError that names the step and its videos.
+    Args:
+        training: Trained in place.
+        data: Only the training part is read.
+        epoch: 0 for the first.
+
+    Returns:
+        `train/loss`, `train/mae` and `train/bce`, means over the videos, and the `learning_rate` of the last step.
+
+    Raises:
+        NonFiniteError: A loss or a gradient is NaN or infinite; the message names the step and its videos.
+        DatasetError: A batch is too small for the backbone's batch normalisation.
     """
     settings, device = training.settings, training.device
     random = epoch_generator(settings.seed, epoch)
@@ -113,9 +128,19 @@ def train_epoch(training: Training, data: Data, epoch: int) -> dict[str, float]:
 
 @torch.inference_mode()
 def validate(training: Training, data: Data) -> dict[str, float]:
-    """SROCC, PLCC and their mean on the validation part; -1 while the predictions are still constant.
+    """Measure the network on the validation part.
 
-    In float32 whatever train.precision is: the scores are those that the predict stage gives. Raises NonFiniteError.
+    In float32 whatever train.precision is: the scores are those that the predict stage gives.
+
+    Args:
+        training: Its kept network is set to evaluation mode.
+        data: Only the validation part is read.
+
+    Returns:
+        `val/srocc`, `val/plcc` and their mean `val/selection`; -1 while the predictions are still constant.
+
+    Raises:
+        NonFiniteError: A score is NaN or infinite.
     """
     network = training.kept.eval()
     own = training.processes.share(range(len(data.val_mos)))
@@ -144,9 +169,23 @@ def last_step(training: Training, data: Data, epoch: int) -> str:
 
 
 def fit(training: Training, data: Data, *, state: TrainingState, curves: Path) -> dict[str, Any]:
-    """Train to the last epoch, from where `state` left off; returns the best epoch's record with its `weights`.
+    """Train to the last epoch, from where `state` left off.
 
-    The first process writes curves and state; what it returns is what counts. Raises NonFiniteError.
+    The first process writes curves and state; what it returns is what counts.
+
+    Args:
+        training: Trained in place.
+        data: Training and validation part.
+        state: Where the training is kept after every epoch.
+        curves: Folder for the curves of all epochs.
+
+    Returns:
+        The record of the best epoch by `val/selection`, with `epoch` (1 for the first) and `weights`; without
+        `weights` when no epoch gave predictions that differ.
+
+    Raises:
+        NonFiniteError: A loss, a gradient or a score is NaN or infinite, or float16 overflowed in every step.
+        DatasetError: A batch is too small for the backbone's batch normalisation.
     """
     settings, first = training.settings, training.processes.is_first
     history: list[dict[str, float]] = []

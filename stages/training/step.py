@@ -29,9 +29,17 @@ ADVICE = "a lower train.learning_rate or train.fgm.epsilon, or another train.pre
 
 @dataclass(frozen=True)
 class Training:
-    """What one process trains with. `model` is what is called: `network` itself, or its wrapper among processes.
+    """What one process trains with.
 
-    mean: the running mean of the weights (train.ema_decay), which is then what is validated and kept.
+    Attributes:
+        network: The weights.
+        model: What is called: `network` itself, or its wrapper among processes.
+        optimizer: Of the network's weights.
+        scaler: Of the loss, at work in float16 alone.
+        mean: Running mean of the weights (train.ema_decay), which is then what is validated and kept; None: there is
+            none.
+        settings: What the params say of the training.
+        processes: All that train together.
     """
 
     network: QualityNet
@@ -73,7 +81,13 @@ class Training:
 
 
 def set_up(network: QualityNet, settings: TrainParams, processes: Processes) -> Training:
-    """Everything around a network that lies on its device already; the random numbers of this process start here."""
+    """Build what surrounds the network; the random numbers of this process start here.
+
+    Args:
+        network: On its device already; layout, checkpointing and compilation change it in place.
+        settings: What the params say of the training.
+        processes: All that train together.
+    """
     if settings.channels_last:
         network.to(memory_format=torch.channels_last)
     if settings.checkpointing:
@@ -94,7 +108,17 @@ def set_up(network: QualityNet, settings: TrainParams, processes: Processes) -> 
 
 
 def loss_of(logits: Tensor, mos: Tensor, sigma: float, params: TrainParams) -> Tensor:
-    """The loss that the params choose, of logits (B, F, 100) and MOS (B,) on 0-100."""
+    """The loss that the params choose.
+
+    Args:
+        logits: (B, F, 100).
+        mos: (B,), 0-100.
+        sigma: Width of the target density, points.
+        params: Names the loss and its reduction.
+
+    Returns:
+        A scalar.
+    """
     if params.loss == "mae":
         return mae_loss(logits, mos)
     if params.loss == "bce":
@@ -103,11 +127,20 @@ def loss_of(logits: Tensor, mos: Tensor, sigma: float, params: TrainParams) -> T
 
 
 def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> tuple[Tensor, VideoTerms]:
-    """One step of the optimiser; returns the loss and the terms of all videos of the batch.
+    """One step of the optimiser.
 
-    crops: this process's videos of the batch, (B, F, 3, S, S) uint8. mos: of the whole batch, in the processes' order.
-    Raises NonFiniteError, before the weights move, when a loss or a gradient is not finite; in float16 the scaler skips
-    such a gradient's step, and the error comes when it keeps skipping.
+    Args:
+        training: Its weights move.
+        crops: (B, F, 3, S, S) uint8 RGB, this process's videos of the batch.
+        mos: (N,), 0-100, of the whole batch, in the processes' order.
+        sigma: Width of the target density, points.
+
+    Returns:
+        The loss, a scalar, and the terms of all N videos.
+
+    Raises:
+        NonFiniteError: A loss or a gradient is NaN or infinite; the weights have not moved. In float16 the scaler
+            skips such a gradient's step, and the error comes when it keeps skipping.
     """
     half, sizes = HALVES[training.settings.precision], training.processes.sizes(len(mos))
     done: list[Tensor] = []

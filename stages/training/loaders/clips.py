@@ -31,7 +31,14 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class ClipSource:
-    """Where the crops of a video come from. `frames` places a clip, crops of (input_px, input_px)."""
+    """Where the crops of a video come from.
+
+    Attributes:
+        frames_table: Decoded frames.
+        crops_table: Candidates of every frame and which one was selected.
+        input_px: Side of a crop.
+        frames: Places in a clip.
+    """
 
     frames_table: Shards
     crops_table: Shards
@@ -40,9 +47,16 @@ class ClipSource:
     _boxes: dict[str, dict[int, Box]] = field(default_factory=dict, init=False, repr=False)
 
     def read(self, video_id: str) -> NDArray[np.uint8]:
-        """(frames, 3, input_px, input_px) uint8 RGB; short videos repeat frames evenly.
+        """Decode and cut one video.
 
-        Raises TableError that names the video when its rows give no clip.
+        Args:
+            video_id: As in both tables.
+
+        Returns:
+            (frames, 3, input_px, input_px) uint8 RGB; short videos repeat frames evenly.
+
+        Raises:
+            TableError: The video's rows give no clip.
         """
         try:
             clip = read_clip(self.frames_table.read(video_id, CLIP_COLUMNS))
@@ -71,10 +85,22 @@ class ClipSource:
 class ClipDataset(Dataset[tuple[Tensor, int]]):
     """Item i: the crops of `ids[i]`, (F, 3, S, S) uint8 RGB, and i. The same values from memory and from the tables.
 
-    cache_gib: the crops of all ids are kept when they fit. threads: that fill the memory, at the first epoch.
+    Attributes:
+        source: Where the crops come from.
+        ids: One per item.
+        memory: (N, F, 3, S, S) uint8, once `fill` has run; None before, and where the crops do not fit.
+        fits: Whether all crops may be kept in memory.
     """
 
     def __init__(self, source: ClipSource, ids: Sequence[str], *, cache_gib: float, threads: int = 1) -> None:
+        """Read nothing yet.
+
+        Args:
+            source: Where the crops come from.
+            ids: One per item.
+            cache_gib: The crops of all ids are kept when they take no more than this, GiB.
+            threads: Threads that fill the memory, at the first epoch.
+        """
         self.source = source
         self.ids = list(ids)
         self.memory: Tensor | None = None

@@ -22,8 +22,12 @@ FindObjects = Callable[[Sequence[ScoredImage], Sequence[NDArray[np.uint8]]], Seq
 class Example(NamedTuple):
     """One image as the network sees it; boxes are in pixels of that size.
 
-    pixels: (H, W, 3) uint8 RGB. candidates, objects: (K, 4), (N, 4) float32, objects best first. mos: (K,)
-    float32, on the data's own scale. name: the file, for messages.
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB.
+        candidates: (K, 4) float32, xyxy.
+        objects: (N, 4) float32, xyxy, best first.
+        mos: (K,) float32, on the data's own scale.
+        name: The file's, for messages.
     """
 
     pixels: Tensor
@@ -34,7 +38,15 @@ class Example(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Examples of one size: pixels (B, H, W, 3) float32, 0..255; the rest as in `Example`, one an image."""
+    """Examples of one size.
+
+    Attributes:
+        pixels: (B, H, W, 3) float32 RGB, 0..255.
+        candidates: As in `Example`, one entry per image; so are the others.
+        objects: Best first.
+        mos: On the data's own scale.
+        names: Of the files.
+    """
 
     pixels: Tensor
     candidates: list[Tensor]
@@ -46,7 +58,19 @@ class Batch(NamedTuple):
 def gather_examples(
     images: Sequence[ScoredImage], find_objects: FindObjects, *, short_side_px: int
 ) -> Iterator[Example]:
-    """Read the images, find their objects at full size, bring both to the network's size. Raises DatasetError."""
+    """Read the images, find their objects at full size, bring both to the network's size.
+
+    Args:
+        images: Files with candidates and their MOS.
+        find_objects: Called with a few images at a time.
+        short_side_px: Of the network's input.
+
+    Yields:
+        One example per image, in order.
+
+    Raises:
+        DatasetError: An image cannot be read.
+    """
     for start in range(0, len(images), IMAGES_AT_ONCE):
         part = images[start : start + IMAGES_AT_ONCE]
         frames = [read_image(image) for image in part]
@@ -65,7 +89,16 @@ def gather_examples(
 
 
 def make_batches(examples: Sequence[Example], *, batch_images: int, random: torch.Generator | None) -> list[list[int]]:
-    """Indices of the examples in batches of one image size; shuffled by `random`, in order without one."""
+    """Batches of one image size.
+
+    Args:
+        examples: Whose sizes count.
+        batch_images: Images per batch; the last one of each size may be smaller.
+        random: Where the order comes from; None: the order of the examples.
+
+    Returns:
+        Positions among the examples, batch by batch; every example once.
+    """
     by_size: dict[tuple[int, int], list[int]] = {}
     order = range(len(examples)) if random is None else torch.randperm(len(examples), generator=random).tolist()
     for index in order:
@@ -83,7 +116,11 @@ def make_batches(examples: Sequence[Example], *, batch_images: int, random: torc
 
 
 def collate(examples: Sequence[Example]) -> Batch:
-    """Examples of one size as a batch."""
+    """Join examples of one size to a batch.
+
+    Args:
+        examples: At least one.
+    """
     return Batch(
         torch.stack([each.pixels for each in examples]).float(),
         [each.candidates for each in examples],
