@@ -36,9 +36,10 @@ from stages.params.load import load_params
 from stages.params.schema import Params
 from stages.steps.scores import load_quality
 from stages.train import network_config
+from stages.training.loaders.augment import mirror_clips
 from stages.training.loaders.clips import ClipDataset, ClipLoader, ClipSource, in_batches
 from stages.training.processes import Processes
-from stages.training.step import Training, mirrored, set_up, train_step
+from stages.training.step import Training, set_up, train_step
 
 VIDEOS, FRAME_COUNT, CANDIDATES = 64, 6, 90
 MADE_BY = {
@@ -174,7 +175,7 @@ def waiting_rows(params: Params, source: ClipSource) -> list[Row]:
                 # The first batch of an epoch has nothing to be prepared behind.
                 waited += now - mark if mark is not None else 0.0
                 start = now if mark is None else start
-                train_step(training, mirrored(crops, indices % 2 == 0), mos[indices], 25.0)
+                train_step(training, mirror_clips(crops, indices % 2 == 0), mos[indices], 25.0)
                 mark = time.perf_counter()
             shares.append(waited / (time.perf_counter() - start))
         low, middle, high = np.quantile(shares[1:], (0.25, 0.5, 0.75))
@@ -190,7 +191,7 @@ def loader_rows(params: Params, source: ClipSource) -> list[Row]:
 
     def dry() -> None:
         for crops, indices in loader.batches(in_batches(range(VIDEOS), params.train.batch_videos)):
-            mirrored(crops, indices % 2 == 0)
+            mirror_clips(crops, indices % 2 == 0)
 
     def decode() -> None:
         for image in images:

@@ -11,6 +11,7 @@ videos, constant input) UndefinedMetricError.
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +20,8 @@ from scipy import optimize, special, stats
 from models.errors import AigcVqaError, NonFiniteError, ShapeError
 
 FloatArray = NDArray[np.float64]
+# A number, or one number per resample.
+Numbers = TypeVar("Numbers", float, FloatArray)
 
 N_MIN = 3
 LOGISTIC_EVALUATIONS_MAX = 2000
@@ -36,17 +39,16 @@ class MetricOptionError(AigcVqaError, ValueError):
 
 @dataclass(frozen=True)
 class LogisticFit:
-    """What `logistic_fit` found.
+    """Result of `logistic_fit`.
 
-    fitted: (N,) float64, the predictions mapped to the scale of the MOS. If not `converged`: the
-        least-squares line.
-    converged: whether the fit ended within its bounds at finite parameters and a curve that is not flat.
-    parameters: (b1, b2, b3, b4) of the curve over standardised predictions; empty if not `converged`.
+    Attributes:
+        fitted: (N,) float64, the predictions mapped to the scale of the MOS. If not `converged`: the least-squares
+            line.
+        converged: Whether the fit ended within its bounds with finite values and a curve that is not flat.
     """
 
     fitted: FloatArray
     converged: bool
-    parameters: tuple[float, ...]
 
 
 def srocc(scores: ArrayLike, mos: ArrayLike) -> float:
@@ -76,11 +78,18 @@ def rmse(scores: ArrayLike, mos: ArrayLike) -> float:
 
 
 def logistic_fit(scores: ArrayLike, mos: ArrayLike) -> LogisticFit:
-    """Fits q = b2 + (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) to the MOS by least squares (VQEG).
+    """Fit q = b2 + (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) to the MOS by least squares (VQEG).
 
     x are the predictions standardised to mean 0 and standard deviation 1, so that one start suits every
-    scale: (max mos, min mos, mean x, 0.5). At most 2000 evaluations. A fit that fails is marked, not raised:
-    fewer than 4 videos, no minimum in that many evaluations, or a flat curve.
+    scale: (max mos, min mos, mean x, 0.5). At most 2000 evaluations.
+
+    Args:
+        scores: (N,).
+        mos: (N,).
+
+    Returns:
+        The curve. A fit that fails is marked, not raised: fewer than 4 videos, no minimum in that many evaluations, or
+        a flat curve.
     """
     x, y = _checked_pair(scores, mos)
     centred = _centred_rows(x)
@@ -96,9 +105,9 @@ def logistic_fit(scores: ArrayLike, mos: ArrayLike) -> LogisticFit:
         fitted = _logistic(standardised, result.x)
         # A flat curve has no correlation: spread below a billionth of the MOS' own is rounding.
         if result.success and np.isfinite(fitted).all() and np.ptp(fitted) > 1e-9 * np.ptp(y):
-            return LogisticFit(fitted=fitted, converged=True, parameters=tuple(map(float, result.x)))
+            return LogisticFit(fitted=fitted, converged=True)
     slope = float(np.mean(standardised * (y - y.mean())))
-    return LogisticFit(fitted=y.mean() + slope * standardised, converged=False, parameters=())
+    return LogisticFit(fitted=y.mean() + slope * standardised, converged=False)
 
 
 def plcc_logistic(scores: ArrayLike, mos: ArrayLike) -> float:
@@ -116,15 +125,25 @@ def paper_mean(srocc: float, plcc: float, krocc: float) -> float:
 
 
 def mean_of_three(scores: ArrayLike, mos: ArrayLike) -> float:
-    """The paper's mean of SROCC, PLCC and KROCC, of one set of videos: (N,), (N,) -> -1..1."""
+    """The paper's mean of SROCC, PLCC and KROCC of one set of videos, -1..1."""
     return paper_mean(srocc(scores, mos), plcc(scores, mos), krocc(scores, mos))
 
 
 def rank_accuracy(first_scores: ArrayLike, second_scores: ArrayLike, first_is_better: ArrayLike) -> float:
     """Share of pairs, 0..1, whose predicted order is that of the raters (NTIRE 2024).
 
-    first_scores, second_scores: (P,) predicted scores of the pairs. first_is_better: (P,) bool.
     As in the challenge, the first is predicted better when its score is at least the other's.
+
+    Args:
+        first_scores: (P,) predicted scores of the pairs' first videos.
+        second_scores: (P,) those of the second ones.
+        first_is_better: (P,) bool, what the raters say.
+
+    Raises:
+        ShapeError: Shapes differ or are not (P,).
+        NonFiniteError: A score is NaN or infinite.
+        MetricOptionError: `first_is_better` is not boolean.
+        UndefinedMetricError: P is 0.
     """
     first, second = _checked_arrays(("first_scores", first_scores), ("second_scores", second_scores))
     better = np.asarray(first_is_better)
@@ -137,17 +156,29 @@ def rank_accuracy(first_scores: ArrayLike, second_scores: ArrayLike, first_is_be
     return float(np.mean((first >= second) == better))
 
 
-def ntire_score(*, srocc: float, plcc: float, rank1: float, rank2: float) -> float:
+def ntire_score(*, srocc: Numbers, plcc: Numbers, rank1: Numbers, rank2: Numbers) -> Numbers:
     """Final score of the NTIRE 2024 challenge: 0.45 SROCC + 0.45 PLCC + 0.05 Rank1 + 0.05 Rank2.
 
-    rank1: accuracy on pairs of videos of different sources; rank2: on pairs of one source.
+    Args:
+        srocc: -1..1, or one number per resample, (R,).
+        plcc: As `srocc`.
+        rank1: Accuracy on pairs of videos of different sources, 0..1.
+        rank2: Accuracy on pairs of one source.
+
+    Returns:
+        One number, or (R,).
     """
     return 0.45 * srocc + 0.45 * plcc + 0.05 * rank1 + 0.05 * rank2
 
 
 @dataclass(frozen=True)
 class PairAccuracy:
-    """What `group_pair_accuracy` found: the share (0..1) of `n_pairs` pairs that are in the right order."""
+    """Result of `group_pair_accuracy`.
+
+    Attributes:
+        accuracy: Share of pairs in the right order, 0..1.
+        n_pairs: Pairs that count.
+    """
 
     accuracy: float
     n_pairs: int
@@ -157,9 +188,18 @@ def group_pair_accuracy(scores: ArrayLike, mos: ArrayLike, groups: Sequence[Hash
     """How often the better of two videos of one group (prompt) has the higher score.
 
     It asks what a user asks who picks the best of several videos of one prompt, and a model that only knows which
-    prompts are easy is at chance, 0.5, here. groups: N names. Pairs of equal MOS have no better one and do not count; a
-    pair of equal scores counts half. Groups of one video add nothing. (N = 0 and N = 1 have no pair.)
-    Raises ShapeError, NonFiniteError, and UndefinedMetricError when no group has two videos of different MOS.
+    prompts are easy is at chance, 0.5, here. Pairs of equal MOS have no better one and do not count; a pair of equal
+    scores counts half. Groups of one video add nothing.
+
+    Args:
+        scores: (N,).
+        mos: (N,).
+        groups: N names.
+
+    Raises:
+        ShapeError: Lengths differ.
+        NonFiniteError: A score or MOS is NaN or infinite.
+        UndefinedMetricError: No group has two videos of different MOS.
     """
     x, y = _checked_arrays(("scores", scores), ("mos", mos))
     if len(groups) != x.size:
@@ -182,6 +222,9 @@ def group_pair_accuracy(scores: ArrayLike, mos: ArrayLike, groups: Sequence[Hash
     return PairAccuracy(right / pairs, pairs)
 
 
+# Why not scipy.stats.bootstrap: one resample without the metric makes its interval NaN, with a warning about another
+# method, and it is no faster: 0.95 to 1.3 times our time for 112 and for 2,000 videos, with the same draws and the same
+# peak of memory (`python -m benchmarks intervals`).
 def bootstrap_interval(
     metric: Callable[[ArrayLike, ArrayLike], float],
     scores: ArrayLike,
@@ -191,32 +234,48 @@ def bootstrap_interval(
     confidence: float,
     seed: int,
 ) -> tuple[float, float]:
-    """Percentile interval of a metric over videos drawn again with replacement: (low, high).
+    """Percentile interval of a metric over videos drawn again with replacement.
 
-    metric: one of this module, or any function of (scores, mos). Ranks are those of the resampled data.
-    samples: number of resamples, >= 1. seed: of their own random generator.
-    confidence: between 0 and 1; 0.95 gives the 2.5 and 97.5 percentiles.
     Resamples on which the metric is not defined (one video drawn N times) are left out.
-    Raises MetricOptionError; UndefinedMetricError when more than half of the resamples are left out.
+
+    Args:
+        metric: One of this module, or any function of (scores, mos). Ranks are those of the resampled data.
+        scores: (N,).
+        mos: (N,), entry i of both is video i.
+        samples: Number of resamples, >= 1.
+        confidence: Between 0 and 1; 0.95 gives the 2.5 and 97.5 percentiles.
+        seed: Of the interval's own random generator.
+
+    Returns:
+        Lower and upper end.
+
+    Raises:
+        MetricOptionError: `samples` or `confidence` is out of range.
+        UndefinedMetricError: The metric is not defined on these videos, or on less than half of the resamples.
+        ShapeError: Shapes differ or are not (N,).
+        NonFiniteError: A score or MOS is NaN or infinite.
     """
     x, y = _checked_pair(scores, mos)
     _check_resampling("samples", samples, confidence)
-    values = np.concatenate([_metric_rows(metric, x[drawn], y[drawn]) for drawn in _draws(x.size, samples, seed)])
-    return _interval(_defined(values, x.size), confidence)
+    draws = resampled_indices(x.size, samples, np.random.default_rng(seed))
+    values = np.concatenate([_metric_rows(metric, x[drawn], y[drawn]) for drawn in draws])
+    return percentile_interval(values, confidence)
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """What `paired_bootstrap` found of the difference metric(a) - metric(b) on the same videos.
+    """Result of `paired_bootstrap`: the difference metric(a) - metric(b) on the same videos.
 
-    difference: on all videos. low, high: percentile interval over resamples. p_value: two-sided, 0..1, of the
-    hypothesis that there is no difference; at least 2 / (n_resamples + 1). n_resamples: those the metric is defined on.
+    Attributes:
+        difference: On all videos.
+        low: Lower end of the percentile interval over resamples.
+        high: Its upper end.
+        n_resamples: Resamples that the metric is defined on.
     """
 
     difference: float
     low: float
     high: float
-    p_value: float
     n_resamples: int
 
 
@@ -233,30 +292,107 @@ def paired_bootstrap(
     """The difference of two runs on the same videos, with its interval.
 
     Both are measured on every resample, so what makes a draw of videos easy or hard for both drops out of the
-    difference, and a much smaller one can be told than from two single intervals.
+    difference: much smaller differences stand out than from two single intervals. Resamples on which either run has no
+    metric are left out.
 
-    mos, predicted_a, predicted_b: (N,), entry i of each is video i. metric: as in `bootstrap_interval`.
-    p_value: twice the smaller share of resamples whose difference is <= 0 or >= 0, counted with one more on
-    each side (Davison and Hinkley, 1997, equation 4.11), at most 1. Equal predictions give 1.
-    Resamples on which either run has no metric are left out. Raises as `bootstrap_interval`.
+    Args:
+        mos: (N,), entry i of all three is video i.
+        predicted_a: (N,), scores of the first run.
+        predicted_b: (N,), scores of the second run.
+        metric: As in `bootstrap_interval`.
+        n_resamples: >= 1.
+        seed: Of the interval's own random generator.
+        confidence: Between 0 and 1.
+
+    Returns:
+        The difference and its interval.
+
+    Raises:
+        MetricOptionError: `n_resamples` or `confidence` is out of range.
+        UndefinedMetricError: The metric is not defined on these videos, or on less than half of the resamples.
+        ShapeError: Shapes differ or are not (N,).
+        NonFiniteError: A score or MOS is NaN or infinite.
     """
     a, y = _checked_pair(predicted_a, mos, name="predicted_a")
     b, _ = _checked_pair(predicted_b, mos, name="predicted_b")
     _check_resampling("n_resamples", n_resamples, confidence)
-    parts = []
-    for drawn in _draws(y.size, n_resamples, seed):
-        resampled_mos = y[drawn]
-        parts.append(_metric_rows(metric, a[drawn], resampled_mos) - _metric_rows(metric, b[drawn], resampled_mos))
-    differences = _defined(np.concatenate(parts), y.size)
-    low, high = _interval(differences, confidence)
-    fewer = min(int(np.sum(differences <= 0)), int(np.sum(differences >= 0)))
+    differences = resampled_differences(metric, y, a, b, n_resamples=n_resamples, rng=np.random.default_rng(seed))
+    low, high = percentile_interval(differences, confidence)
     return PairedDifference(
         difference=metric(a, y) - metric(b, y),
         low=low,
         high=high,
-        p_value=min(1.0, 2.0 * (fewer + 1) / (differences.size + 1)),
-        n_resamples=differences.size,
+        n_resamples=int(np.sum(~np.isnan(differences))),
     )
+
+
+def resampled_differences(
+    metric: Callable[[ArrayLike, ArrayLike], float],
+    mos: FloatArray,
+    predicted_a: FloatArray,
+    predicted_b: FloatArray,
+    *,
+    n_resamples: int,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """The difference of two runs on videos drawn again with replacement.
+
+    Args:
+        metric: As in `bootstrap_interval`.
+        mos: (N,) finite, entry i of all three is video i.
+        predicted_a: (N,) finite, scores of the first run.
+        predicted_b: (N,) finite, scores of the second run.
+        n_resamples: >= 1.
+        rng: Where the draws come from; generators of one seed give two metrics the same draws.
+
+    Returns:
+        (n_resamples,) metric(a) - metric(b), NaN where the metric is not defined on a draw.
+    """
+    parts = [
+        _metric_rows(metric, predicted_a[drawn], mos[drawn]) - _metric_rows(metric, predicted_b[drawn], mos[drawn])
+        for drawn in resampled_indices(mos.size, n_resamples, rng)
+    ]
+    return np.concatenate(parts)
+
+
+def resampled_indices(n: int, samples: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Draw 0 to n - 1 again with replacement, n at a time.
+
+    Args:
+        n: What is drawn from, >= 1.
+        samples: Number of resamples.
+        rng: Where they come from; the draws do not depend on the size of the blocks.
+
+    Yields:
+        (rows, n), blocks of bounded memory with `samples` rows in all.
+    """
+    rows_at_once = max(1, BOOTSTRAP_VALUES_MAX // n)
+    for start in range(0, samples, rows_at_once):
+        yield rng.integers(0, n, size=(min(rows_at_once, samples - start), n))
+
+
+def percentile_interval(values: FloatArray, confidence: float) -> tuple[float, float]:
+    """The percentiles of a metric over resamples that leave equal tails on both sides.
+
+    Args:
+        values: (samples,), NaN where a resample has no metric: these are left out.
+        confidence: Between 0 and 1.
+
+    Returns:
+        Lower and upper end.
+
+    Raises:
+        UndefinedMetricError: More than half of the values are NaN.
+    """
+    defined = values[~np.isnan(values)]
+    if 2 * defined.size < values.size:
+        raise UndefinedMetricError(
+            f"the metric is defined on only {defined.size} of {values.size} resamples: too few distinct values in "
+            "scores or mos for an interval"
+        )
+    tail = 50.0 * (1.0 - confidence)
+    low, high = np.percentile(defined, [tail, 100.0 - tail])
+    return float(low), float(high)
 
 
 def _logistic(x: FloatArray, parameters: FloatArray) -> FloatArray:
@@ -308,31 +444,6 @@ def _check_resampling(name: str, samples: int, confidence: float) -> None:
         raise MetricOptionError(f"{name} is {samples}; needed: at least 1")
     if not 0 < confidence < 1:
         raise MetricOptionError(f"confidence is {confidence}; allowed: more than 0 and less than 1")
-
-
-def _draws(n: int, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Indices of n videos drawn again with replacement: blocks (rows, n), `samples` rows in all."""
-    generator = np.random.default_rng(seed)
-    rows_at_once = max(1, BOOTSTRAP_VALUES_MAX // n)
-    for start in range(0, samples, rows_at_once):
-        yield generator.integers(0, n, size=(min(rows_at_once, samples - start), n))
-
-
-def _defined(values: FloatArray, n: int) -> FloatArray:
-    """The values that are there; raises UndefinedMetricError when more than half are missing (NaN)."""
-    defined = values[~np.isnan(values)]
-    if 2 * defined.size < values.size:
-        raise UndefinedMetricError(
-            f"the metric is defined on only {defined.size} of {values.size} resamples of {n} videos: too "
-            "few distinct values in scores or mos for an interval"
-        )
-    return defined
-
-
-def _interval(values: FloatArray, confidence: float) -> tuple[float, float]:
-    tail = 50.0 * (1.0 - confidence)
-    low, high = np.percentile(values, [tail, 100.0 - tail])
-    return float(low), float(high)
 
 
 def _metric_rows(metric: Callable[[ArrayLike, ArrayLike], float], x: FloatArray, y: FloatArray) -> FloatArray:

@@ -4,6 +4,7 @@ import math
 import warnings
 from typing import Any
 
+import torch
 from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.optim import Optimizer
@@ -26,6 +27,7 @@ def warmup_cosine(optimizer: Optimizer, *, steps: int, warmup_fraction: float, d
     Returns:
         The schedule; the groups have the rate of step `done` already. Call its `step` after the optimiser's.
     """
+    # timm's CosineLRScheduler and torch's LinearLR warm up from a fixed rate or share over whole steps: other rates.
     warmup = warmup_fraction * steps
 
     def share(step: int) -> float:
@@ -42,12 +44,35 @@ def warmup_cosine(optimizer: Optimizer, *, steps: int, warmup_fraction: float, d
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """The seed of one epoch's random numbers: epochs of neighbouring seeds share none."""
+    """The seed of one epoch's random numbers: epochs of neighbouring seeds share none.
+
+    Args:
+        seed: Of the training.
+        epoch: 0 for the first.
+    """
     return seed * 1_000_003 + epoch
 
 
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    """A generator on the CPU with one epoch's numbers, apart from the global one, from which dropout draws.
+
+    Args:
+        seed: Of the training.
+        epoch: 0 for the first.
+    """
+    return torch.Generator().manual_seed(epoch_seed(seed, epoch))
+
+
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Groups for an optimiser: decay pulls on matrices and kernels; biases and norms keep their scale."""
+    """Groups for an optimiser: decay pulls on matrices and kernels; biases and norms keep their scale.
+
+    Args:
+        network: Weights that need no gradient are left out.
+        weight_decay: Of the first group; the second has none.
+
+    Returns:
+        Two groups as torch's optimisers take them.
+    """
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     return [
         {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": weight_decay},
@@ -61,8 +86,16 @@ def layered_groups(
     """`parameter_groups` with an `lr_scale` each: layer_decay to the power of a layer's distance from the top.
 
     Layer-wise decay as in BEiT (arXiv 2106.08254, appendix): pretrained early layers move least. The layers are those
-    that timm sees in `backbone`; what else `network` holds, such as a fresh head, learns at the full rate. With 1 all
-    scales are 1 and the groups are those of `parameter_groups`.
+    that timm sees in `backbone`; what else `network` holds, such as a fresh head, learns at the full rate.
+
+    Args:
+        network: Weights that need no gradient are left out.
+        backbone: A part of `network`, from timm.
+        weight_decay: Of matrices and kernels.
+        layer_decay: More than 0, at most 1; with 1 all scales are 1 and the groups are those of `parameter_groups`.
+
+    Returns:
+        Groups as torch's optimisers take them, each with `lr_scale`, the share of the rate that its weights learn at.
     """
     if layer_decay == 1:
         return [group | {"lr_scale": 1.0} for group in parameter_groups(network, weight_decay)]

@@ -13,7 +13,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.errors import AigcVqaError
-from models.metrics import N_MIN, UndefinedMetricError, group_pair_accuracy, ntire_score, paired_bootstrap, plcc, srocc
+from models.metrics import (
+    N_MIN,
+    UndefinedMetricError,
+    group_pair_accuracy,
+    ntire_score,
+    paired_bootstrap,
+    percentile_interval,
+    plcc,
+    resampled_differences,
+    resampled_indices,
+    srocc,
+)
 from stages.evaluation.metrics import METRICS
 from stages.evaluation.runs import Run
 from stages.params.schema import EvaluateParams
@@ -24,20 +35,45 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Units:
-    """What is drawn as one (prompts, or rated pairs), U of them: (U,) right answers of each run, (U,) questions."""
+    """What is drawn as one: prompts, or rated pairs, U of them.
+
+    Attributes:
+        now: (U,) right answers of this run.
+        baseline: (U,) right answers of the other.
+        asked: (U,) questions, at least 1 in each unit.
+    """
 
     now: FloatArray
     baseline: FloatArray
     asked: FloatArray
 
     def differences(self, generator: np.random.Generator, samples: int) -> FloatArray:
-        """(samples,) change of the share of right answers, on units drawn again with replacement."""
-        drawn = generator.integers(0, len(self.asked), (samples, len(self.asked)))
-        changes: FloatArray = (self.now - self.baseline)[drawn].sum(axis=1) / self.asked[drawn].sum(axis=1)
-        return changes
+        """Change of the share of right answers, on units drawn again with replacement.
+
+        Args:
+            generator: Where the draws come from.
+            samples: Number of resamples.
+
+        Returns:
+            (samples,), in -1..1.
+        """
+        change = self.now - self.baseline
+        parts = [
+            change[drawn].sum(axis=1) / self.asked[drawn].sum(axis=1)
+            for drawn in resampled_indices(len(self.asked), samples, generator)
+        ]
+        return np.concatenate(parts)
 
     def give(self, now: float | None, baseline: float | None) -> bool:
-        """Whether they are enough to draw from, and give the two values: else prompts, pairs or videos are others."""
+        """Whether the units are enough to draw from and lead to the two recorded values.
+
+        Args:
+            now: The recorded share of right answers of this run, 0..1; None: it has none.
+            baseline: That of the other run.
+
+        Returns:
+            False also where prompts, pairs or videos are not those that the values were computed from.
+        """
         if len(self.asked) < N_MIN or now is None or baseline is None:
             return False
         total = self.asked.sum()
@@ -46,7 +82,12 @@ class Units:
 
 
 def prompt_units(both: pd.DataFrame, groups: pd.Series) -> Units:
-    """A unit a prompt with a pair to compare; `groups` maps video ids, and a video that it lacks is alone."""
+    """One unit per prompt with a pair to compare.
+
+    Args:
+        both: Columns video_id, mos, score and score_baseline, one row per video.
+        groups: Prompt by video id; a video that it lacks is alone.
+    """
     rows: list[tuple[float, float, int]] = []
     names: pd.Series = both["video_id"].map(groups).fillna(both["video_id"])
     for _, own in both.groupby(names.to_numpy(), sort=True):
@@ -61,7 +102,12 @@ def prompt_units(both: pd.DataFrame, groups: pd.Series) -> Units:
 
 
 def rank_units(both: pd.DataFrame, pairs: pd.DataFrame) -> Units:
-    """A unit a rated pair of which both runs scored both videos; equal scores count as the first being better."""
+    """One unit per rated pair of which both runs scored both videos; with equal scores the first counts as better.
+
+    Args:
+        both: Columns video_id, score and score_baseline, one row per video.
+        pairs: Rows of the PAIRS schema.
+    """
     scores = both.set_index("video_id")
     pairs = pairs[pairs["first"].isin(scores.index) & pairs["second"].isin(scores.index)]
     first, second = scores.loc[pairs["first"]], scores.loc[pairs["second"]]
@@ -76,8 +122,15 @@ def rank_units(both: pd.DataFrame, pairs: pd.DataFrame) -> Units:
 class Intervals:
     """The intervals of the change from one run to another, each computed when it is asked for.
 
-    groups: video id -> prompt; pairs: rows of the PAIRS schema; None: not known. They are this run's, and count only
-    where they give the recorded metrics of both runs.
+    Prompts and pairs are this run's, and count only where they lead to the recorded metrics of both runs.
+
+    Attributes:
+        both: Columns video_id, mos, score and score_baseline: the videos that both runs scored.
+        now: This run.
+        baseline: The run that it is compared with.
+        params: How intervals are resampled.
+        groups: Prompt by video id; None: not known.
+        pairs: Rows of the PAIRS schema; None: not known.
     """
 
     def __init__(
@@ -95,16 +148,22 @@ class Intervals:
         self.groups, self.pairs = groups, pairs
 
     def of(self, key: str) -> Interval | None:
-        """The interval of a metric's change; None where nothing can be drawn for it."""
+        """The interval of a metric's change.
+
+        Args:
+            key: Of `METRICS`.
+
+        Returns:
+            Lower and upper end, in the metric's unit; None where nothing can be drawn for it.
+        """
         metric = METRICS[key]
         if metric.unit == "videos":
             return self._of_videos(metric.judge_videos)
         differences = self._score_differences() if metric.unit == "videos and pairs" else self._share_differences(key)
-        if differences is None or 2 * np.isnan(differences).sum() > differences.size:
+        try:
+            return None if differences is None else percentile_interval(differences, self.params.confidence)
+        except UndefinedMetricError:
             return None
-        tail = 50.0 * (1.0 - self.params.confidence)
-        low, high = np.nanpercentile(differences, [tail, 100.0 - tail])
-        return float(low), float(high)
 
     def _of_videos(self, metric: Callable[..., float]) -> Interval | None:
         try:
@@ -136,19 +195,15 @@ class Intervals:
     def _score_differences(self) -> FloatArray | None:
         # Streams of their own: draws of equal seed would tie the first pair to the first video.
         rank1, rank2 = self._share_differences("rank1", 1), self._share_differences("rank2", 2)
-        if rank1 is None or rank2 is None:
+        if rank1 is None or rank2 is None or len(self.both) < N_MIN:
             return None
-        generator = np.random.default_rng([self.params.seed, 3])
         mos, now, baseline = (self.both[name].to_numpy(np.float64) for name in ("mos", "score", "score_baseline"))
-        changes = np.full(len(rank1), np.nan)
-        for index, (first, second) in enumerate(zip(rank1, rank2, strict=True)):
-            drawn = generator.integers(0, len(mos), len(mos))
-            try:
-                by_rank, by_line = (
-                    metric(now[drawn], mos[drawn]) - metric(baseline[drawn], mos[drawn]) for metric in (srocc, plcc)
-                )
-            except UndefinedMetricError:
-                continue
-            # The score is linear: that of the changes is the change of the score.
-            changes[index] = ntire_score(srocc=by_rank, plcc=by_line, rank1=first, rank2=second)
-        return changes
+        # The same stream twice: both correlations on the same videos.
+        by_rank, by_line = (
+            resampled_differences(
+                metric, mos, now, baseline, n_resamples=len(rank1), rng=np.random.default_rng([self.params.seed, 3])
+            )
+            for metric in (srocc, plcc)
+        )
+        # The score is linear: that of the changes is the change of the score.
+        return ntire_score(srocc=by_rank, plcc=by_line, rank1=rank1, rank2=rank2)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import NonFiniteError
-from models.optim import epoch_seed, parameter_groups, warmup_cosine
+from models.optim import epoch_generator, epoch_seed, parameter_groups, warmup_cosine
 from models.s2cnet.loss import CropLoss, crop_loss
 from models.s2cnet.metrics import evaluate_crops
 from models.s2cnet.network import S2CNet
@@ -26,7 +26,15 @@ GRADIENT_NORM_MAX = 5.0
 
 @dataclass(frozen=True)
 class CropData:
-    """Examples by part, and mean and standard deviation of the MOS of the training part."""
+    """What the cropper learns from.
+
+    Attributes:
+        train: Examples of the training part.
+        val: Examples of the validation part, which choose the best epoch.
+        test: Examples of the test part; the training never sees them.
+        mos_mean: Mean MOS of the training part, on the data's own scale.
+        mos_std: Standard deviation of the MOS of the training part.
+    """
 
     train: list[Example]
     val: list[Example]
@@ -38,9 +46,23 @@ class CropData:
 def train_epoch(
     network: S2CNet, optimizer: torch.optim.Optimizer, data: CropData, settings: CropperTraining, epoch: int
 ) -> dict[str, float]:
-    """One pass over the training images; returns the means of the loss and its terms. Raises NonFiniteError."""
+    """One pass over the training images.
+
+    Args:
+        network: Trained in place.
+        optimizer: Of the network's weights.
+        data: Only the training part is read.
+        settings: Batches, schedule, augmentation and loss.
+        epoch: 0 for the first.
+
+    Returns:
+        Means over the images of the loss and its terms, by the names of `CropLoss`.
+
+    Raises:
+        NonFiniteError: A loss is NaN or infinite; the weights are those of the step before.
+    """
     device = next(network.parameters()).device
-    random = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
+    random = epoch_generator(settings.seed, epoch)
     changes = np.random.default_rng((settings.seed, epoch))
     batches = make_batches(data.train, batch_images=settings.batch_images, random=random)
     schedule = warmup_cosine(
@@ -76,7 +98,16 @@ def train_epoch(
 
 @torch.inference_mode()
 def evaluate(network: S2CNet, examples: Sequence[Example], *, batch_images: int) -> dict[str, float]:
-    """srcc, acc5, acc10 and n_images of a part; see `models.s2cnet.metrics`."""
+    """Measure the network on a part.
+
+    Args:
+        network: Set to evaluation mode.
+        examples: The part's images.
+        batch_images: Images at once.
+
+    Returns:
+        srcc, acc5, acc10 and n_images; see `models.s2cnet.metrics`.
+    """
     device = next(network.parameters()).device
     network.eval()
     scores: dict[int, Tensor] = {}
@@ -89,9 +120,20 @@ def evaluate(network: S2CNet, examples: Sequence[Example], *, batch_images: int)
 
 
 def fit(network: S2CNet, data: CropData, settings: CropperTraining, *, state: TrainingState) -> dict[str, Any]:
-    """Train to the last epoch, from where `state` left off; returns the best epoch's record with its `weights`.
+    """Train to the last epoch, from where `state` left off.
 
-    The network has these weights then.
+    Args:
+        network: Trained in place; in the end it has the best epoch's weights.
+        data: Training and validation part.
+        settings: What the params say of the training.
+        state: Where the training is kept after every epoch.
+
+    Returns:
+        The record of the best epoch by SRCC on the validation part: means of the loss, metrics, `epoch` (1 for the
+        first) and `weights`.
+
+    Raises:
+        NonFiniteError: A loss is NaN or infinite.
     """
     optimizer = torch.optim.AdamW(
         parameter_groups(network, settings.weight_decay), lr=settings.learning_rate, foreach=True

@@ -18,7 +18,21 @@ MAX_GRADIENT_NORM = 10.0
 
 
 def fit(detector: FasterRcnn, data: ObjectSet, params: DetectorTraining, *, state: TrainingState) -> float:
-    """Train to the last epoch, from where `state` left off; returns the mean loss of the last epoch."""
+    """Train to the last epoch, from where `state` left off.
+
+    Args:
+        detector: Trained in place.
+        data: Its images are the training set.
+        params: What the params say of the training.
+        state: Where the training is kept after every epoch.
+
+    Returns:
+        The mean loss of the last epoch.
+
+    Raises:
+        NonFiniteError: A loss is NaN or infinite.
+        DatasetError: An image cannot be read.
+    """
     batches = ObjectBatches(
         data.images, params.batch_images, params.flip, params.color_jitter, params.seed, zoom=params.zoom
     )
@@ -54,7 +68,22 @@ def train_epoch(
     *,
     epoch: int,
 ) -> float:
-    """One pass over the training images; returns the mean loss of its steps. Raises NonFiniteError."""
+    """One pass over the training images.
+
+    Args:
+        detector: Trained in place.
+        optimizer: Of the network's weights.
+        batches: What an epoch consists of.
+        params: Epochs and schedule.
+        epoch: 0 for the first.
+
+    Returns:
+        The mean loss of the epoch's steps.
+
+    Raises:
+        NonFiniteError: A loss is NaN or infinite; the weights are those of the step before.
+        DatasetError: An image cannot be read.
+    """
     total, steps = 0.0, len(batches)
     title = f"detector epoch {epoch + 1}/{params.epochs}"
     bar = progress(batches.epoch(epoch), desc=title, unit="step", total=steps, leave=False)

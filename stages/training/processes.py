@@ -32,7 +32,12 @@ LOOK_S = 1.0
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's number among those that train together."""
+    """This process among those that train together.
+
+    Attributes:
+        rank: Its number, 0 to count - 1.
+        count: How many there are.
+    """
 
     rank: int = 0
     count: int = 1
@@ -43,11 +48,22 @@ class Processes:
         return self.rank == 0
 
     def sizes(self, rows: int) -> list[int]:
-        """How many of some rows each process works on; the parts together are all rows, in order."""
+        """How many rows each process works on; the parts together are all rows, in order.
+
+        Args:
+            rows: Their number.
+        """
         return share_sizes(rows, self.count)
 
     def share(self, rows: Sequence[int]) -> list[int]:
-        """This process's part of the rows; when there are fewer rows than processes, maybe none."""
+        """This process's part of some rows.
+
+        Args:
+            rows: Those of all processes.
+
+        Returns:
+            A run of them; when there are fewer rows than processes, maybe none.
+        """
         sizes = self.sizes(len(rows))
         start = sum(sizes[: self.rank])
         return list(rows[start : start + sizes[self.rank]])
@@ -67,10 +83,18 @@ class Processes:
 
 
 def start_processes(count: int, module: str, arguments: Sequence[str], *, device_name: str) -> None:
-    """Go on as `count` processes of `python -m module`, 0: one for each GPU; return at once where that is one, or done.
+    """Go on as several processes of `python -m module`; return at once for a single one, or inside one of them.
 
-    device_name: engine.device. Raises ParamsError for more processes than GPUs, where they would run on those.
     This process becomes the launcher, so that who waits for it, or ends it, waits for the training or ends it.
+
+    Args:
+        count: Processes; 0: one per GPU.
+        module: Dotted name.
+        arguments: Of its command line.
+        device_name: `engine.device`.
+
+    Raises:
+        ParamsError: There would be more processes than GPUs.
     """
     count = count or max(1, torch.cuda.device_count())
     if count == 1 or "WORLD_SIZE" in os.environ:
@@ -85,9 +109,14 @@ def start_processes(count: int, module: str, arguments: Sequence[str], *, device
 
 
 def launch(arguments: Sequence[str]) -> int:
-    """Torchrun with these arguments, but quiet about a process that failed and said why; returns an exit status.
+    """Run torchrun, but quiet about a process that failed and said why.
 
-    That of the first process to fail; 128 and the signal's number for one that a signal ended, or for the launcher.
+    Args:
+        arguments: Torchrun's.
+
+    Returns:
+        The exit status of the first process to fail, or 0; for one that a signal ended, and for the launcher itself,
+        128 plus the signal's number.
     """
     from torch.distributed import run as torchrun  # sets up logging when it is imported
 
@@ -111,7 +140,16 @@ def launch(arguments: Sequence[str]) -> int:
 def joined_processes(device_name: str) -> Iterator[tuple[Processes, torch.device]]:
     """Within the block the launched processes work together, each on its device; a process alone is just itself.
 
-    Only the first one prints, an error that all have too. Raises ParamsError for a device that is not there.
+    Only the first one prints, an error that all have too.
+
+    Args:
+        device_name: `engine.device`.
+
+    Yields:
+        This process among the others, and its device.
+
+    Raises:
+        ParamsError: The device is not there.
     """
     device = pick_device(device_name)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -142,7 +180,15 @@ def _end_with_launcher(launcher: int) -> None:
 
 
 def parallel(network: QualityNet, processes: Processes) -> nn.Module:
-    """What to call in place of `network` (which keeps the weights) so that gradients are means over all processes."""
+    """Wrap a network so that gradients are means over all processes.
+
+    Args:
+        network: Keeps the weights; its batch normalisations change in place.
+        processes: All that train together; for a single one the result is `network` itself.
+
+    Returns:
+        What to call in place of `network`.
+    """
     if processes.count == 1:
         return network
     synchronise_batch_norms(network)

@@ -14,13 +14,14 @@ from models.errors import NonFiniteError
 from models.methods.frame_consistency.losses import frame_scores, video_terms
 from models.methods.frame_consistency.network import video_score
 from models.metrics import plcc, srocc
-from models.optim import epoch_seed, warmup_cosine
+from models.optim import epoch_generator, warmup_cosine
 from stages.engine.progress import progress
 from stages.errors import DatasetError
 from stages.params.schema import TrainParams
+from stages.training.loaders.augment import mirror_clips
 from stages.training.loaders.clips import ClipLoader, in_batches
 from stages.training.state import TrainingState
-from stages.training.step import ADVICE, Training, described, mirrored, train_step
+from stages.training.step import ADVICE, Training, terms_text, train_step
 
 # What torch's and our batch normalisation say of a batch without any variance.
 ONE_VALUE = "Expected more than 1 value per channel"
@@ -30,10 +31,15 @@ ROUNDING = 1e-4
 
 @dataclass(frozen=True)
 class QualityData:
-    """The training and validation parts: crops, and MOS (N,) on 0-100 in the order of the crops' ids.
+    """The training and the validation part.
 
-    sigma: standard deviation of the training MOS, the width of the target density. val_batch_videos: videos scored at
-    once.
+    Attributes:
+        train: Crops of the training videos.
+        train_mos: (N,) float32, 0-100, in the order of the crops' ids.
+        val: Crops of the validation videos.
+        val_mos: (M,) float32, 0-100, in the order of the crops' ids.
+        sigma: Standard deviation of the training MOS, points: the width of the target density.
+        val_batch_videos: Validation videos scored at once.
     """
 
     train: ClipLoader
@@ -44,28 +50,42 @@ class QualityData:
     val_batch_videos: int
 
 
-def numbers_of(settings: TrainParams, epoch: int) -> torch.Generator:
-    """Where an epoch's order and mirroring come from."""
-    return torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
-
-
 def shuffled_batches(n_videos: int, batch_videos: int, random: torch.Generator) -> list[list[int]]:
-    """Every video once, in the batches of an epoch."""
+    """Every video once, in the batches of an epoch.
+
+    Args:
+        n_videos: Of the training part.
+        batch_videos: Videos per batch; the last one may be smaller.
+        random: Where the order comes from.
+
+    Returns:
+        The videos' positions, 0 to n_videos - 1, batch by batch.
+    """
     return in_batches(torch.randperm(n_videos, generator=random).tolist(), batch_videos)
 
 
-def named(data: QualityData, group: Sequence[int]) -> str:
-    """The videos of a batch by name, for messages."""
+def video_names(data: QualityData, group: Sequence[int]) -> str:
+    """The names of a batch's videos for a message, such as `videos: a.mp4, b.mp4`."""
     return "videos: " + ", ".join(data.train.clips.ids[index] for index in group)
 
 
 def train_epoch(training: Training, data: QualityData, epoch: int) -> dict[str, float]:
-    """One pass over the training part; returns the means of loss, MAE and BCE over its videos.
+    """One pass over the training part.
 
-    Raises NonFiniteError that names the step and its videos.
+    Args:
+        training: Trained in place.
+        data: Only the training part is read.
+        epoch: 0 for the first.
+
+    Returns:
+        `train/loss`, `train/mae` and `train/bce`, means over the videos, and the `learning_rate` of the last step.
+
+    Raises:
+        NonFiniteError: A loss or a gradient is NaN or infinite; the message names the step and its videos.
+        DatasetError: A batch is too small for the backbone's batch normalisation.
     """
     settings, device = training.settings, training.device
-    random = numbers_of(settings, epoch)
+    random = epoch_generator(settings.seed, epoch)
     n_videos = len(data.train_mos)
     groups = shuffled_batches(n_videos, settings.batch_videos, random)
     flips = torch.rand(n_videos, generator=random) < 0.5
@@ -83,12 +103,12 @@ def train_epoch(training: Training, data: QualityData, epoch: int) -> dict[str, 
     for number, ((crops, indices), group) in enumerate(zip(bar, groups, strict=True)):
         crops, mos = crops.to(device, non_blocking=True), data.train_mos[group].to(device)
         if settings.flip:
-            crops = mirrored(crops, flips[indices])
+            crops = mirror_clips(crops, flips[indices])
         rate = max(schedule.get_last_lr())
         try:
             loss, terms = train_step(training, crops, mos, data.sigma)
         except NonFiniteError as error:
-            raise NonFiniteError(f"epoch {epoch + 1}, step {number + 1}: {error}; {named(data, group)}") from None
+            raise NonFiniteError(f"epoch {epoch + 1}, step {number + 1}: {error}; {video_names(data, group)}") from None
         except ValueError as error:
             if ONE_VALUE not in str(error):
                 raise
@@ -108,9 +128,19 @@ def train_epoch(training: Training, data: QualityData, epoch: int) -> dict[str, 
 
 @torch.inference_mode()
 def validate(training: Training, data: QualityData) -> dict[str, float]:
-    """SROCC, PLCC and their mean on the validation part; -1 while the predictions are still constant.
+    """Measure the network on the validation part.
 
-    In float32 whatever train.precision is: the scores are those that the predict stage gives. Raises NonFiniteError.
+    In float32 whatever train.precision is: the scores are those that the predict stage gives.
+
+    Args:
+        training: Its kept network is set to evaluation mode.
+        data: Only the validation part is read.
+
+    Returns:
+        `val/srocc`, `val/plcc` and their mean `val/selection`; -1 while the predictions are still constant.
+
+    Raises:
+        NonFiniteError: A score is NaN or infinite.
     """
     network = training.kept.eval()
     own = training.processes.share(range(len(data.val_mos)))
@@ -131,17 +161,31 @@ def validate(training: Training, data: QualityData) -> dict[str, float]:
 def last_step(training: Training, data: QualityData, epoch: int) -> str:
     """For an error's message: the videos of an epoch's last step, and their terms at the weights that it left."""
     settings = training.settings
-    group = shuffled_batches(len(data.train_mos), settings.batch_videos, numbers_of(settings, epoch))[-1]
+    group = shuffled_batches(len(data.train_mos), settings.batch_videos, epoch_generator(settings.seed, epoch))[-1]
     ((crops, _),) = data.train.batches([group])
     logits = training.network.eval()(crops.to(training.device))
     terms = video_terms(logits, data.train_mos[group].to(logits.device), data.sigma)
-    return f"{described(terms)}; {ADVICE}; {named(data, group)}"
+    return f"{terms_text(terms)}; {ADVICE}; {video_names(data, group)}"
 
 
 def fit(training: Training, data: QualityData, *, state: TrainingState, curves: Path) -> dict[str, Any]:
-    """Train to the last epoch, from where `state` left off; returns the best epoch's record with its `weights`.
+    """Train to the last epoch, from where `state` left off.
 
-    The first process writes curves and state; what it returns is what counts. Raises NonFiniteError.
+    The first process writes curves and state; what it returns is what counts.
+
+    Args:
+        training: Trained in place.
+        data: Training and validation part.
+        state: Where the training is kept after every epoch.
+        curves: Folder for the curves of all epochs.
+
+    Returns:
+        The record of the best epoch by `val/selection`, with `epoch` (1 for the first) and `weights`; without
+        `weights` when no epoch gave predictions that differ.
+
+    Raises:
+        NonFiniteError: A loss, a gradient or a score is NaN or infinite, or float16 overflowed in every step.
+        DatasetError: A batch is too small for the backbone's batch normalisation.
     """
     settings, first = training.settings, training.processes.is_first
     history: list[dict[str, float]] = []

@@ -15,13 +15,20 @@ class TrainingState:
     """One file, replaced whole after every epoch. Its name says all that the result depends on, code included.
 
     A finished training leaves its result there: run again, the stage writes the same bytes in seconds.
+
+    Attributes:
+        path: The file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def load(self) -> dict[str, Any] | None:
-        """What `save` wrote last, tensors on the CPU; None when there is nothing, or nothing readable."""
+        """Read what `save` wrote last.
+
+        Returns:
+            Values by name, tensors on the CPU; None when there is nothing, or nothing readable.
+        """
         if not self.path.exists():
             return None
         note_use(self.path)
@@ -33,7 +40,14 @@ class TrainingState:
             return None
 
     def save(self, **state: Any) -> None:
-        """Replace the file whole."""
+        """Replace the file whole.
+
+        Args:
+            **state: Tensors, numbers, text, and lists and dicts of them.
+
+        Raises:
+            OSError: The disk is full, or the folder cannot be written to; the file is the one before.
+        """
         # By way of memory: torch's own writer tells a full disk as a bug of its own.
         buffer = io.BytesIO()
         torch.save(state, buffer)

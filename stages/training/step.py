@@ -29,9 +29,17 @@ ADVICE = "a lower train.learning_rate or train.fgm.epsilon, or another train.pre
 
 @dataclass(frozen=True)
 class Training:
-    """What one process trains with. `model` is what is called: `network` itself, or its wrapper among processes.
+    """What one process trains with.
 
-    mean: the running mean of the weights (train.ema_decay), which is then what is validated and kept.
+    Attributes:
+        network: The weights.
+        model: What is called: `network` itself, or its wrapper among processes.
+        optimizer: Of the network's weights.
+        scaler: Of the loss, at work in float16 alone.
+        mean: Running mean of the weights (train.ema_decay), which is then what is validated and kept; None: there is
+            none.
+        settings: What the params say of the training.
+        processes: All that train together.
     """
 
     network: QualityNet
@@ -73,7 +81,13 @@ class Training:
 
 
 def set_up(network: QualityNet, settings: TrainParams, processes: Processes) -> Training:
-    """Everything around a network that lies on its device already; the random numbers of this process start here."""
+    """Build what surrounds the network; the random numbers of this process start here.
+
+    Args:
+        network: On its device already; layout, checkpointing and compilation change it in place.
+        settings: What the params say of the training.
+        processes: All that train together.
+    """
     if settings.channels_last:
         network.to(memory_format=torch.channels_last)
     if settings.checkpointing:
@@ -94,7 +108,17 @@ def set_up(network: QualityNet, settings: TrainParams, processes: Processes) -> 
 
 
 def loss_of(logits: Tensor, mos: Tensor, sigma: float, params: TrainParams) -> Tensor:
-    """The loss that the params choose, of logits (B, F, 100) and MOS (B,) on 0-100."""
+    """The loss that the params choose.
+
+    Args:
+        logits: (B, F, 100).
+        mos: (B,), 0-100.
+        sigma: Width of the target density, points.
+        params: Names the loss and its reduction.
+
+    Returns:
+        A scalar.
+    """
     if params.loss == "mae":
         return mae_loss(logits, mos)
     if params.loss == "bce":
@@ -102,18 +126,21 @@ def loss_of(logits: Tensor, mos: Tensor, sigma: float, params: TrainParams) -> T
     return frame_consistency_loss(logits, mos, sigma, reduction=params.fcl.reduction)
 
 
-def mirrored(crops: Tensor, flips: Tensor) -> Tensor:
-    """Crops (B, F, 3, S, S), those of the videos where `flips` (B,) is true mirrored left to right."""
-    # Whole clips are turned and copied; choosing byte by byte takes ten times as long.
-    return torch.stack([clip.flip(-1) if flip else clip for clip, flip in zip(crops, flips.tolist(), strict=True)])
-
-
 def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> tuple[Tensor, VideoTerms]:
-    """One step of the optimiser; returns the loss and the terms of all videos of the batch.
+    """One step of the optimiser.
 
-    crops: this process's videos of the batch, (B, F, 3, S, S) uint8. mos: of the whole batch, in the processes' order.
-    Raises NonFiniteError, before the weights move, when a loss or a gradient is not finite; in float16 the scaler skips
-    such a gradient's step, and the error comes when it keeps skipping.
+    Args:
+        training: Its weights move.
+        crops: (B, F, 3, S, S) uint8 RGB, this process's videos of the batch.
+        mos: (N,), 0-100, of the whole batch, in the processes' order.
+        sigma: Width of the target density, points.
+
+    Returns:
+        The loss, a scalar, and the terms of all N videos.
+
+    Raises:
+        NonFiniteError: A loss or a gradient is NaN or infinite; the weights have not moved. In float16 the scaler
+            skips such a gradient's step, and the error comes when it keeps skipping.
     """
     half, sizes = HALVES[training.settings.precision], training.processes.sizes(len(mos))
     done: list[Tensor] = []
@@ -132,18 +159,18 @@ def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> 
         with statistics:
             loss = fgm_backward(training.model, forward, training.settings.fgm.epsilon, scaler=training.scaler)
     except NonFiniteError as error:
-        raise NonFiniteError(f"{error}; there {described(video_terms(done[-1], mos, sigma))}") from None
+        raise NonFiniteError(f"{error}; there {terms_text(video_terms(done[-1], mos, sigma))}") from None
     terms = video_terms(done[0], mos, sigma)
     if not torch.isfinite(loss):
-        raise NonFiniteError(f"the loss is {loss.item()}: {described(terms)}; {ADVICE}")
+        raise NonFiniteError(f"the loss is {loss.item()}: {terms_text(terms)}; {ADVICE}")
     check_gradient(training, loss, terms)
     training.scaler.step(training.optimizer)
     training.scaler.update()
     return loss, terms
 
 
-def described(terms: VideoTerms) -> str:
-    """The terms of every video, for messages."""
+def terms_text(terms: VideoTerms) -> str:
+    """The terms of every video for a message, such as `MAE [0.1, 0.3], BCE [2.5, 3.1]`."""
     return f"MAE {terms.mae.tolist()}, BCE {terms.bce.tolist()}"
 
 
@@ -153,12 +180,12 @@ def check_gradient(training: Training, loss: Tensor, terms: VideoTerms) -> None:
         if (scale := training.scaler.get_scale()) < MIN_SCALE:
             raise NonFiniteError(
                 f"float16 overflows in step after step, also with the loss scaled by {scale:g}: the loss is "
-                f"{loss.item()}: {described(terms)}; a lower train.fgm.epsilon, or train.precision bf16, may help"
+                f"{loss.item()}: {terms_text(terms)}; a lower train.fgm.epsilon, or train.precision bf16, may help"
             )
         return
     gradients = [weight.grad for weight in training.network.parameters() if weight.grad is not None]
     norm = torch.stack(torch._foreach_norm(gradients)).norm()
     if not torch.isfinite(norm):
         raise NonFiniteError(
-            f"the gradient has norm {norm.item()} though the loss is {loss.item()}: {described(terms)}; {ADVICE}"
+            f"the gradient has norm {norm.item()} though the loss is {loss.item()}: {terms_text(terms)}; {ADVICE}"
         )

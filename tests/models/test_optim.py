@@ -1,11 +1,13 @@
 """The learning rate rises to its peak and falls to zero; norms and biases do not decay."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from models.methods.frame_consistency.network import build_quality
-from models.optim import layered_groups, parameter_groups, warmup_cosine
+from models.optim import epoch_generator, layered_groups, parameter_groups, warmup_cosine
 from tests.configs import quality_config
 
 
@@ -41,6 +43,40 @@ def test_a_training_that_goes_on_has_the_rates_of_an_unbroken_one() -> None:
 def test_layers_keep_their_share_of_the_rate() -> None:
     slow, fast = (rates_of(steps=10, warmup_fraction=0.2, scale=scale) for scale in (0.25, 1.0))
     assert slow == pytest.approx([rate / 4 for rate in fast])
+
+
+@pytest.mark.parametrize("warmup_fraction", [0.0, 0.1, 0.25, 0.99])
+def test_a_training_killed_after_every_epoch_has_the_rates_of_the_closed_form(warmup_fraction: float) -> None:
+    """Groups of two rates, as layer-wise decay makes them, whose optimiser starts anew from its state every epoch."""
+    epochs, steps_an_epoch = 5, 7
+    steps, warmup = epochs * steps_an_epoch, warmup_fraction * epochs * steps_an_epoch
+    weights = [nn.Parameter(torch.ones(1)) for _ in range(2)]
+    state, step = None, 0
+    for epoch in range(epochs):
+        groups = [{"params": [weight], "lr": rate} for weight, rate in zip(weights, (0.3, 0.02), strict=True)]
+        optimizer = torch.optim.AdamW(groups)
+        if state is not None:
+            optimizer.load_state_dict(state)
+        schedule = warmup_cosine(optimizer, steps=steps, warmup_fraction=warmup_fraction, done=epoch * steps_an_epoch)
+        for _ in range(steps_an_epoch):
+            share = (step + 1) / (warmup + 1)
+            if step >= warmup:
+                share = math.cos(math.pi / 2 * (step - warmup) / (steps - warmup)) ** 2  # = (1 + cos 2 x) / 2
+            assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(
+                [0.3 * share, 0.02 * share], rel=0, abs=1e-12
+            )
+            optimizer.step()
+            schedule.step()
+            step += 1
+        state = optimizer.state_dict()
+
+
+def test_epochs_have_numbers_of_their_own_that_leave_the_global_ones_alone() -> None:
+    before = torch.get_rng_state()
+    drawn = [torch.rand(3, generator=epoch_generator(*both)).tolist() for both in ((0, 0), (0, 1), (1, 0), (0, 0))]
+    assert drawn[0] == drawn[3]
+    assert len({tuple(each) for each in drawn}) == 3
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_norms_biases_and_frozen_weights_do_not_decay() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from models.errors import AigcVqaError
 from stages.engine.progress import progress
@@ -31,7 +31,14 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class ClipSource:
-    """Where the crops of a video come from. `frames` places a clip, crops of (input_px, input_px)."""
+    """Where the crops of a video come from.
+
+    Attributes:
+        frames_table: Decoded frames.
+        crops_table: Candidates of every frame and which one was selected.
+        input_px: Side of a crop.
+        frames: Places in a clip.
+    """
 
     frames_table: Shards
     crops_table: Shards
@@ -40,9 +47,16 @@ class ClipSource:
     _boxes: dict[str, dict[int, Box]] = field(default_factory=dict, init=False, repr=False)
 
     def read(self, video_id: str) -> NDArray[np.uint8]:
-        """(frames, 3, input_px, input_px) uint8 RGB; short videos repeat frames evenly.
+        """Decode and cut one video.
 
-        Raises TableError that names the video when its rows give no clip.
+        Args:
+            video_id: As in both tables.
+
+        Returns:
+            (frames, 3, input_px, input_px) uint8 RGB; short videos repeat frames evenly.
+
+        Raises:
+            TableError: The video's rows give no clip.
         """
         try:
             clip = read_clip(self.frames_table.read(video_id, CLIP_COLUMNS))
@@ -71,10 +85,22 @@ class ClipSource:
 class ClipDataset(Dataset[tuple[Tensor, int]]):
     """Item i: the crops of `ids[i]`, (F, 3, S, S) uint8 RGB, and i. The same values from memory and from the tables.
 
-    cache_gib: the crops of all ids are kept when they fit. threads: that fill the memory, at the first epoch.
+    Attributes:
+        source: Where the crops come from.
+        ids: One per item.
+        memory: (N, F, 3, S, S) uint8, once `fill` has run; None before, and where the crops do not fit.
+        fits: Whether all crops may be kept in memory.
     """
 
     def __init__(self, source: ClipSource, ids: Sequence[str], *, cache_gib: float, threads: int = 1) -> None:
+        """Read nothing yet.
+
+        Args:
+            source: Where the crops come from.
+            ids: One per item.
+            cache_gib: The crops of all ids are kept when they take no more than this, GiB.
+            threads: Threads that fill the memory, at the first epoch.
+        """
         self.source = source
         self.ids = list(ids)
         self.memory: Tensor | None = None
@@ -121,19 +147,48 @@ class _OrError(Dataset[tuple[Tensor, int] | AigcVqaError]):
             return error
 
 
+class GivenBatches(Sampler[list[int]]):
+    """The batches of an epoch, made elsewhere; a loader whose workers live on reads them at the start of each epoch."""
+
+    def __init__(self) -> None:
+        self._batches: list[list[int]] = []
+
+    def set_batches(self, batches: Sequence[Sequence[int]]) -> None:
+        """Choose the next epoch's batches.
+
+        Args:
+            batches: Positions in the data set, batch by batch.
+        """
+        self._batches = [list(batch) for batch in batches]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._batches)
+
+
 class ClipLoader:
     """Batches of clips as they are asked for, epoch by epoch; workers, when decoding needs them, live on.
 
-    pinned: batches lie in memory that a GPU copies from while it computes.
+    Attributes:
+        clips: What is loaded.
     """
 
     def __init__(self, clips: ClipDataset, *, workers: int, pinned: bool = False) -> None:
+        """Start nothing yet.
+
+        Args:
+            clips: What is loaded.
+            workers: Processes that decode, for clips that do not fit into memory; 0: this process does.
+            pinned: Whether batches lie in memory that a GPU copies from while it computes.
+        """
         decoding = not clips.fits and workers > 0
         self.clips = clips
-        self._batches: list[list[int]] = []
+        self._sampler = GivenBatches()
         self._loader = DataLoader(
             _OrError(clips),
-            batch_sampler=self._batches,
+            batch_sampler=self._sampler,
             num_workers=workers if decoding else 0,
             multiprocessing_context=WorkerContext() if decoding else None,
             collate_fn=_batch,
@@ -145,10 +200,17 @@ class ClipLoader:
         )
 
     def batches(self, batches: Sequence[Sequence[int]]) -> "Batches":
-        """(crops (B, F, 3, S, S) uint8, indices (B,)) for every given list of indices, in the given order."""
+        """One epoch.
+
+        Args:
+            batches: Positions among the clips, batch by batch; any may come twice or not at all.
+
+        Returns:
+            Gives (crops (B, F, 3, S, S) uint8 RGB, positions (B,) int64) of every batch in the given order. The next
+            call sets another epoch, so read it to its end before.
+        """
         self.clips.fill()
-        # The loader reads this very list when an epoch starts.
-        self._batches[:] = [list(batch) for batch in batches]
+        self._sampler.set_batches(batches)
         return Batches(self._loader)
 
 
@@ -169,7 +231,15 @@ class Batches:
 
 
 def in_batches(order: Sequence[int], size: int) -> list[list[int]]:
-    """The order in batches; the last one may be smaller."""
+    """The order in batches.
+
+    Args:
+        order: Positions, any number of them.
+        size: Positions per batch, at least 1; the last batch may be smaller.
+
+    Returns:
+        The batches; their positions in a row are the order.
+    """
     return [list(order[start : start + size]) for start in range(0, len(order), size)]
 
 

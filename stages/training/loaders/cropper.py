@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.s2cnet.scoring import resize_frame, scale_boxes
 from stages.datasets.gaic import ScoredImage, read_image
-from stages.training.loaders.augment import PIXEL_MAX, adjust_colors, draw_color_factors, mirror_boxes
+from stages.training.loaders.augment import jitter_color, mirror_boxes
 
 # Full-size images in memory at once while objects are looked for.
 IMAGES_AT_ONCE = 16
@@ -22,8 +22,12 @@ FindObjects = Callable[[Sequence[ScoredImage], Sequence[NDArray[np.uint8]]], Seq
 class Example(NamedTuple):
     """One image as the network sees it; boxes are in pixels of that size.
 
-    pixels: (H, W, 3) uint8 RGB. candidates, objects: (K, 4), (N, 4) float32, objects best first. mos: (K,)
-    float32, on the data's own scale. name: the file, for messages.
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB.
+        candidates: (K, 4) float32, xyxy.
+        objects: (N, 4) float32, xyxy, best first.
+        mos: (K,) float32, on the data's own scale.
+        name: The file's, for messages.
     """
 
     pixels: Tensor
@@ -34,7 +38,15 @@ class Example(NamedTuple):
 
 
 class CropBatch(NamedTuple):
-    """Examples of one size: pixels (B, H, W, 3) float32, 0..255; the rest as in `Example`, one an image."""
+    """Examples of one size.
+
+    Attributes:
+        pixels: (B, H, W, 3) float32 RGB, 0..255.
+        candidates: As in `Example`, one entry per image; so are the others.
+        objects: Best first.
+        mos: On the data's own scale.
+        names: Of the files.
+    """
 
     pixels: Tensor
     candidates: list[Tensor]
@@ -46,7 +58,19 @@ class CropBatch(NamedTuple):
 def gather_examples(
     images: Sequence[ScoredImage], find_objects: FindObjects, *, short_side_px: int
 ) -> Iterator[Example]:
-    """Read the images, find their objects at full size, bring both to the network's size. Raises DatasetError."""
+    """Read the images, find their objects at full size, bring both to the network's size.
+
+    Args:
+        images: Files with candidates and their MOS.
+        find_objects: Called with a few images at a time.
+        short_side_px: Of the network's input.
+
+    Yields:
+        One example per image, in order.
+
+    Raises:
+        DatasetError: An image cannot be read.
+    """
     for start in range(0, len(images), IMAGES_AT_ONCE):
         part = images[start : start + IMAGES_AT_ONCE]
         frames = [read_image(image) for image in part]
@@ -65,7 +89,16 @@ def gather_examples(
 
 
 def make_batches(examples: Sequence[Example], *, batch_images: int, random: torch.Generator | None) -> list[list[int]]:
-    """Indices of the examples in batches of one image size; shuffled by `random`, in order without one."""
+    """Batches of one image size.
+
+    Args:
+        examples: Whose sizes count.
+        batch_images: Images per batch; the last one of each size may be smaller.
+        random: Where the order comes from; None: the order of the examples.
+
+    Returns:
+        Positions among the examples, batch by batch; every example once.
+    """
     by_size: dict[tuple[int, int], list[int]] = {}
     order = range(len(examples)) if random is None else torch.randperm(len(examples), generator=random).tolist()
     for index in order:
@@ -83,7 +116,11 @@ def make_batches(examples: Sequence[Example], *, batch_images: int, random: torc
 
 
 def collate(examples: Sequence[Example]) -> CropBatch:
-    """Examples of one size as a batch."""
+    """Join examples of one size to a batch.
+
+    Args:
+        examples: At least one.
+    """
     return CropBatch(
         torch.stack([each.pixels for each in examples]).float(),
         [each.candidates for each in examples],
@@ -104,6 +141,9 @@ def augment(batch: CropBatch, *, flip: bool, jitter: float, random: np.random.Ge
         jitter: Brightness, contrast and saturation are multiplied by factors of 1 - jitter to 1 + jitter, one per
             image.
         random: Where the choices come from.
+
+    Returns:
+        A new batch.
     """
     pixels, candidates, objects = batch.pixels.clone(), list(batch.candidates), list(batch.objects)
     for index in range(len(pixels)):
@@ -113,7 +153,5 @@ def augment(batch: CropBatch, *, flip: bool, jitter: float, random: np.random.Ge
             candidates[index] = mirror_boxes(candidates[index], width)
             objects[index] = mirror_boxes(objects[index], width)
         if jitter:
-            image = pixels[index].permute(2, 0, 1) / PIXEL_MAX
-            changed = adjust_colors(image, draw_color_factors(jitter, random))
-            pixels[index] = (PIXEL_MAX * changed).permute(1, 2, 0)
+            pixels[index] = jitter_color(pixels[index], jitter, random)
     return batch._replace(pixels=pixels, candidates=candidates, objects=objects)

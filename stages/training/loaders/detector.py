@@ -21,7 +21,14 @@ WINDOW_BATCHES = 16
 
 
 class ObjectBatch(NamedTuple):
-    """Frames (H, W, 3) uint8 RGB with their boxes (N, 4) float32 and labels (N,) int64; `names` of the files."""
+    """Images with their objects.
+
+    Attributes:
+        frames: (H, W, 3) uint8 RGB each, of any size.
+        boxes_xyxy_px: (N, 4) float32 each, pixels of the frame.
+        labels: (N,) int64 each.
+        names: Of the files.
+    """
 
     frames: list[Frame]
     boxes_xyxy_px: list[Tensor]
@@ -31,10 +38,15 @@ class ObjectBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class ObjectBatches:
-    """The images in batches of `batch_images`; every epoch has an order and changes of its own, given by the seed.
+    """The images in batches; every epoch has an order and changes of its own, given by the seed.
 
-    flip: mirror half of the images. color_jitter: strength of the changes of colour, 0..1. zoom: of the changes of
-    size, 0..1.
+    Attributes:
+        images: Read when their batch is near.
+        batch_images: Images per batch.
+        flip: Whether to mirror each image with probability 1/2.
+        color_jitter: Strength of the changes of colour, 0..1.
+        seed: Of the order and the changes.
+        zoom: Strength of the changes of size, 0 to 1, 1 not included.
     """
 
     images: Sequence[ObjectImage]
@@ -49,7 +61,17 @@ class ObjectBatches:
         return -(-len(self.images) // self.batch_images)
 
     def epoch(self, epoch: int) -> Iterator[ObjectBatch]:
-        """The batches of an epoch in order, the next ones read in the background. Raises DatasetError."""
+        """The batches of an epoch in order, the next ones read in the background.
+
+        Args:
+            epoch: 0 for the first.
+
+        Yields:
+            `len(self)` batches.
+
+        Raises:
+            DatasetError: An image cannot be read.
+        """
         with ThreadPoolExecutor(READERS) as threads:
             running: deque[Future[ObjectBatch]] = deque()
             try:
@@ -63,7 +85,14 @@ class ObjectBatches:
                 threads.shutdown(cancel_futures=True)
 
     def order(self, epoch: int) -> list[list[int]]:
-        """The images of every batch, by their places; every image once."""
+        """The order of an epoch.
+
+        Args:
+            epoch: 0 for the first.
+
+        Returns:
+            Positions among the images, batch by batch; every image once.
+        """
         random, window = np.random.default_rng((self.seed, epoch)), self.batch_images * WINDOW_BATCHES
         shuffled = random.permutation(len(self.images)).tolist()
         parts: list[list[int]] = []
@@ -73,7 +102,15 @@ class ObjectBatches:
         return [parts[place] for place in random.permutation(len(parts))]
 
     def load(self, places: Sequence[int], epoch: int) -> ObjectBatch:
-        """Read and change the images at `places`."""
+        """Read images and change them.
+
+        Args:
+            places: Positions among the images.
+            epoch: 0 for the first; each has changes of its own.
+
+        Raises:
+            DatasetError: An image cannot be read.
+        """
         batch = ObjectBatch([], [], [], [])
         for place in places:
             # A stream for each image: reading in threads cannot mix them up.
@@ -82,7 +119,8 @@ class ObjectBatches:
             if self.flip and random.random() < 0.5:
                 frame, boxes = mirror(frame, boxes)
             if self.color_jitter:
-                frame = jitter_color(frame, self.color_jitter, random)
+                pixels = torch.from_numpy(np.ascontiguousarray(frame))
+                frame = jitter_color(pixels, self.color_jitter, random).round().byte().numpy()
             if self.zoom:
                 frame, boxes, labels = zoom(frame, boxes, labels, self.zoom, random)
             batch.frames.append(frame)

@@ -1,8 +1,10 @@
 """Changes to training frames."""
 
 import numpy as np
+import pytest
+import torch
 
-from stages.training.loaders.augment import jitter_color, mirror, zoom
+from stages.training.loaders.augment import jitter_color, mirror, mirror_clips, zoom
 
 
 def test_mirror_moves_boxes_with_their_pixels() -> None:
@@ -24,26 +26,50 @@ def test_mirror_without_boxes() -> None:
     assert boxes.shape == (0, 4)
 
 
-def test_no_strength_changes_nothing() -> None:
-    frame = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    assert np.array_equal(jitter_color(frame, 0.0, np.random.default_rng(1)), frame)
+def test_only_the_clips_that_are_named_are_mirrored() -> None:
+    clips = torch.arange(2 * 2 * 3 * 4 * 5, dtype=torch.uint8).reshape(2, 2, 3, 4, 5)
+    mirrored = mirror_clips(clips, torch.tensor([True, False]))
+    # Columns 0 to 4 of every frame and channel become 4 to 0.
+    assert torch.equal(mirrored[0], clips[0][..., [4, 3, 2, 1, 0]])
+    assert torch.equal(mirrored[1], clips[1])
+
+
+def pixels_of(seed: int = 0, size: tuple[int, int] = (8, 9)) -> torch.Tensor:
+    return torch.randint(0, 256, (*size, 3), generator=torch.Generator().manual_seed(seed)).byte()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_no_strength_changes_nothing(dtype: torch.dtype) -> None:
+    found = jitter_color(pixels_of().to(dtype), 0.0, np.random.default_rng(1))
+    assert found.dtype == torch.float32
+    # Through fractions and back: a rounding of float32 at 255.
+    torch.testing.assert_close(found, pixels_of().float(), atol=1e-4, rtol=0)
 
 
 def test_a_grey_frame_of_one_level_only_changes_brightness() -> None:
-    frame = np.full((3, 3, 3), 100, np.uint8)
     factor = np.random.default_rng(7).uniform(0.7, 1.3, 3)[0]
-    # Contrast has nothing to spread and saturation nothing to colour.
-    assert (jitter_color(frame, 0.3, np.random.default_rng(7)) == round(100 * factor)).all()
+    found = jitter_color(torch.full((3, 3, 3), 100.0), 0.3, np.random.default_rng(7))
+    # Contrast has nothing to spread and saturation nothing to colour; v2's weights of R, G, B add up to 0.9999.
+    torch.testing.assert_close(found, torch.full((3, 3, 3), 100 * float(factor)), atol=0.01, rtol=0)
+
+
+def test_colours_change_in_the_order_of_the_docstring() -> None:
+    brightness, contrast, saturation = np.random.default_rng(3).uniform(0.9, 1.1, 3)
+    pixels = pixels_of().double() / 2 + 60  # far from both ends, where nothing is cut off
+    # RGB to grey as in ITU-R BT.601; contrast moves away from the image's mean grey, saturation from the pixel's own.
+    weights = torch.tensor([0.2989, 0.587, 0.114], dtype=torch.float64)
+    expected = pixels * brightness
+    expected = contrast * expected + (1 - contrast) * (expected @ weights).mean()
+    expected = saturation * expected + (1 - saturation) * (expected @ weights)[..., None]
+    found = jitter_color(pixels.float(), 0.1, np.random.default_rng(3))
+    torch.testing.assert_close(found, expected.float(), atol=1e-3, rtol=0)
 
 
 def test_same_stream_same_result_within_the_range_of_bytes() -> None:
-    frame = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    first, again, other = (jitter_color(frame, 0.5, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert first.dtype == np.uint8
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-    # No wrap-around: a brightened white stays white.
-    assert (jitter_color(np.full((2, 2, 3), 255, np.uint8), 0.0, np.random.default_rng(1)) == 255).all()
+    first, again, other = (jitter_color(pixels_of(), 0.5, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert 0 <= first.min() <= first.max() <= 255
 
 
 def test_zooming_in_cuts_boxes_and_drops_what_is_outside() -> None:

@@ -4,13 +4,13 @@ import numpy as np
 import torch
 
 from stages.datasets.gaic import read_gaic
+from stages.training.loaders.augment import mirror_boxes
 from stages.training.loaders.cropper import (
     Example,
     augment,
     collate,
     gather_examples,
     make_batches,
-    mirror_boxes,
 )
 from tests.stages.datasets.test_gaic import write_image
 

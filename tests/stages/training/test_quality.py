@@ -16,7 +16,7 @@ from models.methods.frame_consistency.network import QualityError, build_quality
 from stages.params.load import load_params
 from stages.params.schema import TrainParams
 from stages.training import quality
-from stages.training.loaders.clips import ClipDataset, ClipLoader, in_batches
+from stages.training.loaders.clips import ClipDataset, ClipLoader
 from stages.training.processes import Processes
 from stages.training.quality import QualityData, fit, train_epoch, validate
 from stages.training.state import TrainingState
@@ -256,11 +256,6 @@ def test_a_backbone_without_checkpointing_is_refused() -> None:
     network.backbone = nn.Conv2d(3, 3, 1)
     with pytest.raises(QualityError, match=r"\(Conv2d of timm\) has no gradient checkpointing"):
         checkpoint_activations(network)
-
-
-def test_batches_hold_every_video_once() -> None:
-    assert in_batches(range(7), 3) == [[0, 1, 2], [3, 4, 5], [6]]
-    assert in_batches([], 3) == []
 
 
 def test_a_state_that_cannot_be_written_whole_leaves_the_one_before(tmp_path: Path) -> None:
