@@ -146,7 +146,7 @@ def validate(training: Training, data: Data) -> dict[str, float]:
     own = training.processes.share(range(len(data.val_mos)))
     scores = torch.zeros(len(data.val_mos), device=training.device)
     for crops, indices in data.val.batches(in_batches(own, data.val_batch_videos)):
-        scores[indices.to(scores.device)] = video_score(frame_scores(network(crops.to(scores.device)))).score
+        scores[indices.to(scores.device)] = video_score(frame_scores(network(crops.to(scores.device))))
     # Each process filled in its own videos and left zeros for the others.
     scores = training.processes.summed(scores).cpu()
     if n_broken := int((~scores.isfinite()).sum()):

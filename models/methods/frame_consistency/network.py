@@ -41,22 +41,21 @@ class PixelStatistics(NamedTuple):
     pixel_std: tuple[float, float, float]
 
 
-class VideoScore(NamedTuple):
-    """score: (B,), 0-100. spread: (B,), standard deviation between the frames' scores, on the same scale."""
+def video_score(frame_scores: Tensor) -> Tensor:
+    """Score of every video: the mean over its frames, times 100.
 
-    score: Tensor
-    spread: Tensor
+    Args:
+        frame_scores: (B, F) float, 0..0.99, as `losses.frame_scores` gives them.
 
+    Returns:
+        (B,), 0-100.
 
-def video_score(frame_scores: Tensor) -> VideoScore:
-    """Score of every video from those of its frames: their mean and spread, times 100.
-
-    frame_scores: (B, F) float, 0..0.99, as `losses.frame_scores` gives them. Raises ShapeError.
-    The spread divides by F, not F - 1, so that a video of one frame has spread 0.
+    Raises:
+        ShapeError: `frame_scores` is not (B, F), or B or F is 0.
     """
     if frame_scores.ndim != 2 or 0 in frame_scores.shape:
         raise ShapeError(f"frame_scores have shape {tuple(frame_scores.shape)}; needed: (B, F), both at least 1")
-    return VideoScore(score=100.0 * frame_scores.mean(dim=1), spread=100.0 * frame_scores.std(dim=1, correction=0))
+    return 100.0 * frame_scores.mean(dim=1)
 
 
 class FeaturePool(nn.Module):
