@@ -8,7 +8,6 @@ is itself imported only when that backend is chosen.
 
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, ROI_HEADS_REGISTRY, build_resnet_backbone
@@ -65,7 +64,7 @@ def build_caffe_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> nn.Modu
 
 
 class AttributePredictor(FastRCNNOutputLayers):
-    """Classes, boxes, and attributes such as colours, which depend on the class that a box seems to be of."""
+    """Classes and boxes, beside the layers for attributes that the published weights hold; nothing here runs those."""
 
     @configurable
     def __init__(self, *, input_shape: ShapeSpec, n_attributes: int, **others: Any) -> None:
@@ -79,12 +78,6 @@ class AttributePredictor(FastRCNNOutputLayers):
         """The arguments of `__init__`, from detectron2's config."""
         arguments: dict[str, Any] = super().from_config(cfg, input_shape)
         return arguments | {"n_attributes": cfg.MODEL.ROI_BOX_HEAD.N_ATTRIBUTES}
-
-    def attribute_logits(self, features: Tensor, class_logits: Tensor) -> Tensor:
-        """(N, n_attributes + 1) from the pooled features (N, D) of boxes and their class logits (N, C + 1)."""
-        embedded = self.cls_embedding(class_logits.argmax(dim=1))
-        logits: Tensor = self.attr_score(relu(self.fc_attr(torch.cat([features, embedded], dim=1))))
-        return logits
 
 
 @ROI_HEADS_REGISTRY.register()

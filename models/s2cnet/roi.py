@@ -25,50 +25,6 @@ ALIGNED_POINTS = 2
 RELEASE_EDGE_PX = 1.001
 
 
-def roi_align(
-    features: Tensor,
-    boxes_xyxy_px: Sequence[Tensor],
-    *,
-    output_size: int,
-    spatial_scale: float,
-    rule: Rule = "release",
-) -> Tensor:
-    """Features inside every box, on a grid of P x P cells; points outside the map count as 0.
-
-    Differentiable in the features, not in the boxes.
-
-    Args:
-        features: (B, C, H, W) float.
-        boxes_xyxy_px: B tensors (N_b, 4), pixels of the image; N_b may differ and be 0.
-        output_size: P.
-        spatial_scale: Feature pixels per image pixel (1/16 at stride 16).
-        rule: How the map is sampled.
-
-    Returns:
-        (sum of N_b, C, P, P), images in order.
-
-    Raises:
-        ShapeError: Shapes do not fit together, or P is below 1.
-    """
-    padded, present = _padded(features, boxes_xyxy_px, output_size)
-    inside = _inside_box(features, padded * spatial_scale, output_size, rule)
-    return inside[present]
-
-
-def rod_align(
-    features: Tensor,
-    boxes_xyxy_px: Sequence[Tensor],
-    *,
-    output_size: int,
-    spatial_scale: float,
-    rule: Rule = "release",
-) -> Tensor:
-    """Features of the map with the box set to zero, borders included; arguments and result as those of `roi_align`."""
-    padded, present = _padded(features, boxes_xyxy_px, output_size)
-    outside = _outside_box(features, padded * spatial_scale, output_size, rule)
-    return outside[present]
-
-
 def region_features(
     features: Tensor,
     boxes_xyxy_px: Sequence[Tensor],
@@ -77,7 +33,17 @@ def region_features(
     spatial_scale: float,
     rule: Rule = "release",
 ) -> Tensor:
-    """RoIAlign and RoDAlign of every box as one vector; arguments as those of `roi_align`.
+    """RoIAlign and RoDAlign of every box as one vector, on grids of P x P cells; points outside the map count as 0.
+
+    Differentiable in the features, not in the boxes. What is discarded is the map with the box set to zero, borders
+    included.
+
+    Args:
+        features: (B, C, H, W) float.
+        boxes_xyxy_px: B tensors (N_b, 4), pixels of the image; N_b may differ and be 0.
+        output_size: P.
+        spatial_scale: Feature pixels per image pixel (1/16 at stride 16).
+        rule: How the map is sampled.
 
     Returns:
         (sum of N_b, C * 2 * P * P), in the order of the release: for each channel the RoI values, then the RoD values.

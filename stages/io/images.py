@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from stages.errors import TableError
 
 Frame = NDArray[np.uint8]
-LOSSLESS = ("png", "webp")
 
 
 def encode_image(frame: Frame, *, encoding: str, jpeg_quality: int) -> bytes:

@@ -42,10 +42,16 @@ class PixelStatistics(NamedTuple):
 
 
 def video_score(frame_scores: Tensor) -> Tensor:
-    """Score of every video on 0-100 from those of its frames, 100 times their mean: (B, F) float, 0..0.99 -> (B,).
+    """Score of every video: the mean over its frames, times 100.
+
+    Args:
+        frame_scores: (B, F) float, 0..0.99, as `losses.frame_scores` gives them.
+
+    Returns:
+        (B,), 0-100.
 
     Raises:
-        ShapeError: The shape is another one, or empty.
+        ShapeError: `frame_scores` is not (B, F), or B or F is 0.
     """
     if frame_scores.ndim != 2 or 0 in frame_scores.shape:
         raise ShapeError(f"frame_scores have shape {tuple(frame_scores.shape)}; needed: (B, F), both at least 1")

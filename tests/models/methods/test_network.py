@@ -279,9 +279,9 @@ def test_batch_counters_may_be_missing() -> None:
 
 
 def test_video_score_by_hand() -> None:
-    # The mean of 0.2, 0.4, 0.6 is 0.4.
-    scores = video_score(torch.tensor([[0.2, 0.4, 0.6], [0.5, 0.5, 0.5]]))
-    torch.testing.assert_close(scores, torch.tensor([40.0, 50.0]))
+    score = video_score(torch.tensor([[0.2, 0.4, 0.6], [0.5, 0.5, 0.5]]))
+    torch.testing.assert_close(score, torch.tensor([40.0, 50.0]))
+    torch.testing.assert_close(video_score(torch.tensor([[0.3]])), torch.tensor([30.0]))
     for shape in ((3,), (2, 0), (2, 3, 1)):
         with pytest.raises(ShapeError, match="frame_scores"):
             video_score(torch.zeros(shape))

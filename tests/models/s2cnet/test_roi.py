@@ -2,7 +2,9 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,23 @@ from torch import Tensor
 from torchvision import ops
 
 from models.errors import ShapeError
-from models.s2cnet.roi import region_features, rod_align, roi_align
+from models.s2cnet.roi import region_features
 
 GOLDEN = json.loads((Path(__file__).parent / "data" / "s2cnet_golden.json").read_text())["ops"]
+
+
+def both(features: Tensor, boxes: Sequence[Tensor], *, output_size: int, **options: Any) -> Tensor:
+    """(sum of N_b, C, 2, P, P): what is inside of every box, and what is outside."""
+    flat = region_features(features, boxes, output_size=output_size, **options)
+    return flat.reshape(len(flat), features.shape[1], 2, output_size, output_size)
+
+
+def roi_align(*arguments: Any, **options: Any) -> Tensor:
+    return both(*arguments, **options)[:, :, 0]
+
+
+def rod_align(*arguments: Any, **options: Any) -> Tensor:
+    return both(*arguments, **options)[:, :, 1]
 
 
 def features_of(shape: tuple[int, ...], *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -162,16 +178,12 @@ def test_maps_of_one_pixel(rule):
 
 
 def test_region_features_take_channel_by_channel():
-    features = features_of((2, 3, 6, 6))
-    boxes = [
-        torch.tensor([[4.0, 4.0, 60.0, 70.0]]),
-        torch.tensor([[0.0, 0.0, 30.0, 30.0], [9.0, 3.0, 90.0, 96.0]]),
-    ]
-    roi = roi_align(features, boxes, output_size=4, spatial_scale=1 / 16)
-    rod = rod_align(features, boxes, output_size=4, spatial_scale=1 / 16)
-    found = region_features(features, boxes, output_size=4, spatial_scale=1 / 16).reshape(3, 3, 2, 4, 4)
-    assert torch.equal(found[:, :, 0], roi)
-    assert torch.equal(found[:, :, 1], rod)
+    # Each channel is constant: 1, 2, 3. The box covers the whole map, so nothing is outside of it.
+    features = torch.tensor([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1).expand(1, 3, 8, 8)
+    boxes = [torch.tensor([[0.0, 0.0, 8.0, 8.0]])]
+    found = region_features(features, boxes, output_size=2, spatial_scale=1.0, rule="aligned")
+    # Four values inside, four outside, then the next channel.
+    assert found.tolist() == [[1.0] * 4 + [0.0] * 4 + [2.0] * 4 + [0.0] * 4 + [3.0] * 4 + [0.0] * 4]
 
 
 def test_half_precision_features_keep_the_lattice():

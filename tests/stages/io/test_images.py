@@ -5,13 +5,13 @@ import pytest
 from numpy.typing import NDArray
 
 from stages.errors import TableError
-from stages.io.images import LOSSLESS, cut, decode_image, encode_image, sharpness
+from stages.io.images import cut, decode_image, encode_image, sharpness
 from tests.conftest import noise_clip
 
 NOISE: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (33, 47, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("encoding", LOSSLESS)
+@pytest.mark.parametrize("encoding", ["png", "webp"])
 def test_lossless_encodings_give_every_level_back(encoding: str) -> None:
     data = encode_image(NOISE, encoding=encoding, jpeg_quality=1)
     np.testing.assert_array_equal(decode_image(data), NOISE)
