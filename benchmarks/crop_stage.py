@@ -24,7 +24,7 @@ from models.s2cnet.network import GAICV2, build_s2cnet
 from models.s2cnet.release import RELEASE_MOS_MEAN, RELEASE_MOS_STD
 from stages.crop import crop
 from stages.io.schemas import PROPOSALS
-from stages.io.tables import write_shards
+from stages.io.shards import write_shards
 from stages.params.load import load_params
 from stages.params.schema import Params
 from stages.steps.crops import save_cropper

@@ -23,7 +23,7 @@ from models.detectors.config import BoxRules, FasterRcnnConfig
 from models.detectors.faster_rcnn import FasterRcnn
 from stages.detector import build
 from stages.io.schemas import FRAMES
-from stages.io.tables import Shards
+from stages.io.shards import Shards
 from stages.params.load import load_params
 from stages.params.schema import Params
 from stages.propose import propose

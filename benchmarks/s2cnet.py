@@ -31,7 +31,7 @@ from models.s2cnet.network import GAICV2, S2CNet, build_s2cnet
 from models.s2cnet.roi import region_features
 from stages.crop import Input, read_inputs
 from stages.io.schemas import FRAMES, PROPOSALS
-from stages.io.tables import Shards
+from stages.io.shards import Shards
 from stages.params.load import load_params
 from stages.steps.crops import load_cropper
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from stages.io.images import encode_image
 from stages.io.schemas import FRAMES
-from stages.io.tables import write_shards
+from stages.io.shards import write_shards
 
 # Pixels of a frame for each of the noise that it is drawn from: such frames compress as those of video do.
 SMOOTHNESS = 8

@@ -30,7 +30,8 @@ from stages.demo_data.scenes import describe
 from stages.engine.device import make_deterministic
 from stages.io.images import encode_image
 from stages.io.schemas import CROPS, FRAMES, MANIFEST
-from stages.io.tables import Shards, write_frame, write_shards
+from stages.io.shards import Shards, write_shards
+from stages.io.tables import write_frame
 from stages.io.weights import save_weights
 from stages.params.load import load_params
 from stages.params.schema import Params

@@ -14,7 +14,8 @@ import pyarrow as pa
 from stages.engine.cache import ItemCache
 from stages.engine.command import run, stage_arguments
 from stages.engine.fingerprint import fingerprint
-from stages.engine.run import Item, closing_line, in_processes, run_items
+from stages.engine.run import Item, closing_line, run_items
+from stages.engine.runners.local import in_processes
 from stages.evaluation import inspection
 from stages.io.digests import digest, library_builds, library_versions
 from stages.io.json import write_json

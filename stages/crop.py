@@ -17,7 +17,7 @@ from stages.engine.run import Item, run_stage
 from stages.errors import TableError
 from stages.io.digests import digest, file_sha256, library_versions
 from stages.io.schemas import CROPS, FRAMES, PROPOSALS
-from stages.io.tables import Shards
+from stages.io.shards import Shards
 from stages.params.load import load_params
 from stages.params.schema import Params
 from stages.steps.clips import ClipFrame, read_clip

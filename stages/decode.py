@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from stages.engine.command import run, stage_arguments
 from stages.engine.fingerprint import fingerprint
-from stages.engine.run import Item, in_processes, run_stage
+from stages.engine.run import Item, run_stage
+from stages.engine.runners.local import in_processes
 from stages.io import video
 from stages.io.digests import digest, library_builds, library_versions
 from stages.io.schemas import FRAMES, MANIFEST

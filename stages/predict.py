@@ -18,7 +18,8 @@ from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, check_failures, closing_line, run_items
 from stages.io.digests import digest, file_sha256, library_versions
 from stages.io.schemas import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS
-from stages.io.tables import Shards, read_labels, to_frame, write_frame, write_table
+from stages.io.shards import Shards
+from stages.io.tables import read_labels, to_frame, write_frame, write_table
 from stages.params.load import load_params
 from stages.params.schema import Params
 from stages.steps.clips import CLIP_COLUMNS, SELECTED_COLUMNS, read_clip

@@ -20,9 +20,10 @@ from stages.engine.cache import ItemCache
 from stages.engine.command import run, stage_arguments
 from stages.engine.fingerprint import fingerprint
 from stages.engine.progress import progress
-from stages.engine.run import Item, check_failures, closing_line, in_processes, run_items
-from stages.io import video
+from stages.engine.run import Item, check_failures, closing_line, run_items
+from stages.engine.runners.local import in_processes
 from stages.io.digests import digest, file_sha256, library_builds, library_versions
+from stages.io.probe import probe
 from stages.io.schemas import MANIFEST, PAIRS
 from stages.io.tables import write_table
 from stages.params.load import load_params
@@ -34,7 +35,7 @@ PROBE = pa.schema([MANIFEST.field(name) for name in ("n_frames_header", "n_frame
 def probe_table(payload: tuple[str, float]) -> pa.Table:
     """One row of what the file holds; payload is (path, the share of promised frames that may be missing)."""
     path, max_missing_fraction = payload
-    return pa.Table.from_pylist([vars(video.probe(path, max_missing_fraction=max_missing_fraction))], schema=PROBE)
+    return pa.Table.from_pylist([vars(probe(path, max_missing_fraction=max_missing_fraction))], schema=PROBE)
 
 
 def manifest_row(entry: Entry, params: DatasetParams) -> dict[str, Any]:

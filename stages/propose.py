@@ -18,7 +18,8 @@ from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Compute, Item, run_stage
 from stages.io.digests import digest
 from stages.io.schemas import FRAMES, MANIFEST, PROPOSALS
-from stages.io.tables import Shards, read_table
+from stages.io.shards import Shards
+from stages.io.tables import read_table
 from stages.params.load import load_params
 from stages.params.schema import Params, ProposeParams
 from stages.steps.clips import read_clip

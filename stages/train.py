@@ -28,7 +28,8 @@ from stages.engine.fingerprint import fingerprint
 from stages.errors import DatasetError, EvaluationError, WeightsError
 from stages.io.digests import digest, file_sha256, library_versions
 from stages.io.schemas import CROPS, FRAMES
-from stages.io.tables import Shards, read_labels
+from stages.io.shards import Shards
+from stages.io.tables import read_labels
 from stages.io.weights import read_checkpoint, save_weights
 from stages.params.load import load_params
 from stages.params.schema import Params, TrainParams

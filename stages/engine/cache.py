@@ -1,6 +1,7 @@
 """The item cache: one small Parquet file a video and key, written before any shard; no work is done twice."""
 
 import os
+import zipfile
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -9,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.io.files import replacing
+from stages.io.files import replacing, replacing_folder
 
 
 def cache_root() -> Path:
@@ -28,6 +29,40 @@ def note_use(path: Path) -> None:
     """
     with suppress(OSError):
         os.utime(path)
+
+
+def keep_folder(archive: Path, folder: Path) -> None:
+    """Keep a folder as one file of the cache.
+
+    Args:
+        archive: The file, `ROOT/STAGE/KEY.zip`.
+        folder: What to keep.
+    """
+    # Stored, not packed: what is kept are videos and images. Each file has a checksum that reading compares.
+    with replacing(archive) as temporary, zipfile.ZipFile(temporary, "w", strict_timestamps=False) as files:
+        for path in sorted(folder.rglob("*")):
+            files.write(path, path.relative_to(folder))
+
+
+def restore_folder(archive: Path, folder: Path) -> bool:
+    """Make a folder anew from what `keep_folder` kept.
+
+    Args:
+        archive: The file of the cache.
+        folder: Appears, or is replaced, when it is complete.
+
+    Returns:
+        Whether it was kept; a damaged file counts as missing.
+    """
+    if not archive.is_file():
+        return False
+    try:
+        with zipfile.ZipFile(archive) as files, replacing_folder(folder) as temporary:
+            files.extractall(temporary)
+    except (zipfile.BadZipFile, EOFError):
+        return False
+    note_use(archive)
+    return True
 
 
 class ItemCache:

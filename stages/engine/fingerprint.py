@@ -30,6 +30,8 @@ NEUTRAL = {
     "stages.engine.fingerprint": "names code: a change here gives other names, not other values",
     "stages.engine.progress": "draws progress bars",
     "stages.engine.run": "decides when an item is computed and where it is kept, not what it holds",
+    "stages.engine.runners": "a package without code",
+    "stages.engine.runners.local": "decides where an item is computed, not what it holds",
     "stages.engine.workers": "starts processes and ends them",
     "stages.io.files": "writes bytes whole or not at all, whatever they are",
     "stages.io.json": "writes results beside the tables, which no key covers",

@@ -41,7 +41,7 @@ class CachedFile:
 
     @property
     def kind(self) -> str:
-        """The endings of the name: parquet for an item, pt, result.pt or validation.pt for a training."""
+        """The endings: parquet for an item, zip for a folder, and pt, result.pt or validation.pt for a training."""
         return self.path.name.partition(".")[2]
 
 
@@ -54,7 +54,7 @@ def find_entries(root: Path) -> list[CachedFile]:
     Returns:
         The entries, least recently used first.
     """
-    paths = [*root.glob("*/??/*.parquet"), *root.glob("*/*.pt")]
+    paths = [*root.glob("*/??/*.parquet"), *root.glob("*/*.pt"), *root.glob("*/*.zip")]
     entries = [entry for path in paths if not path.name.startswith(".") for entry in _entry(path, root)]
     return sorted(entries, key=lambda entry: (entry.used_s, entry.path))
 

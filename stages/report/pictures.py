@@ -10,7 +10,7 @@ import pandas as pd
 
 from stages.io.images import Frame, decode_image
 from stages.io.sampling import spread_indices
-from stages.io.tables import Shards
+from stages.io.shards import Shards
 from stages.steps.clips import selected_boxes
 
 STRIP_FRAMES_MAX = 12

@@ -13,7 +13,8 @@ from stages.evaluation.runs import Run, belong_together, changed_videos, read_te
 from stages.experiments.revisions import other_version, read_at
 from stages.io.json import read_json
 from stages.io.schemas import AUDIT, CROPS, FRAME_SCORES, FRAMES, MANIFEST, PAIRS, PREDICTIONS
-from stages.io.tables import Shards, read_frame, read_table, to_frame
+from stages.io.shards import Shards
+from stages.io.tables import read_frame, read_table, to_frame
 
 
 @dataclass(frozen=True)

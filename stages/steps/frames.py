@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from stages.errors import VideoError
-from stages.io import video
+from stages.io.probe import probe
+from stages.io.video import decode_video
 
 
 def decode_file(payload: tuple[str, float, dict[str, Any]]) -> pa.Table:
@@ -26,8 +27,8 @@ def decode_file(payload: tuple[str, float, dict[str, Any]]) -> pa.Table:
     """
     path, max_missing_fraction, settings = payload
     _check_name(path)
-    n_frames = video.probe(path, max_missing_fraction=max_missing_fraction).n_frames
-    table = video.decode_video(path, n_frames=n_frames, **settings)
+    n_frames = probe(path, max_missing_fraction=max_missing_fraction).n_frames
+    table = decode_video(path, n_frames=n_frames, **settings)
     return table.replace_schema_metadata({"n_frames": str(n_frames)})
 
 

@@ -19,7 +19,8 @@ from models.s2cnet.scoring import CropScores
 from stages.datasets.folder import shown_name
 from stages.engine.cache import ItemCache
 from stages.engine.device import pick_device
-from stages.engine.run import Item, in_processes, reason_of
+from stages.engine.run import Item, reason_of
+from stages.engine.runners.local import in_processes
 from stages.errors import VideoError, WeightsError
 from stages.io.digests import file_sha256, library_versions
 from stages.io.schemas import BOX_COLUMNS

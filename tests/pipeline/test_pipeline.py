@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from stages.io.schemas import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS, PROPOSALS
-from stages.io.tables import Shards, read_frame
+from stages.io.shards import Shards
+from stages.io.tables import read_frame
 from tests.pipeline.toy import call, dvc, environment, make_project
 
 STAGES = list(yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text(encoding="utf-8"))["stages"])

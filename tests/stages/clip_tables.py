@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from stages.io.images import encode_image
 from stages.io.schemas import CROPS, FRAMES, MANIFEST
-from stages.io.tables import write_frame, write_shards
+from stages.io.shards import write_shards
+from stages.io.tables import write_frame
 from stages.params.load import load_params
 from tests.conftest import ROOT
 

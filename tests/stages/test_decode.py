@@ -18,7 +18,8 @@ from stages.engine.run import Compute, Item
 from stages.errors import VideoError
 from stages.io.digests import library_versions
 from stages.io.schemas import FRAMES, MANIFEST
-from stages.io.tables import Shards, read_frame
+from stages.io.shards import Shards
+from stages.io.tables import read_frame
 from stages.steps.clips import read_clip
 from tests.conftest import noise_clip, write_clip, write_dataset
 

@@ -19,7 +19,8 @@ from stages.demo_data.artefacts import ARTEFACTS, damage
 from stages.demo_data.clips import draw_severities, make_generators
 from stages.demo_data.ratings import crop_score, frame_quality, mean_opinion_scores, video_quality
 from stages.io.images import sharpness
-from stages.io.video import decode_video, probe
+from stages.io.probe import probe
+from stages.io.video import decode_video
 from stages.params.load import load_params
 from stages.params.schema import DemoParams
 from stages.steps.clips import read_clip

@@ -14,7 +14,8 @@ from stages import predict
 from stages.engine.cache import ItemCache
 from stages.errors import TableError, WeightsError
 from stages.io.schemas import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS
-from stages.io.tables import Shards, read_frame
+from stages.io.shards import Shards
+from stages.io.tables import read_frame
 from stages.io.weights import save_weights
 from stages.steps.clips import cut_clip, read_clip
 from tests.configs import quality_config

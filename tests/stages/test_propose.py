@@ -19,7 +19,8 @@ from stages.datasets.boxes import read_boxes
 from stages.errors import TableError
 from stages.io.images import encode_image
 from stages.io.schemas import FRAMES, MANIFEST, PROPOSALS
-from stages.io.tables import Shards, write_shards, write_table
+from stages.io.shards import Shards, write_shards
+from stages.io.tables import write_table
 from stages.params.load import load_params
 from stages.propose import looks_of, looks_with_frames, propose
 from stages.steps.detectors import save_boxes, save_detector

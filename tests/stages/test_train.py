@@ -25,7 +25,7 @@ from stages import train
 from stages.errors import DatasetError, EvaluationError, TableError, WeightsError
 from stages.io.digests import file_sha256
 from stages.io.schemas import CROPS, FRAMES
-from stages.io.tables import Shards, write_shards
+from stages.io.shards import Shards, write_shards
 from stages.io.weights import load_weights
 from stages.params.load import load_params
 from stages.training import quality

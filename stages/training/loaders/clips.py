@@ -15,7 +15,7 @@ from models.errors import AigcVqaError
 from stages.engine.progress import progress
 from stages.engine.workers import WorkerContext
 from stages.errors import TableError
-from stages.io.tables import Shards
+from stages.io.shards import Shards
 from stages.steps.clips import (
     CLIP_COLUMNS,
     SELECTED_COLUMNS,

@@ -13,7 +13,8 @@ from models.metrics import krocc, paper_mean, plcc, plcc_logistic, rmse, srocc
 from stages.commands import main as cli
 from stages.io.images import encode_image
 from stages.io.schemas import AUDIT, CROPS, FRAME_SCORES, FRAMES, MANIFEST, PREDICTIONS
-from stages.io.tables import write_frame, write_shards
+from stages.io.shards import write_shards
+from stages.io.tables import write_frame
 from tests.conftest import noise_clip
 
 N_VIDEOS, N_FRAMES = 20, 3

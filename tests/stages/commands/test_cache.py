@@ -15,7 +15,8 @@ from stages.engine.cache import ItemCache
 from stages.engine.run import Item, run_items
 from stages.errors import EngineError
 from stages.io.digests import digest
-from stages.io.tables import write_shards, write_table
+from stages.io.shards import write_shards
+from stages.io.tables import write_table
 
 SCHEMA = pa.schema([("video_id", pa.string())])
 HOUR_S, DAY_S = 3600.0, 24 * 3600.0

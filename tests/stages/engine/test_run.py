@@ -12,7 +12,7 @@ from stages.engine.run import Compute, Item, Outcome, check_failures, closing_li
 from stages.errors import EngineError, VideoError
 from stages.io.digests import digest
 from stages.io.schemas import FRAME_SCORES
-from stages.io.tables import Shards
+from stages.io.shards import Shards
 
 
 def table(video_id: str, values: Sequence[float]) -> pa.Table:

@@ -19,7 +19,8 @@ import yaml
 
 from stages.engine import run as engine
 from stages.engine.cache import ItemCache
-from stages.engine.run import Item, Outcome, in_processes, run_items, run_stage
+from stages.engine.run import Item, Outcome, run_items, run_stage
+from stages.engine.runners.local import in_processes
 from stages.io.digests import digest
 from stages.io.schemas import FRAME_SCORES
 from tests.conftest import ROOT, noise_clip, write_clip

@@ -32,7 +32,8 @@ PROGRAM = """
     from stages.engine.command import run
     from stages.io.files import write_bytes, write_text
     from stages.engine.cache import ItemCache
-    from stages.io.tables import write_shards, write_table
+    from stages.io.shards import write_shards
+    from stages.io.tables import write_table
     SCHEMA = pa.schema([('video_id', pa.string())])
     path, limit = Path(sys.argv[1]), int(sys.argv[2])
     import random

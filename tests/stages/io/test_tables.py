@@ -16,17 +16,8 @@ from stages.engine.cache import ItemCache, cache_root
 from stages.errors import TableError
 from stages.io.digests import digest, library_versions
 from stages.io.schemas import FRAME_SCORES, FRAMES, PROPOSALS
-from stages.io.tables import (
-    METADATA_KEY,
-    Shards,
-    read_frame,
-    read_table,
-    shard_of,
-    to_frame,
-    write_frame,
-    write_shards,
-    write_table,
-)
+from stages.io.shards import Shards, shard_of, write_shards
+from stages.io.tables import METADATA_KEY, read_frame, read_table, to_frame, write_frame, write_table
 
 IDS = [f"video {number:02d}" for number in range(20)]
 

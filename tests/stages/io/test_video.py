@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.errors import VideoError
+from stages.io.probe import probe
 from stages.io.sampling import spread_indices
 from stages.io.schemas import FRAMES
-from stages.io.video import decode_video, probe
+from stages.io.video import decode_video
 from stages.steps.clips import frame_slots, read_clip
 from tests.conftest import noise_clip, write_clip
 
