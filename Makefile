@@ -34,8 +34,8 @@ experiments: $(STAMP) ## the experiments beside this commit, best on validation 
 report: $(STAMP) ## write results/report.html: the last run as one page that opens from disk
 	aigc-vqa report --out results/report.html
 
-ablation: $(STAMP) ## the paper's components switched one by one: SEEDS="1 2 3 4 5" JOBS=1
-	aigc-vqa ablation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS))
+ablation: $(STAMP) ## the paper's components switched one by one: SEEDS="1 2" SPLITS="0 1" DEMOS="1 2" JOBS=1
+	aigc-vqa ablation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SPLITS),--splits $(SPLITS)) $(if $(DEMOS),--demos $(DEMOS)) $(if $(JOBS),--jobs $(JOBS))
 
 protocol: $(STAMP) ## repeat the experiment over splits: PRESET=kvq SPLITS=10 BY="group video"
 	aigc-vqa protocol $(if $(PRESET),--preset $(PRESET)) $(if $(SPLITS),--splits $(SPLITS)) $(if $(BY),--by $(BY))

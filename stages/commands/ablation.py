@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from cyclopts import Parameter
@@ -17,54 +17,57 @@ from scipy.stats import ttest_rel
 
 from stages.commands.options import Count, Folder, PositiveCount
 from stages.errors import ExperimentError
-from stages.evaluation.metrics import SUMMARY
+from stages.evaluation.metrics import SUMMARY, VALIDATION
 from stages.experiments.ablation_table import markdown, reading
-from stages.experiments.dvc import metrics_of, present_commit, queue, run_queued
+from stages.experiments.dvc import present_commit
+from stages.experiments.series import PlannedRun, run_series, summarise
 from stages.io.digests import digest
 from stages.io.files import write_text
 from stages.io.json import write_json
-from stages.params.load import load_params
-from stages.params.presets import change_arguments
+from stages.params.load import load_params, merge
 from stages.params.schema import Params
 
 CONFIDENCE = 0.95
 # Differences that are equal but for it have no spread to make an interval of.
 ROUNDING = 1e-9
+LABELS = ("experiment", "row", "draw")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: which components are on, and the paper's mean of SROCC, PLCC and KROCC on T2VQA-DB."""
+    """One row of the table.
 
+    Attributes:
+        name: Part of the names of its DVC experiments.
+        fcl: Whether FCL is the loss; else the MAE of the mean frame score.
+        crop: Who chooses the crop, as `crop.method`.
+        fgm: Whether the weights are perturbed.
+        paper_mean: The paper's mean of SROCC, PLCC and KROCC on T2VQA-DB; None for a row that it does not have.
+    """
+
+    name: str
     fcl: bool
-    s2cnet: bool
+    crop: str
     fgm: bool
-    paper_mean: float
+    paper_mean: float | None = None
 
-    @property
-    def name(self) -> str:
-        """Name of the DVC experiment."""
-        parts = [name for name in ("fcl", "s2cnet", "fgm") if getattr(self, name)]
-        return "-".join(parts) or "none"
-
-    def changes(self, seed: int, *, epsilon: float) -> dict[str, Any]:
-        """Changes of params that switch the components. epsilon: FGM's, where it is on."""
+    def changes(self, *, epsilon: float) -> dict[str, Any]:
+        """Changes of params that switch the components; `epsilon` is FGM's, where it is on."""
         return {
-            "crop": {"method": "s2cnet" if self.s2cnet else "full"},
-            "train": {
-                "loss": "fcl" if self.fcl else "mae",
-                "fgm": {"epsilon": epsilon if self.fgm else 0},
-                "seed": seed,
-            },
+            "crop": {"method": self.crop},
+            "train": {"loss": "fcl" if self.fcl else "mae", "fgm": {"epsilon": epsilon if self.fgm else 0}},
         }
 
 
 ROWS = (
-    Row(fcl=False, s2cnet=False, fgm=False, paper_mean=0.663),
-    Row(fcl=True, s2cnet=False, fgm=False, paper_mean=0.670),
-    Row(fcl=True, s2cnet=False, fgm=True, paper_mean=0.673),
-    Row(fcl=True, s2cnet=True, fgm=False, paper_mean=0.682),
-    Row(fcl=True, s2cnet=True, fgm=True, paper_mean=0.684),
+    Row("none", fcl=False, crop="full", fgm=False, paper_mean=0.663),
+    Row("fcl", fcl=True, crop="full", fgm=False, paper_mean=0.670),
+    Row("fcl-fgm", fcl=True, crop="full", fgm=True, paper_mean=0.673),
+    Row("fcl-s2cnet", fcl=True, crop="s2cnet", fgm=False, paper_mean=0.682),
+    Row("fcl-s2cnet-fgm", fcl=True, crop="s2cnet", fgm=True, paper_mean=0.684),
+    # What S²CNet has to beat: crops too, but chosen without looking. The paper calls the random one the usual way.
+    Row("fcl-center-fgm", fcl=True, crop="center", fgm=True),
+    Row("fcl-random-fgm", fcl=True, crop="random", fgm=True),
 )
 # Component, what it is added to, the row with it and the row without: all pairs of rows that one component separates.
 STEPS = (
@@ -73,103 +76,185 @@ STEPS = (
     ("S²CNet", "FCL", "fcl-s2cnet", "fcl"),
     ("S²CNet", "FCL and FGM", "fcl-s2cnet-fgm", "fcl-fgm"),
     ("FGM", "FCL and S²CNet", "fcl-s2cnet-fgm", "fcl-s2cnet"),
+    ("S²CNet", "FCL and FGM, for center crops", "fcl-s2cnet-fgm", "fcl-center-fgm"),
+    ("S²CNet", "FCL and FGM, for random crops", "fcl-s2cnet-fgm", "fcl-random-fgm"),
 )
 
 
-def experiment_name(row: Row, seed: int) -> str:
-    """The DVC experiment of one row and one seed."""
-    return f"ablation-{row.name}-{seed}"
+class Draw(NamedTuple):
+    """What differs between the runs of a row; rows are compared draw by draw.
+
+    Attributes:
+        seed: Of the training.
+        split: Seed of the split; None: that of the params.
+        demo: Seed of the embedded data set; None: that of the params.
+    """
+
+    seed: int
+    split: int | None
+    demo: int | None
+
+    @property
+    def name(self) -> str:
+        """Part of the names of DVC experiments, such as `1`, or `1-split2-demo3`."""
+        others = {"split": self.split, "demo": self.demo}
+        return "-".join([str(self.seed), *(f"{key}{value}" for key, value in others.items() if value is not None)])
+
+    def changes(self) -> dict[str, Any]:
+        """Changes of params that make the draw."""
+        others = {"split": self.split, "demo": self.demo}
+        return {"train": {"seed": self.seed}} | {
+            key: {"seed": value} for key, value in others.items() if value is not None
+        }
+
+
+def plan(draws: Sequence[Draw], *, epsilon: float) -> list[PlannedRun]:
+    """The experiments of all rows, draw by draw.
+
+    Args:
+        draws: What every row is run with.
+        epsilon: FGM's, where it is on.
+    """
+    return [
+        PlannedRun(
+            f"ablation-{row.name}-{draw.name}",
+            {"row": row.name, "draw": draw.name},
+            merge(row.changes(epsilon=epsilon), draw.changes()),
+        )
+        for draw in draws
+        for row in ROWS
+    ]
 
 
 def summarise_row(row: Row, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation (n - 1; null for one run) of each metric over the seeds of a row."""
-    result: dict[str, Any] = {"row": row.name, "fcl": row.fcl, "s2cnet": row.s2cnet, "fgm": row.fgm, "n": len(found)}
-    for metric in SUMMARY:
-        values = [one[metric] for one in found]
-        result[f"{metric}_mean"] = float(np.mean(values)) if values else None
-        result[f"{metric}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    """Mean and standard deviation (n - 1; null for one run) of each metric over the draws of a row.
+
+    Args:
+        row: The row.
+        found: The metrics of its runs.
+    """
+    result: dict[str, Any] = {
+        "row": row.name, "fcl": row.fcl, "crop": row.crop, "s2cnet": row.crop == "s2cnet", "fgm": row.fgm,
+        "n": len(found),
+    }  # fmt: skip
+    for metric in (*VALIDATION, *SUMMARY):
+        values = [one[metric] for one in found if metric in one]
+        summary = summarise(values) if values else {"mean": None, "deviation": None}
+        result |= {f"{metric}_mean": summary["mean"], f"{metric}_std": summary["deviation"]}
     return result | {"paper_mean": row.paper_mean}
 
 
-def compare_steps(values: Mapping[str, Mapping[int, float]]) -> list[dict[str, Any]]:
-    """What each component changes, seed by seed.
+def compare_steps(values: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """What each component changes, draw by draw.
 
-    values: row name -> seed -> metric. A step has the mean difference over the seeds that both rows have, the 95 %
-    interval of a paired t-test (null below two seeds) and the paper's difference.
+    Args:
+        values: Name of the row -> name of the draw -> metric.
+
+    Returns:
+        For each step the mean difference over the draws that both rows have, the 95 % interval of a paired t-test
+        (null below two draws) and the paper's difference, null where it has no such rows.
     """
     paper = {row.name: row.paper_mean for row in ROWS}
     steps = []
     for component, base, with_it, without in STEPS:
-        seeds = sorted(values[with_it].keys() & values[without].keys())
-        pairs = np.array([(values[with_it][seed], values[without][seed]) for seed in seeds]).reshape(-1, 2)
+        draws = sorted(values[with_it].keys() & values[without].keys())
+        pairs = np.array([(values[with_it][draw], values[without][draw]) for draw in draws]).reshape(-1, 2)
         differences = pairs[:, 0] - pairs[:, 1]
         low = high = None
-        if len(seeds) > 1 and np.ptp(differences) > ROUNDING:
+        if len(draws) > 1 and np.ptp(differences) > ROUNDING:
             low, high = map(float, ttest_rel(pairs[:, 0], pairs[:, 1]).confidence_interval(CONFIDENCE))
+        printed, printed_without = paper[with_it], paper[without]
         steps.append(
             {
-                "component": component, "added_to": base, "n": len(seeds),
-                "difference": float(differences.mean()) if len(seeds) else None,
+                "component": component, "added_to": base, "n": len(draws),
+                "difference": float(differences.mean()) if len(draws) else None,
                 "low": low, "high": high,
-                "paper_difference": round(paper[with_it] - paper[without], 3),
+                "paper_difference": printed and printed_without and round(printed - printed_without, 3),
             }
         )  # fmt: skip
     return steps
 
 
-def collect(seeds: Sequence[int], *, commit: str, params: Params, metrics: str) -> dict[str, Any]:
-    """The report of the experiments that are there on a commit. Raises ExperimentError when none has finite metrics.
+def report_of(
+    results: Sequence[Mapping[str, Any]], draws: Sequence[Draw], *, commit: str, params: Params
+) -> dict[str, Any]:
+    """The report of the experiments.
 
     It names the commit, and by a digest the params that the rows change: a table of other code or params can be told.
+
+    Args:
+        results: As `run_series` yields them.
+        draws: What every row was run with.
+        commit: The commit that the experiments started from.
+        params: The params that the rows change.
+
+    Raises:
+        ExperimentError: No experiment has finite metrics.
     """
-    found: dict[str, dict[int, dict[str, Any]]] = {row.name: {} for row in ROWS}
+    found: dict[str, dict[str, dict[str, Any]]] = {row.name: {} for row in ROWS}
     failed = []
-    for row in ROWS:
-        for seed in seeds:
-            values = metrics_of(experiment_name(row, seed), metrics, commit=commit)
-            if values is None or not all(math.isfinite(values.get(name, math.nan)) for name in SUMMARY):
-                failed.append(experiment_name(row, seed))
-            else:
-                found[row.name][seed] = values
+    for result in results:
+        if all(math.isfinite(result.get(name, math.nan)) for name in SUMMARY):
+            found[result["row"]][result["draw"]] = {key: result[key] for key in result if key not in LABELS}
+        else:
+            failed.append(result["experiment"])
     if not any(found.values()):
-        raise ExperimentError(f"no experiment of the ablation has {metrics}; DVC's messages are above")
-    steps = compare_steps({name: {seed: one["mean"] for seed, one in runs.items()} for name, runs in found.items()})
+        raise ExperimentError("no experiment of the ablation has metrics; DVC's messages are above")
+    steps = compare_steps({name: {draw: one["mean"] for draw, one in runs.items()} for name, runs in found.items()})
     return {
         "commit": commit,
         "params": digest(params.model_dump(mode="json")),
-        "seeds": list(seeds),
+        "draws": [draw.name for draw in draws],
         "rows": [summarise_row(row, list(found[row.name].values())) for row in ROWS],
         "steps": steps,
         "reading": reading(steps),
-        "runs": {name: {str(seed): one for seed, one in runs.items()} for name, runs in found.items()},
+        "runs": found,
         "failed": failed,
     }
 
 
-def check(params: Params, seeds: Sequence[int]) -> None:
-    """Raise ExperimentError when the rows cannot be told apart, or a seed would run twice."""
-    if len(set(seeds)) < len(seeds):
-        raise ExperimentError(f"--seeds {' '.join(map(str, seeds))}: one stands there twice")
+def make_draws(params: Params, *, seeds: Sequence[int], splits: Sequence[int], demos: Sequence[int]) -> list[Draw]:
+    """All combinations of seeds, those that need the same data one after the other.
+
+    Args:
+        params: The params that the rows change.
+        seeds: Of the training.
+        splits: Of the split; empty: the params' own.
+        demos: Of the embedded data set; empty: the params' own.
+
+    Raises:
+        ExperimentError: The rows could not be told apart, or a draw would run twice.
+    """
+    for option, values in (("seeds", seeds), ("splits", splits), ("demos", demos)):
+        if len(set(values)) < len(values):
+            raise ExperimentError(f"--{option} {' '.join(map(str, values))}: one stands there twice")
     if params.train.fgm.epsilon == 0:
         raise ExperimentError("train.fgm.epsilon is 0 in params.yaml: the rows with FGM need a value above 0")
+    return [Draw(seed, split, demo) for demo in demos or (None,) for split in splits or (None,) for seed in seeds]
+
+
+Seeds = Annotated[Sequence[Count], Parameter(metavar="SEED", consume_multiple=(1, None))]
 
 
 def ablation(
     *,
-    seeds: Annotated[Sequence[Count], Parameter(metavar="SEED", consume_multiple=(1, None))] = (1, 2, 3, 4, 5),
+    seeds: Seeds = (1, 2, 3, 4, 5),
+    splits: Seeds = (),
+    demos: Seeds = (),
     jobs: PositiveCount = 1,
     results: Folder = Path("results"),
     collect_only: bool = False,
 ) -> int:
     """Repeat the paper's table II on your data: components switched one by one, over seeds.
 
-    The five rows times the seeds are queued as DVC experiments and run; what DVC has run before comes from its cache,
-    and what else stands in DVC's queue runs too. The report is RESULTS/ablation.json and .md. Exit status 1 when a run
-    failed.
+    The rows times the draws are run as DVC experiments; what DVC has run before comes from its cache. The report is
+    RESULTS/ablation.json and .md. Exit status 1 when a run failed.
 
     Args:
         seeds: Seeds of the training; several may follow.
-        jobs: Experiments at a time.
+        splits: Seeds of the split; none: that of params.yaml.
+        demos: Seeds of the embedded data set; none: that of params.yaml.
+        jobs: Experiments at a time; several go through DVC's queue, and what else stands there runs too.
         results: Folder of metrics.json and the report.
         collect_only: Report on what has run, run nothing.
 
@@ -177,22 +262,20 @@ def ablation(
         The exit status.
 
     Raises:
-        ExperimentError: The rows cannot be queued, or none has metrics.
+        ExperimentError: The rows cannot be run, or none has metrics.
     """
     params = load_params()
-    check(params, seeds)
+    draws = make_draws(params, seeds=seeds, splits=splits, demos=demos)
     commit = present_commit()
-    if not collect_only:
-        for seed in seeds:
-            for row in ROWS:
-                queue(experiment_name(row, seed), change_arguments(row.changes(seed, epsilon=params.train.fgm.epsilon)))
-        print(
-            f"ablation: {len(ROWS) * len(seeds)} experiments queued, {jobs} at a time; "
-            "what else is in DVC's queue runs too",
-            flush=True,
-        )
-        run_queued(jobs=jobs)
-    report = collect(seeds, commit=commit, params=params, metrics=f"{results.as_posix()}/metrics.json")
+    found = run_series(
+        "ablation",
+        plan(draws, epsilon=params.train.fgm.epsilon),
+        commit=commit,
+        metrics=f"{results.as_posix()}/metrics.json",
+        jobs=jobs,
+        collect_only=collect_only,
+    )
+    report = report_of(list(found), draws, commit=commit, params=params)
     write_json(results / "ablation.json", report)
     write_text(results / "ablation.md", markdown(report))
     print(markdown(report), end="")

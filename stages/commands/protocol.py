@@ -5,9 +5,7 @@ and they depend on how videos are dealt (by group, by video, by the data set's o
 stand in the report.
 """
 
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,28 +16,29 @@ from stages.commands.options import Folder, PositiveCount, Preset
 from stages.datasets.adapters import read_entries
 from stages.datasets.labels import Entry
 from stages.errors import ExperimentError
-from stages.evaluation.metrics import COMPARED
-from stages.experiments.dvc import metrics_of, present_commit, run_now
+from stages.evaluation.metrics import COMPARED, VALIDATION
+from stages.experiments.dvc import present_commit
+from stages.experiments.series import PlannedRun, run_series, summarise
 from stages.io.files import write_text
 from stages.io.json import write_json
 from stages.params.load import load_params, merge
-from stages.params.presets import change_arguments, read_preset
+from stages.params.presets import read_preset
 from stages.params.schema import Params
 
+# Validation first: it is what presets may be chosen by.
+COLUMNS = (*VALIDATION, *COMPARED)
 Kind = Literal["group", "video", "dataset", "generator"]
 
 
-@dataclass(frozen=True)
-class PlannedRun:
-    """One split: what it is called, how its videos are dealt, and the changes of params that make it."""
-
-    name: str
-    by: str
-    label: str
-    changes: dict[str, Any]
-
-
-def plan(params: Params, entries: Sequence[Entry], *, name: str, kinds: Sequence[str], splits: int) -> list[PlannedRun]:
+def plan(
+    params: Params,
+    entries: Sequence[Entry],
+    *,
+    name: str,
+    kinds: Sequence[str],
+    splits: int,
+    preset: Mapping[str, Any],
+) -> list[PlannedRun]:
     """The runs of every kind: `splits` seeds from `split.seed` on, or one for each generator that is left out.
 
     The data set's own lists give one run where they have a val part, else `splits` draws of it from train.
@@ -70,38 +69,21 @@ def plan(params: Params, entries: Sequence[Entry], *, name: str, kinds: Sequence
             count = 1 if kind == "dataset" and "val" in parts else splits
             labels = [(f"seed {seed}", {"seed": seed}) for seed in range(params.split.seed, params.split.seed + count)]
         for number, (label, changes) in enumerate(labels):
-            runs.append(PlannedRun(f"protocol-{name}-{kind}-{number}", kind, label, {"split": {"by": kind, **changes}}))
+            runs.append(
+                PlannedRun(
+                    f"protocol-{name}-{kind}-{number}",
+                    {"by": kind, "label": label},
+                    merge(preset, {"split": {"by": kind, **changes}}),
+                )
+            )
     return runs
-
-
-def execute(run: PlannedRun, preset: Mapping[str, Any], *, commit: str, metrics: str) -> dict[str, Any]:
-    """Run one experiment over a preset's changes in a folder of its own; its metrics, or under `failed` why not.
-
-    An experiment of that name from before is replaced; what DVC has in its run cache is not computed again.
-    """
-    if status := run_now(run.name, change_arguments(merge(preset, run.changes))):
-        return {"failed": f"dvc exp run ended with status {status}"}
-    found = metrics_of(run.name, metrics, commit=commit)
-    return {"failed": f"the experiment has no {metrics}"} if found is None else found
-
-
-def summarise(values: Sequence[float]) -> dict[str, float | int | None]:
-    """Mean, standard deviation (n - 1; None for one value), median and range of one metric over the runs."""
-    return {
-        "mean": statistics.fmean(values),
-        "deviation": statistics.stdev(values) if len(values) > 1 else None,
-        "median": statistics.median(values),
-        "low": min(values),
-        "high": max(values),
-        "n": len(values),
-    }
 
 
 def summaries(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, float | int | None]]]:
     """Kind of split -> metric -> `summarise` over the runs that have it."""
     result: dict[str, dict[str, dict[str, float | int | None]]] = {}
     for kind in dict.fromkeys(row["by"] for row in rows):
-        metrics = {name: [row[name] for row in rows if row["by"] == kind and name in row] for name in COMPARED}
+        metrics = {name: [row[name] for row in rows if row["by"] == kind and name in row] for name in COLUMNS}
         result[kind] = {name: summarise(values) for name, values in metrics.items() if values}
     return result
 
@@ -123,7 +105,7 @@ def markdown(report: dict[str, Any]) -> str:
     first, *others = report["summary"]
     if others:
         means = {kind: {name: one["mean"] for name, one in found.items()} for kind, found in report["summary"].items()}
-        names = [name for name in COMPARED if all(name in one for one in means.values())]
+        names = [name for name in COLUMNS if all(name in one for one in means.values())]
         cells = [[kind, *(f"{means[kind][name] - means[first][name]:+.4f}" for name in names)] for kind in others]
         lines += [f"## Difference of the means to the split by {first}", "", _table(["split", *names], cells), ""]
     lines.append("Splits share videos: the deviation tells how much a draw matters, and is no error of the mean.")
@@ -169,14 +151,12 @@ def protocol(
     commit = present_commit()
     entries = read_entries(params.dataset, Path(params.dataset.root))
     kinds = list(dict.fromkeys(by))
-    runs = plan(params, entries, name=name, kinds=kinds, splits=splits)
+    runs = plan(params, entries, name=name, kinds=kinds, splits=splits, preset=changes)
     out = results / "-".join(["protocol", name, *kinds])
     title = f"Protocol of {f'the preset {preset}' if preset else 'params.yaml'}"
     rows: list[dict[str, Any]] = []
-    for number, one in enumerate(runs, start=1):
-        print(f"protocol: run {number} of {len(runs)}: by {one.by}, {one.label} ({one.name})", flush=True)
-        found = execute(one, changes, commit=commit, metrics=f"{results.as_posix()}/metrics.json")
-        rows.append({"experiment": one.name, "by": one.by, "label": one.label, **found})
+    for row in run_series("protocol", runs, commit=commit, metrics=f"{results.as_posix()}/metrics.json"):
+        rows.append(row)
         report = {"title": title, "preset": preset, "runs": rows, "summary": summaries(rows)}
         write_json(out.with_name(f"{out.name}.json"), report)
         write_text(out.with_name(f"{out.name}.md"), markdown(report))

@@ -111,6 +111,8 @@ METRICS: dict[str, Metric] = {
 # The three that every publication reports, and the paper's summary of them.
 CORRELATIONS = ("srocc", "plcc", "krocc")
 SUMMARY = (*CORRELATIONS, "mean")
+# What experiments are ranked by: the test part is what is reported, and would be chosen on otherwise.
+VALIDATION = ("val_srocc", "val_plcc")
 # What a table of several runs compares: neither counts nor flags.
 COMPARED = tuple(key for key, metric in METRICS.items() if metric.better and metric.unit)
 # Accuracies on rated pairs, with the kind of pair that each is of.

@@ -8,9 +8,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from stages.errors import ExperimentError
+from stages.errors import ExperimentError, RevisionError
+from stages.experiments.revisions import read_at
 
 
 def present_commit() -> str:
@@ -88,10 +90,10 @@ def metrics_of(name: str, path: str, *, commit: str) -> dict[str, Any] | None:
     Returns:
         The object in the file; None where the experiment has no such file.
     """
-    shown = _git("show", f"{_reference(name, commit)}:./{path}")
-    if shown.returncode:
+    try:
+        metrics: dict[str, Any] = json.loads(read_at(Path(path), _reference(name, commit)))
+    except RevisionError:
         return None
-    metrics: dict[str, Any] = json.loads(shown.stdout)
     return metrics
 
 
@@ -101,8 +103,11 @@ def _remove(name: str) -> None:
 
 
 def _reference(name: str, commit: str) -> str:
-    """Where DVC keeps an experiment."""
-    return f"refs/exps/{commit[:2]}/{commit[2:]}/{name}"
+    """Where DVC keeps an experiment. Its name alone would be another one's as soon as the user commits."""
+    # Imported here: DVC takes a second to load.
+    from dvc.repo.experiments.refs import ExpRefInfo
+
+    return str(ExpRefInfo(commit, name))
 
 
 def _dvc(*arguments: str) -> int:

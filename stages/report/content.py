@@ -180,14 +180,15 @@ def generator_rows(test: pd.DataFrame, params: EvaluateParams) -> list[dict[str,
 
 def ablation_rows(ablation: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of ablation.json with a label that names the components in use; missing numbers are None."""
-    names = (("fcl", "FCL"), ("s2cnet", "S²CNet"), ("fgm", "FGM"))
     numbers = dict.fromkeys(
         ("srocc_mean", "srocc_std", "plcc_mean", "krocc_mean", "mean_mean", "mean_std", "paper_mean")
     )
-    return [
-        numbers | row | {"label": " + ".join(label for key, label in names if row.get(key)) or "none"}
-        for row in ablation["rows"]
-    ]
+    return [numbers | row | {"label": " + ".join(_components(row)) or "none"} for row in ablation["rows"]]
+
+
+def _components(row: dict[str, Any]) -> list[str]:
+    crop = {"s2cnet": "S²CNet", "center": "center crops", "random": "random crops"}.get(row["crop"])
+    return [name for name in ("FCL" if row["fcl"] else None, crop, "FGM" if row["fgm"] else None) if name]
 
 
 def cards(sources: Sources, rows: pd.DataFrame, row_of: dict[str, int]) -> list[dict[str, Any]]:

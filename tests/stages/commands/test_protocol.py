@@ -11,6 +11,7 @@ from stages.commands import main as cli
 from stages.commands import protocol
 from stages.datasets.adapters import read_entries
 from stages.errors import DatasetError, ExperimentError, ParamsError
+from stages.experiments.series import summarise
 from stages.params.load import load_params
 from tests.pipeline.toy import environment, make_one_stage
 
@@ -21,7 +22,7 @@ split = yaml.safe_load(open("params.yaml"))["split"]
 if split["seed"] == 9:
     raise SystemExit("no such luck")
 level = {"group": 0.7, "video": 0.8, "generator": 0.5, "dataset": 0.6}[split["by"]]
-metrics = {"srocc": level + split["seed"] / 100, "plcc": 0.5, "n_scored": 20, "n_failed": 0}
+metrics = {"val_srocc": 0.9, "srocc": level + split["seed"] / 100, "plcc": 0.5, "n_scored": 20, "n_failed": 0}
 if split["by"] == "generator":
     metrics["held_out_is_b"] = int(split["held_out"] == "b, 'c'")
 pathlib.Path("results").mkdir(exist_ok=True)
@@ -64,9 +65,9 @@ def test_seeded_splits_are_run_and_summed_up(project: Path, capfd: pytest.Captur
     }  # fmt: skip
     text = Path("results/protocol-params-group-video.md").read_text()
     assert "## Split by video: 2 of 2 runs" in text
-    assert "| srocc    | 0.7050 | 0.0071      | 0.7050   |" in text
+    assert "| srocc     | 0.7050 | 0.0071      | 0.7050   |" in text
     assert "## Difference of the means to the split by group" in text
-    assert "| video   | +0.1000 | +0.0000 |" in text
+    assert "| video   | +0.0000     | +0.1000 | +0.0000 |" in text
     # The working tree is as it was but for the report; the experiments are DVC's, to be shown and applied.
     changed = subprocess.run(["git", "status", "--short", "-uall"], capture_output=True, text=True, check=True).stdout
     assert changed.split() == [
@@ -131,7 +132,7 @@ def test_own_lists_with_val_are_one_run_and_without_it_several(project: Path, wr
         (project / "raw/labels.csv").write_text("\n".join(["path,mos,split", *rows]))
         params = load_params()
         entries = read_entries(params.dataset, Path("raw"))
-        runs = protocol.plan(params, entries, name="x", kinds=["dataset"], splits=2)
+        runs = protocol.plan(params, entries, name="x", kinds=["dataset"], splits=2, preset={})
         return [(run.name, run.changes) for run in runs]
 
     assert planned("train", "val", "test") == [("protocol-x-dataset-0", {"split": {"by": "dataset", "seed": 0}})]
@@ -148,8 +149,8 @@ def test_one_generator_cannot_be_left_out(project: Path) -> None:
 
 
 def test_one_value_has_no_deviation() -> None:
-    assert protocol.summarise([0.5]) == {
+    assert summarise([0.5]) == {
         "mean": 0.5, "deviation": None, "median": 0.5, "low": 0.5, "high": 0.5, "n": 1,
     }  # fmt: skip
     # Median of an even number: between the two in the middle.
-    assert protocol.summarise([4.0, 1.0, 2.0, 3.0])["median"] == 2.5
+    assert summarise([4.0, 1.0, 2.0, 3.0])["median"] == 2.5
