@@ -168,11 +168,12 @@ def train(params: Params, *, source: Path, weights: Path, metrics: Path) -> None
         key, settings.values_of(BoxRules), training.recall_boxes, params.engine.batch_frames, contents["val"]
     )
     measured = TrainingState(folder / f"{measures}.validation.pt")
-    if state.load() is None or measured.load() is None:
+    if (results := measured.load()) is None:
+        # What was measured was checked then: the keys hold the contents of all images.
         check_images(data, workers=workers)
     detector = detector.to(device)
     loss = fit(detector, data.train, training, state=state)
-    if (results := measured.load()) is None:
+    if results is None:
         results = validate(detector, data.val, settings, batch_frames=params.engine.batch_frames)
         measured.save(**results)
     save_detector(weights, detector, classes=data.train.classes, made_by={"detector": made})

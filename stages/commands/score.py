@@ -11,6 +11,7 @@ from typing import Annotated
 import pandas as pd
 from cyclopts import Parameter
 
+from models.errors import listed
 from stages.commands.options import Count, Device, File, Folder, check_out
 from stages.datasets.folder import EXTENSIONS, find_video_files
 from stages.engine.device import make_deterministic
@@ -74,7 +75,7 @@ def screen_table(rows: pd.DataFrame, scale: tuple[float, float], *, shown: int =
     raw = "" if (low, high) == (0, 100) else f"  {f'of {low:g}-{high:g}':>10}"
     names = [str(path) for path in rows["path"].head(shown)]
     width = min(60, max([len(name) for name in names] + [5]))
-    lines = [f"{'video':<{width}}  {'score':>6}{raw}  {'spread':>6}  worst frame"]
+    lines = []
     for name, row in zip(names, rows.head(shown).to_dict("records"), strict=True):
         short = name if len(name) <= width else "…" + name[-(width - 1) :]
         if row["status"] != "ok":
@@ -83,9 +84,8 @@ def screen_table(rows: pd.DataFrame, scale: tuple[float, float], *, shown: int =
         own = f"  {row['score_raw']:>10.2f}" if raw else ""
         worst = f"{int(row['worst_frame_index'])} at {row['worst_time_s']:.2f} s"
         lines.append(f"{short:<{width}}  {row['score']:>6.2f}{own}  {row['spread']:>6.2f}  {worst}")
-    if len(rows) > shown:
-        lines.append(f"and {len(rows) - shown} more")
-    return "\n".join(lines)
+    head = f"{'video':<{width}}  {'score':>6}{raw}  {'spread':>6}  worst frame"
+    return f"{head}\n" + listed(lines, shown=shown, separator="\n", total=len(rows))
 
 
 def frames_path(out: Path) -> Path:

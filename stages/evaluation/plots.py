@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 
 from stages.errors import EvaluationError
+from stages.evaluation.drawing import Palette, draw_generators, draw_scatter, shortened
 from stages.io.files import replacing, write_text
 
 # matplotlib is imported where it draws: loading it takes a second.
 INK, ACCENT, WARM, GREY, PALE = "#1f2933", "#2f6db5", "#c2410c", "#8a97a6", "#dce6f2"
+PALETTE = Palette(accent=ACCENT, warm=WARM, line=GREY, band=PALE)
 SHOWN = 3
 
 
@@ -27,18 +29,14 @@ def plot_scatter(rows: pd.DataFrame, metrics: Mapping[str, float | int], folder:
     scored = rows[rows["status"] == "ok"]
     _write_csv(folder / "scatter.csv", scored[["mos", "score"]])
     figure, axes = _figure(5.4, 5.2)
-    diagonal = np.array([0.0, 100.0])
     reach = _reach(scored, confidence)
-    band = f"MOS ± {reach:.1f}: {confidence:.0%} of the videos"
-    axes.fill_between(diagonal, diagonal - reach, diagonal + reach, color=PALE, linewidth=0, zorder=1, label=band)
-    axes.plot(diagonal, diagonal, color=GREY, linewidth=1, zorder=2, label="score = MOS")
-    axes.scatter(scored["mos"], scored["score"], s=18, color=ACCENT, alpha=0.75, linewidths=0, zorder=3)
-    axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="MOS (0-100)", ylabel="predicted score (0-100)", aspect="equal")
+    draw_scatter(axes, scored, palette=PALETTE, reach=reach)
     interval = f"[{metrics['srocc_ci_low']:.3f}, {metrics['srocc_ci_high']:.3f}]"
     axes.set_title(
         f"{len(scored)} test videos: SROCC {metrics['srocc']:.3f} {interval}, PLCC {metrics['plcc']:.3f}", fontsize=10
     )
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    band = f"line: score = MOS; band: ± {reach:.1f}, {confidence:.0%} of the videos"
+    axes.text(0.02, 0.98, band, transform=axes.transAxes, va="top", fontsize=8, color=INK)
     save_figure(figure, folder / "scatter.png")
 
 
@@ -75,7 +73,7 @@ def plot_residuals(rows: pd.DataFrame, folder: Path, *, confidence: float) -> No
 
 
 def plot_generators(generators: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Plot one bar per generator, its SROCC and by how much its videos are overrated: generators.png.
+    """Plot one row per generator, its SROCC and by how much its videos are overrated: generators.png.
 
     Args:
         generators: Rows with `generator`, `n_scored`, `srocc` and `bias`; None where a value is not defined.
@@ -83,21 +81,14 @@ def plot_generators(generators: Sequence[Mapping[str, Any]], folder: Path) -> No
     """
     rows = sorted(generators, key=lambda row: (row["srocc"] is not None, row["srocc"] or 0.0, row["generator"]))
     figure, (left, right) = _figure(6.6, max(1.6, 1.0 + 0.28 * len(rows)), columns=2, sharey=True)
-    places = np.arange(len(rows))
-    for axes, key, label in (
-        (left, "srocc", "SROCC among its videos"),
-        (right, "bias", "mean of score − MOS (points)"),
-    ):
-        values = [np.nan if row[key] is None else row[key] for row in rows]
-        axes.barh(places, values, color=ACCENT, height=0.62)
-        axes.axvline(0, color=GREY, linewidth=1)
-        axes.set_xlabel(label)
-        axes.grid(visible=False, axis="y")
-        for place, value in zip(places, values, strict=True):
-            if not np.isfinite(value):
-                axes.text(0, place, " none", va="center", fontsize=8, color=GREY)
+    left.axvline(0, color=GREY, linewidth=1)
+    right.axvline(0, color=GREY, linewidth=1)
+    draw_generators(left, rows, "srocc", palette=PALETTE)
+    draw_generators(right, rows, "bias", palette=PALETTE)
+    left.set_xlabel("SROCC among its videos")
+    right.set_xlabel("mean of score − MOS (points)")
     left.set_xlim(min(0.0, *(row["srocc"] or 0.0 for row in rows), 0.0), 1)
-    left.set_yticks(places, [f"{row['generator']} ({row['n_scored']})" for row in rows])
+    left.set_yticks(range(len(rows)), [f"{shortened(row['generator'])} ({row['n_scored']})" for row in rows])
     if not rows:
         left.text(0.5, 0.5, "no generators in this data set", ha="center", transform=left.transAxes, fontsize=9)
     figure.suptitle("generators (test videos)", fontsize=10)
@@ -128,7 +119,7 @@ def plot_frame_scores(rows: pd.DataFrame, scores: pd.DataFrame, folder: Path) ->
             video = ordered.iloc[number - 1]
             curve = scores[scores["video_id"] == video["video_id"]].sort_values("frame_index")
             columns[f"{name} {number}"] = curve["score"].reset_index(drop=True)
-            label = f"{name} {number}: {_short(video['video_id'])}, MOS {video['mos']:.0f}"
+            label = f"{name} {number}: {shortened(video['video_id'])}, MOS {video['mos']:.0f}"
             strength = 1 - 0.28 * (number - 1)
             axes.plot(
                 curve["time_s"],
@@ -192,10 +183,6 @@ def _epochs(values: np.ndarray) -> np.ndarray:
 def _reach(scored: pd.DataFrame, confidence: float) -> float:
     """The distance between score and MOS that `confidence` of the videos stay within, in points."""
     return float(np.quantile(np.abs((scored["score"] - scored["mos"]).to_numpy(dtype=float)), confidence))
-
-
-def _short(name: str, length: int = 26) -> str:
-    return name if len(name) <= length else f"…{name[-length + 1 :]}"
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.evaluation.drawing import Palette, draw_generators, draw_scatter, shortened
+
 # The colours that matplotlib draws in; in the page each becomes a variable of its style sheet.
 THEME = {
     "#101112": "var(--ink)",
@@ -18,6 +20,7 @@ THEME = {
     "#606162": "var(--surface)",
 }
 INK, MUTED, LINE, ACCENT, WARN, SURFACE = THEME
+PALETTE = Palette(accent=ACCENT, warm=WARN, line=LINE, band=SURFACE)
 
 
 def scatter_figure(test: pd.DataFrame, marked: Sequence[str], row_of: dict[str, int]) -> str:
@@ -32,12 +35,10 @@ def scatter_figure(test: pd.DataFrame, marked: Sequence[str], row_of: dict[str, 
         An <svg> element, like the other figures.
     """
     figure, axes = _figure(5.0, 4.6)
-    axes.plot([0, 100], [0, 100], color=LINE, linewidth=1.2, zorder=1)
-    is_marked = test["video_id"].isin(set(marked)).to_numpy()
-    for rows, color, size in ((test[~is_marked], ACCENT, 26), (test[is_marked], WARN, 34)):
-        points = axes.scatter(rows["mos"], rows["score"], s=size, color=color, alpha=0.75, linewidths=0, zorder=2)
-        points.set_urls([f"#video-{row_of[video_id]}" for video_id in rows["video_id"]])
-    axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="MOS, 0-100", ylabel="predicted score, 0-100", aspect="equal")
+    # Marked points come last, on top of the others.
+    shown = test.sort_values("video_id", key=lambda ids: ids.isin(set(marked)), kind="stable")
+    points = draw_scatter(axes, shown, palette=PALETTE, marked=marked)
+    points.set_urls([f"#video-{row_of[video_id]}" for video_id in shown["video_id"]])
     return _svg(figure, "scatter")
 
 
@@ -64,14 +65,10 @@ def generator_figure(rows: Sequence[dict[str, Any]], overall: float) -> str:
     drawn = [row for row in rows if row["srocc"] is not None][::-1]
     figure, axes = _figure(5.0, 0.9 + 0.32 * len(drawn))
     axes.axvline(overall, color=LINE, linewidth=1.4)
-    for place, row in enumerate(drawn):
-        if row["low"] is not None:
-            axes.plot([row["low"], row["high"]], [place, place], color=ACCENT, linewidth=2, solid_capstyle="round")
-        axes.plot(row["srocc"], place, marker="o", color=ACCENT, markersize=6)
+    draw_generators(axes, drawn, "srocc", palette=PALETTE)
     lowest = min([row["low"] if row["low"] is not None else row["srocc"] for row in drawn], default=0.0)
-    axes.set(xlim=(min(0.0, lowest - 0.05), 1.0), ylim=(-0.7, len(drawn) - 0.3), xlabel="SROCC")
-    axes.set_yticks(range(len(drawn)), [_shortened(row["generator"]) for row in drawn])
-    axes.grid(False, axis="y")
+    axes.set(xlim=(min(0.0, lowest - 0.05), 1.0), xlabel="SROCC")
+    axes.set_yticks(range(len(drawn)), [shortened(row["generator"]) for row in drawn])
     return _svg(figure, "generators")
 
 
@@ -91,10 +88,6 @@ def ablation_figure(rows: Sequence[dict[str, Any]]) -> str:
     axes.set_yticks(range(len(rows)), [row["label"] for row in reversed(rows)])
     axes.grid(False, axis="y")
     return _svg(figure, "ablation")
-
-
-def _shortened(text: str, length: int = 24) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _figure(width_in: float, height_in: float) -> tuple[Any, Any]:

@@ -140,14 +140,11 @@ def fit(network: S2CNet, data: CropData, settings: CropperTraining, *, state: Tr
     )
     done = 0
     best: dict[str, Any] = {"srcc": -math.inf}
-    if (saved := state.load()) is not None:
-        done, best = saved["done"], saved["best"]
-        if done == settings.epochs:
-            print("cropper: trained already; nothing that the training depends on has changed since then")
-        else:
+    if (saved := state.resume("cropper", epochs=settings.epochs)) is not None:
+        done, best = saved["epochs_done"], saved["best"]
+        if done < settings.epochs:
             network.load_state_dict(saved["network"])
             optimizer.load_state_dict(saved["optimizer"])
-            print(f"cropper: goes on after epoch {done} of {settings.epochs}")
     for epoch in range(done, settings.epochs):
         with torch.random.fork_rng():
             torch.manual_seed(epoch_seed(settings.seed, epoch))  # dropout draws from the global generators
@@ -168,6 +165,6 @@ def fit(network: S2CNet, data: CropData, settings: CropperTraining, *, state: Tr
             if epoch + 1 < settings.epochs
             else {}
         )
-        state.save(done=epoch + 1, best=best, **rest)
+        state.save(epochs_done=epoch + 1, best=best, **rest)
     network.load_state_dict(best["weights"])
     return best

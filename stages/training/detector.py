@@ -40,14 +40,11 @@ def fit(detector: FasterRcnn, data: ObjectSet, params: DetectorTraining, *, stat
         parameter_groups(detector.network, params.weight_decay), lr=params.learning_rate, foreach=True
     )
     losses: list[float] = []
-    if (saved := state.load()) is not None:
+    if (saved := state.resume("detector", epochs=params.epochs)) is not None:
         detector.network.load_state_dict(saved["network"])
         losses = saved["losses"]
-        if len(losses) == params.epochs:
-            print("detector: trained already; nothing that the training depends on has changed since then")
-            return losses[-1]
-        optimizer.load_state_dict(saved["optimizer"])
-        print(f"detector: goes on after epoch {len(losses)} of {params.epochs}")
+        if saved["epochs_done"] < params.epochs:
+            optimizer.load_state_dict(saved["optimizer"])
     for epoch in range(len(losses), params.epochs):
         with torch.random.fork_rng():
             # torchvision draws the boxes of the loss from the global generators.
@@ -56,7 +53,7 @@ def fit(detector: FasterRcnn, data: ObjectSet, params: DetectorTraining, *, stat
         print(f"epoch {epoch + 1:>{len(str(params.epochs))}}/{params.epochs}  loss {losses[-1]:.4f}", flush=True)
         # A finished training needs no optimizer any more.
         rest = {"optimizer": optimizer.state_dict()} if len(losses) < params.epochs else {}
-        state.save(network=detector.network.state_dict(), losses=losses, **rest)
+        state.save(network=detector.network.state_dict(), losses=losses, epochs_done=len(losses), **rest)
     return losses[-1]
 
 

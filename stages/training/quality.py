@@ -191,13 +191,10 @@ def fit(training: Training, data: QualityData, *, state: TrainingState, curves: 
     history: list[dict[str, float]] = []
     # An epoch of constant predictions has -1, and is no best one.
     best: dict[str, Any] = {"val/selection": -1.0}
-    if (saved := state.load()) is not None:
+    if (saved := state.resume("train", epochs=settings.epochs)) is not None:
         history, best = saved["history"], saved["best"]
-        if len(history) < settings.epochs:
+        if saved["epochs_done"] < settings.epochs:
             training.restore(saved)
-            print(f"train: goes on after epoch {len(history)} of {settings.epochs}")
-        else:
-            print("train: trained already; nothing that the training depends on has changed since then")
     writer = Live(str(curves), dvcyaml=None, report=None, save_dvc_exp=False) if first else contextlib.nullcontext()
     with writer as live:
         for record in history:
@@ -223,7 +220,7 @@ def fit(training: Training, data: QualityData, *, state: TrainingState, curves: 
             # A finished training needs nothing but its history and its best epoch any more.
             current = training.state() if epoch + 1 < settings.epochs else {}
             if first:
-                state.save(**current, history=history, best=best)
+                state.save(**current, history=history, best=best, epochs_done=len(history))
     return best
 
 

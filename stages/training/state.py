@@ -39,6 +39,23 @@ class TrainingState:
             # A file that a crash of the machine spoiled is worth no more than none.
             return None
 
+    def resume(self, stage: str, *, epochs: int) -> dict[str, Any] | None:
+        """Read what `save` wrote last, and say where the training stands.
+
+        Args:
+            stage: Name of the stage, for the line that is printed.
+            epochs: How many the training has.
+
+        Returns:
+            As `load`; its value `epochs_done` says whether anything is left to do.
+        """
+        if (saved := self.load()) is not None:
+            if saved["epochs_done"] < epochs:
+                print(f"{stage}: goes on after epoch {saved['epochs_done']} of {epochs}")
+            else:
+                print(f"{stage}: trained already; nothing that the training depends on has changed since then")
+        return saved
+
     def save(self, **state: Any) -> None:
         """Replace the file whole.
 

@@ -90,7 +90,8 @@ def test_foreign_text_stays_text(ready: Path) -> None:
     assert len(figures) == 4
     for figure in figures:
         ElementTree.fromstring(figure)
-    assert any("$\\frac{$&lt;/text&gt;" in figure for figure in figures)
+    # Its name is too long for the figure: the middle is left out.
+    assert any("$\\frac{$&lt;/tex…" in figure for figure in figures)
 
 
 def test_the_same_run_gives_the_same_bytes(ready: Path) -> None:

@@ -85,7 +85,7 @@ def test_the_interval_is_the_quantile_of_the_errors(tmp_path: Path, monkeypatch:
     table = pd.DataFrame({"video_id": [str(i) for i in range(11)], "mos": 50.0, "status": "ok"})
     table["score"] = 50.0 + np.arange(11) * np.where(np.arange(11) % 2, 1, -1)
     said = texts(monkeypatch, plot_scatter, table, METRICS, tmp_path, confidence=0.9)
-    assert "MOS ± 9.0: 90% of the videos" in said
+    assert "line: score = MOS; band: ± 9.0, 90% of the videos" in said
     assert "11 test videos: SROCC 0.900 [0.700, 0.950], PLCC 0.800" in said
     # Sum of the errors: -0 + 1 - 2 + ... + 9 - 10 = -5, over 11.
     assert "mean -0.5" in texts(monkeypatch, plot_residuals, table, tmp_path, confidence=0.9)
