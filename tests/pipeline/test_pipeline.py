@@ -24,22 +24,6 @@ from tests.pipeline.toy import call, dvc, environment, make_project
 STAGES = list(yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project after its first `dvc repro`, in Git. Tests must leave its outputs as they are."""
-    project = make_project(tmp_path_factory.mktemp("project"), git=True)
-    dvc(project, "repro")
-    return project
-
-
-@pytest.fixture
-def project(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished project to change."""
-    copy = tmp_path / "copy"
-    shutil.copytree(finished, copy, symlinks=True)
-    return copy
-
-
 def ran(output: str) -> list[str]:
     return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
 

@@ -2,15 +2,13 @@
 
 import json
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
-from tests.pipeline.toy import dvc, make_project
+from tests.pipeline.toy import dvc
 
 # Of every kind: a decoder, a network, a loss, a loop, and the stages themselves.
 COMMENTED = [
@@ -24,20 +22,6 @@ COMMENTED = [
     "models/methods/frame_consistency/losses.py",
     "stages/evaluate.py",
 ]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = make_project(tmp_path_factory.mktemp("project"), git=False)
-    dvc(project, "repro")
-    return project
-
-
-@pytest.fixture
-def project(finished: Path, tmp_path: Path) -> Path:
-    copy = tmp_path / "copy"
-    shutil.copytree(finished, copy, symlinks=True)
-    return copy
 
 
 def outs(project: Path) -> dict[str, Any]:
