@@ -1,6 +1,6 @@
 """What S²CNet is built from, and which crops it scores. A section of params.yaml each: no torch is imported here."""
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,6 @@ Kind = Literal["grid", "1:1", "4:3", "3:4", "16:9", "9:16"]
 Rule = Literal["release", "aligned"]
 # The release's second hidden layer of the head: 768 / 6 = 128.
 HEAD_NARROWING = 6
-Readout = Literal["nodes", "candidate"]
 
 
 class S2CNetSizes(Section):
@@ -28,6 +27,9 @@ class S2CNetSizes(Section):
     layers: int = Field(ge=1, description="graph layers")
     mlp_width: int = Field(ge=1, description="hidden width inside the graph layers")
     head_width: int = Field(ge=HEAD_NARROWING, description="hidden width of the score head")
+    readout: Literal["nodes", "candidate"] = Field(
+        description="what the score head reads: all nodes, as printed, or the candidate's alone"
+    )
     dropout: float = Field(ge=0, lt=1, description="dropout in the score head, probability")
 
     @model_validator(mode="after")
@@ -37,24 +39,16 @@ class S2CNetSizes(Section):
         return self
 
 
-def _own_readout(values: dict[str, Any]) -> Readout:
-    # The paper reads the score from the candidate's node, the release from all of them.
-    return "candidate" if values["variant"] == "paper" else "nodes"
-
-
 class S2CNetConfig(S2CNetSizes):
     """What `build_s2cnet` needs; kept with the weights.
 
     Attributes:
         variant: "paper" (equations 7-11) or "release" (the public weights).
         objects: N, most objects per image.
-        readout: "nodes": the head reads all nodes, one after the other; "candidate": the candidate's alone. By default
-            the variant's own.
     """
 
     variant: Literal["paper", "release"]
     objects: int = Field(ge=1)
-    readout: Readout = Field(default_factory=_own_readout)
 
 
 class CandidateConfig(Section):

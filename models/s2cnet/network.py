@@ -1,8 +1,21 @@
 """S²CNet: scores candidate crops of an image by what they keep, what they leave out, and the objects.
 
 Source: Su et al., "Spatial-Semantic Collaborative Cropping for User Generated Content" (AAAI 2024, arXiv
-2401.08086), and its public release, suyukun666/S2CNet at 6c92712. `variant: paper` takes equations 7-11 as
-printed, `variant: release` is the network of the public weights, which `from_release` loads.
+2401.08086), and its public release, suyukun666/S2CNet at 6c92712. `variant: release` is the network of
+the public weights, which `from_release` loads; `variant: paper` follows arXiv 2409.14888, section II.B, which leaves
+these things impossible or open:
+
+- Equation 9 divides by a sum that can be zero: `graph.guarded_adjacency` bounds it.
+- Equation 10 prints A Z X with Z of (N + 1) x d, which cannot be multiplied: computed is A X Z with Z of d x d, as in
+  the release.
+- Equation 11 prints one head. `heads` divides the width among several, each scaled by the full width, as in the
+  release; with `heads: 1` it is as printed.
+- Norms before attention and perceptron, residuals around both, and the perceptron itself are not printed; neither are
+  the LayerNorm and the ReLU after the embedding of a region. All of them are the release's.
+- "A two-layer MLP to aggregate the updated information from all nodes" (section II.B.c) reads the nodes one after the
+  other, the candidate first, zeros for missing objects (`readout: nodes`); the widths are ours. `readout: candidate`
+  reads the candidate's node alone, as the release for GAICv1 does.
+- Fewer than N objects are not spoken of: `graph` says how they are masked.
 
 One pass scores all candidates of several images: the image is seen once, objects are embedded once an image,
 graphs and head run for all candidates together.
@@ -36,6 +49,7 @@ GAICV2 = S2CNetConfig(
     layers=2,
     mlp_width=1024,
     head_width=768,
+    readout="nodes",
     dropout=0.5,
     objects=5,
 )

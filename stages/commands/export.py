@@ -47,8 +47,7 @@ class Exported(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, S, S) float32 in 0..1 -> scores (N,) on 0-100 and logits (N, 100)."""
         network = self.network
-        features = network.backbone((pixels - network.pixel_mean) / network.pixel_std)
-        logits = network.head(network.pool(features))
+        logits = network.read(network.describe(pixels))
         return 100 * frame_scores(logits[:, None]).squeeze(1), logits
 
 

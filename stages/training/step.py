@@ -95,7 +95,7 @@ def set_up(network: QualityNet, settings: TrainParams, processes: Processes) -> 
     mean = ModelEmaV3(network, decay=settings.ema_decay, use_warmup=True) if settings.ema_decay else None
     model = parallel(network, processes)
     if settings.compile:
-        network.backbone.compile()
+        network.compile_backbone()
     groups = layered_groups(network, network.backbone, settings.weight_decay, layer_decay=settings.layer_decay)
     for group in groups:
         group["lr"] = settings.learning_rate * group["lr_scale"]

@@ -13,7 +13,10 @@ class QualityNetwork(Section):
     """The quality network as a user chooses it."""
 
     backbone: str = Field(min_length=1, description="name of a timm model")
-    pooling: Literal["mean", "mean_std"] = Field(description="how the feature map becomes a vector")
+    pooling: Literal["mean", "mean_std"] = Field(
+        description="how the features become a vector: as timm's classifier reads them; mean_std: and their standard "
+        "deviations over the positions"
+    )
     input_px: int = Field(ge=16, le=2048, description="side of the square crops that the network sees, pixels")
     dropout: float = Field(ge=0, lt=1, description="dropout before the last layer, probability")
 

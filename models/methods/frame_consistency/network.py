@@ -59,10 +59,17 @@ def video_score(frame_scores: Tensor) -> Tensor:
 
 
 class FeaturePool(nn.Module):
-    """Features of a backbone, whatever their layout, to one vector a frame.
+    """A backbone's features to one vector per frame.
 
-    channels_last: whether 4-D features are (N, H, W, D), as Swin gives them, and not (N, D, H, W).
-    prefix_tokens: leading tokens of 3-D features (N, L, D) to leave out: class and registers, no positions.
+    The vector starts with what timm's classifier of the backbone reads (its pre-logits), so that pretrained weights
+    give the features that they were trained to give: ConvNeXt the mean over the positions, then the LayerNorm; a
+    vision transformer its class token, or the mean of its positions, then the norm. With `with_std` the standard
+    deviations over the positions of the same features, as they were before that pooling, follow.
+
+    Attributes:
+        with_std: Whether the deviations follow.
+        channels_last: Whether 4-D features are (N, H, W, D), as Swin gives them, and not (N, D, H, W).
+        prefix_tokens: Leading tokens of 3-D features (N, L, D) that are no positions: class and registers.
     """
 
     def __init__(self, *, with_std: bool, channels_last: bool, prefix_tokens: int) -> None:
@@ -71,8 +78,22 @@ class FeaturePool(nn.Module):
         self.channels_last = channels_last
         self.prefix_tokens = prefix_tokens
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(N, D, H, W), (N, H, W, D) or (N, L, D) -> (N, D): the means; or (N, 2 D): and the deviations."""
+    def forward(self, features: Tensor, pre_logits: Tensor) -> Tensor:
+        """Join the two parts.
+
+        Args:
+            features: (N, D, H, W), (N, H, W, D) or (N, L, D); looked at only with `with_std`.
+            pre_logits: (N, E).
+
+        Returns:
+            (N, E), or (N, E + D).
+
+        Raises:
+            ShapeError: `features` have another number of axes.
+        """
+        return torch.cat([pre_logits, self._deviations(features)], dim=1) if self.with_std else pre_logits
+
+    def _deviations(self, features: Tensor) -> Tensor:
         if features.ndim == 4:
             positions = features.flatten(1, 2) if self.channels_last else features.flatten(2).transpose(1, 2)
         elif features.ndim == 3:
@@ -81,18 +102,20 @@ class FeaturePool(nn.Module):
             raise ShapeError(
                 f"backbone features have shape {tuple(features.shape)}; needed: (N, D, H, W), (N, H, W, D) or (N, L, D)"
             )
-        mean = positions.mean(dim=1)
-        if not self.with_std:
-            return mean
-        variance = positions.var(dim=1, correction=0)
-        return torch.cat([mean, (variance + VARIANCE_EPSILON).sqrt()], dim=1)
+        return (positions.var(dim=1, correction=0) + VARIANCE_EPSILON).sqrt()
 
 
 class QualityNet(nn.Module):
     """Frames to logits over quality levels; normalises the pixels itself, so that nobody else has to.
 
-    backbone: (N, 3, S, S) float, normalised by pixel_mean and pixel_std -> features that `pool` takes.
-    pool: features -> (N, D). head: (N, D) -> (N, bins). input_px: S. pixel_mean, pixel_std: of R, G, B on 0..1.
+    Attributes:
+        backbone: A network of timm without its classifier: `forward_features`, `forward_head`.
+        pool: Features to one vector (N, D) per frame.
+        dropout: Before the head.
+        head: (N, D) -> (N, bins).
+        input_px: S, side of the frames, pixels.
+        pixel_mean: Of R, G, B on 0..1.
+        pixel_std: Of R, G, B on 0..1.
     """
 
     pixel_mean: Tensor
@@ -133,13 +156,37 @@ class QualityNet(nn.Module):
                 f"frames have shape {shape} and dtype {frames.dtype}; needed: (B, F, 3, {self.input_px}, "
                 f"{self.input_px}) with B and F at least 1, torch.uint8"
             )
-        pixels = frames.flatten(0, 1).to(self.pixel_mean.dtype)
-        features = self.backbone((pixels / PIXEL_MAX - self.pixel_mean) / self.pixel_std)
-        with torch.autocast(frames.device.type, enabled=False):
+        pixels = frames.flatten(0, 1).to(self.pixel_mean.dtype) / PIXEL_MAX
+        return self.read(self.describe(pixels)).unflatten(0, shape[:2])
+
+    def describe(self, pixels: Tensor) -> Tensor:
+        """What the head reads of frames.
+
+        Args:
+            pixels: (N, 3, S, S) float, RGB, 0..1.
+
+        Returns:
+            (N, D) float32, also inside autocast: only the backbone runs in half precision.
+        """
+        backbone: Any = self.backbone
+        features = backbone.forward_features((pixels - self.pixel_mean) / self.pixel_std)
+        with torch.autocast(pixels.device.type, enabled=False):
             # The variance is a small difference of large squares: half precision would lose it.
-            logits = self.head(self.dropout(self.pool(features.to(self.head.weight.dtype))))
-        by_video: Tensor = logits.unflatten(0, shape[:2])
-        return by_video
+            features = features.to(self.head.weight.dtype)
+            pre_logits = backbone.forward_head(features, pre_logits=True)
+            pooled: Tensor = self.pool(features, pre_logits)
+        return pooled
+
+    def read(self, description: Tensor) -> Tensor:
+        """Logits (N, bins) float32 of frames from what `describe` gave, (N, D)."""
+        with torch.autocast(description.device.type, enabled=False):
+            logits: Tensor = self.head(self.dropout(description))
+        return logits
+
+    def compile_backbone(self) -> None:
+        """Let torch compile the backbone when it first runs."""
+        backbone: Any = self.backbone
+        backbone.forward_features = torch.compile(backbone.forward_features)
 
 
 def pixel_statistics(backbone: str) -> PixelStatistics:
@@ -162,22 +209,20 @@ def build_quality(config: QualityConfig, *, seed: int = 0) -> QualityNet:
 
     Downloads nothing; the global random state stays as it was.
     Raises BackboneError for a name that timm lacks (with the nearest ones). Raises QualityError for a tag that it
-    lacks, for a backbone that cannot take frames of `config.input_px` pixels, and for one whose features are no map or
-    sequence that can be pooled here: heads that read two tokens (distilled), pooling that cannot be taken off, features
-    of several scales.
+    lacks, for a backbone that cannot take frames of `config.input_px` pixels, and for one whose features are of several
+    scales, or with `mean_std` no map or sequence.
     """
     _check_name(config.backbone)
     with seeded(seed):
-        backbone, layout = _build_backbone(config.backbone, config.input_px)
         with_std = config.pooling == "mean_std"
-        head = nn.Linear(2 * layout.width if with_std else layout.width, config.bins)
+        backbone, pool, width = _build_backbone(config.backbone, config.input_px, with_std=with_std)
+        head = nn.Linear(width, config.bins)
         # Small weights and one bias for all: every frame starts near the middle of the scale, whatever its features.
         nn.init.trunc_normal_(head.weight, std=HEAD_WEIGHT_STD)
         # Our choice, the paper gives none: the bins' probabilities sum to 1, as the target density of the losses nearly
         # does. From a bias of 0 they sum to 50, and the cross-entropy starts at twelve times what it settles at. FCL
         # multiplies by it, and AdamW's second moments remember those first gradients for a thousand steps.
         nn.init.constant_(head.bias, -math.log(config.bins))
-    pool = FeaturePool(with_std=with_std, channels_last=layout.channels_last, prefix_tokens=layout.prefix_tokens)
     return QualityNet(
         backbone,
         pool,
@@ -235,44 +280,39 @@ def _check_name(name: str) -> None:
         raise QualityError(f"timm has no tag {tag!r} for {architecture!r}; it has: {', '.join(tagged) or 'none'}")
 
 
-class _Layout(NamedTuple):
-    """width: D of the features. channels_last, prefix_tokens: see FeaturePool."""
-
-    width: int
-    channels_last: bool
-    prefix_tokens: int
-
-
-def _build_backbone(name: str, input_px: int) -> tuple[nn.Module, _Layout]:
-    """The backbone without classifier and pooling, in training mode, and how its features lie."""
+def _build_backbone(name: str, input_px: int, *, with_std: bool) -> tuple[Any, FeaturePool, int]:
+    """The backbone without classifier, in training mode, what pools its features, and the width of the result."""
     settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
     # Networks with position tables or windows are built for one size; the others refuse the argument.
     size: dict[str, Any] = {"img_size": input_px} if settings is not None and settings.fixed_input_size else {}
     try:
-        backbone = timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **size)
+        backbone: Any = timm.create_model(name, pretrained=False, num_classes=0, **size)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        raise QualityError(
-            f"backbone {name!r} cannot be built for {input_px} px and without timm's own pooling: {error}"
-        ) from error
+        raise QualityError(f"backbone {name!r} cannot be built for {input_px} px: {error}") from error
     try:
         with torch.no_grad():
-            features = backbone.eval()(torch.zeros(1, 3, input_px, input_px))
-    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            features = backbone.eval().forward_features(torch.zeros(1, 3, input_px, input_px))
+            pre_logits = backbone.forward_head(features, pre_logits=True)
+    except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise QualityError(f"backbone {name!r} cannot take frames of {input_px} px: {error}") from error
-    if not isinstance(features, Tensor):
-        raise QualityError(
-            f"backbone {name!r} gives a {type(features).__name__} of {len(features)} features; needed: one map or "
-            "one sequence"
-        )
-    channels_last = getattr(backbone, "output_fmt", "NCHW") == "NHWC"
-    width = features.shape[1] if features.ndim == 4 and not channels_last else features.shape[-1]
+    if not isinstance(features, Tensor) or not isinstance(pre_logits, Tensor) or pre_logits.ndim != 2:
+        kind = type(features).__name__ if not isinstance(features, Tensor) else "another layout"
+        raise QualityError(f"backbone {name!r} gives a {kind} of features; needed: one map or one sequence")
+    pool = FeaturePool(
+        with_std=with_std,
+        channels_last=getattr(backbone, "output_fmt", "NCHW") == "NHWC",
+        prefix_tokens=_prefix_tokens(backbone, features),
+    )
+    if not with_std:
+        return backbone.train(), pool, pre_logits.shape[1]
+    width = features.shape[1] if features.ndim == 4 and not pool.channels_last else features.shape[-1]
     # timm says how wide its features are: a layout that is not what it seems must not be pooled.
-    if features.ndim not in (3, 4) or width != backbone.head_hidden_size or 0 in features.shape:
+    if features.ndim not in (3, 4) or width != backbone.num_features or 0 in features.shape:
         raise QualityError(
-            f"backbone {name!r} gives features of shape {tuple(features.shape)} for {input_px} px; needed: a "
-            f"map or a sequence of vectors of {backbone.head_hidden_size}"
+            f"backbone {name!r} gives features of shape {tuple(features.shape)} for {input_px} px; needed for "
+            f"mean_std: a map or a sequence of vectors of {backbone.num_features}"
         )
-    return backbone.train(), _Layout(width, channels_last, _prefix_tokens(backbone, features))
+    return backbone.train(), pool, pre_logits.shape[1] + width
 
 
 def _prefix_tokens(backbone: nn.Module, features: Tensor) -> int:

@@ -77,8 +77,12 @@ def test_a_frame_is_scored_alike_in_any_batch(backbone: str) -> None:
 
 def test_pixels_are_normalised_inside_and_order_of_frames_is_kept() -> None:
     class FirstPixel(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
+        def forward_features(self, images: Tensor) -> Tensor:
             return images[:, :, :1, :1]
+
+        def forward_head(self, features: Tensor, *, pre_logits: bool) -> Tensor:
+            assert pre_logits
+            return features.flatten(1)
 
     head = nn.Linear(3, 3, bias=False)
     head.weight.data = torch.eye(3)
@@ -103,29 +107,32 @@ def test_pixels_are_normalised_as_the_pretrained_weights_of_the_name_expect() ->
     assert pixel_statistics("convnext_tiny.no_such_tag").pixel_mean == (0.485, 0.456, 0.406)
     seen: list[Tensor] = []
     network = build_quality(config(pixel_mean=[0.2, 0.4, 0.6], pixel_std=[0.1, 0.2, 0.5]))
-    network.eval().backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    network.eval().backbone.get_submodule("conv1.0").register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     network(torch.full((1, 1, 3, PX, PX), 51, dtype=torch.uint8))
     # 51 / 255 = 0.2: (0.2 - 0.2) / 0.1, (0.2 - 0.4) / 0.2, (0.2 - 0.6) / 0.5.
     torch.testing.assert_close(seen[0][0, :, 3, 3], torch.tensor([0.0, -1.0, -0.8]))
 
 
 def test_pool_by_hand_in_each_layout() -> None:
-    # Two features over four positions: 1 2 3 4 (mean 2.5, variance 1.25) and 5 5 5 5 (5, 0).
+    # Two features over four positions: 1 2 3 4 (variance 1.25) and 5 5 5 5 (0).
     channels_first = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[5.0, 5.0], [5.0, 5.0]]]])
     channels_last = channels_first.permute(0, 2, 3, 1)
     tokens = torch.cat([torch.full((1, 2, 2), 99.0), channels_last.flatten(1, 2)], dim=1)  # two prefix tokens
-    expected = torch.tensor([[2.5, 5.0, 1.25**0.5, 0.0]])
+    # What timm's classifier would read comes first, whatever it is.
+    pre_logits = torch.tensor([[7.0, 8.0, 9.0]])
+    expected = torch.tensor([[7.0, 8.0, 9.0, 1.25**0.5, 0.0]])
     for features, last, prefix in ((channels_first, False, 0), (channels_last, True, 0), (tokens, False, 2)):
         pool = FeaturePool(with_std=True, channels_last=last, prefix_tokens=prefix)
         # The variance carries 1e-6 against an infinite slope: the deviation of equal values is 0.001.
-        torch.testing.assert_close(pool(features), expected, rtol=0, atol=1.1e-3)
+        torch.testing.assert_close(pool(features, pre_logits), expected, rtol=0, atol=1.1e-3)
     with pytest.raises(ShapeError, match=r"\(4, 2\)"):
-        pool(torch.zeros(4, 2))
+        pool(torch.zeros(4, 2), pre_logits)
 
 
 def test_gradient_of_pooling_equal_values_is_finite() -> None:
     features = torch.full((1, 2, 3, 3), 7.0, requires_grad=True)
-    FeaturePool(with_std=True, channels_last=False, prefix_tokens=0)(features).sum().backward()
+    pool = FeaturePool(with_std=True, channels_last=False, prefix_tokens=0)
+    pool(features, features.mean(dim=(2, 3))).sum().backward()
     assert features.grad is not None
     # The mean gives each of 9 positions 1/9; the deviation has its minimum here, slope 0.
     torch.testing.assert_close(features.grad, torch.full((1, 2, 3, 3), 1.0 / 9.0))
@@ -198,28 +205,55 @@ def test_a_size_that_the_backbone_cannot_take_is_refused() -> None:
         build_quality(config("test_vit", input_px=20))
 
 
-@pytest.mark.parametrize(
-    ("backbone", "words"),
-    [
-        ("efficientvim_m1", "gives a list of 4 features; needed: one map or one sequence"),
-        ("deit_tiny_distilled_patch16_224", "without timm's own pooling: The distilled head reads the class and"),
-        ("inception_next_atto", "without timm's own pooling: Cannot disable pooling"),
-    ],
-)
-def test_backbones_whose_features_cannot_be_pooled_here_are_refused(backbone: str, words: str) -> None:
-    with pytest.raises(QualityError, match=words):
-        build_quality(config(backbone, input_px=224))
+def test_features_of_several_scales_are_refused() -> None:
+    with pytest.raises(QualityError, match="gives a list of features; needed: one map or one sequence"):
+        build_quality(config("efficientvim_m1", input_px=224))
+
+
+# The smallest of many families: norm after the pooling (ConvNeXt and its kin), before it, none; class token, several
+# tokens, mean of tokens; convolution after the pooling (MobileNetV3); maps with channels last (Swin).
+FAMILIES = {
+    "test_convnext": 32, "convnextv2_atto": 32, "test_resnet": 32, "test_vit": 32,
+    "deit_tiny_distilled_patch16_224": 32,
+    "swin_tiny_patch4_window7_224": 64, "test_efficientnet": 32, "mobilenetv3_small_050": 32, "regnety_002": 32,
+    "test_mambaout": 32, "inception_next_atto": 32, "volo_d1_224": 64, "tf_efficientnet_lite0": 32, "resnetv2_18": 32,
+    "eva02_tiny_patch14_224": 28, "pit_ti_224": 224,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_pretrained_weights_give_the_features_that_their_classifier_reads(name: str) -> None:
+    px = FAMILIES[name]
+    torch.manual_seed(0)
+    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    size: dict[str, Any] = {"img_size": px} if settings and settings.fixed_input_size else {}
+    whole: Any = timm.create_model(name, pretrained=False, **size).eval()
+    for parameter in whole.parameters():
+        # Drawn norms and biases: fresh ones hide which side of the pooling a norm stands on.
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    network = build_quality(config(name, pooling="mean", input_px=px)).eval()
+    load_backbone(network, whole.state_dict())
+    pixels = torch.rand(2, 3, px, px)
+    with torch.no_grad():
+        features = whole.forward_features((pixels - network.pixel_mean) / network.pixel_std)
+        expected = whole.forward_head(features, pre_logits=True)
+        torch.testing.assert_close(network.describe(pixels), expected, rtol=0, atol=1e-5)
+        both = build_quality(config(name, pooling="mean_std", input_px=px)).eval()
+        load_backbone(both, whole.state_dict())
+        # The counterpart with deviations starts with the same numbers.
+        torch.testing.assert_close(both.describe(pixels)[:, : expected.shape[1]], expected, rtol=0, atol=1e-5)
 
 
 def test_a_class_token_that_timm_does_not_count_is_no_position() -> None:
-    network = build_quality(config("volo_d1_224", input_px=64, pooling="mean")).eval()
-    pixels = torch.zeros(1, 3, 64, 64)
+    network = build_quality(config("volo_d1_224", input_px=64)).eval()
+    pixels = torch.rand(1, 3, 64, 64)
+    backbone: Any = network.backbone
     with torch.no_grad():
-        tokens = network.backbone(pixels)
+        tokens = backbone.forward_features((pixels - network.pixel_mean) / network.pixel_std)
         # 64 px in patches of 8, halved once: 4 x 4 positions, and the class token in front.
         assert tokens.shape[:2] == (1, 17)
-        torch.testing.assert_close(network.pool(tokens), tokens[:, 1:].mean(dim=1))
-        assert (network.pool(tokens) - tokens.mean(dim=1)).abs().max() > 1e-3
+        expected = (tokens[:, 1:].var(dim=1, correction=0) + 1e-6).sqrt()
+        torch.testing.assert_close(network.describe(pixels)[:, -tokens.shape[2] :], expected)
 
 
 def test_configurations_out_of_range_name_every_problem() -> None:
