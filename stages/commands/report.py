@@ -85,7 +85,8 @@ def page(sources: Sources, params: EvaluateParams, *, title: str, revision: str 
     test, audit = sources.test, sources.audit
     metric_rows = content.metric_rows(sources, params)
     errors = content.worst_errors(test)
-    generators = content.generator_rows(test, params)
+    drawn = sources.drawn
+    generators = content.generator_rows(test, params, drawn=drawn)
     videos = content.table_rows(sources)
     ablation = content.ablation_rows(sources.ablation) if sources.ablation else []
     return environment.get_template("page.html").render(
@@ -99,6 +100,7 @@ def page(sources: Sources, params: EvaluateParams, *, title: str, revision: str 
         metric_rows=metric_rows,
         noise_known=any(row.change_interval for row in metric_rows),
         confidence=params.confidence,
+        n_groups=None if drawn is None else drawn.loc[test["video_id"]].nunique(),
         sharpness=sources.baselines.get("sharpness_srocc"),
         previous=sources.previous,
         previous_name=sources.previous.run.name if sources.previous else None,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from stages.errors import EvaluationError, RevisionError, TableError
 from stages.evaluation.runs import Run, belong_together, changed_videos, read_test_part, tested_videos
+from stages.evaluation.units import drawn_groups
 from stages.experiments.revisions import other_version, read_at
 from stages.io.json import read_json
 from stages.io.schemas import AUDIT, CROPS, FRAME_SCORES, FRAMES, MANIFEST, PAIRS, PREDICTIONS
@@ -67,6 +68,11 @@ class Sources:
     def test(self) -> pd.DataFrame:
         """The scored videos of the test part."""
         return self.videos[(self.videos["part"] == "test") & (self.videos["status"] == "ok")]
+
+    @property
+    def drawn(self) -> pd.Series | None:
+        """What intervals draw as one: group by test video where whole groups were dealt; None: videos."""
+        return drawn_groups(self.videos, self.videos.set_index("video_id")["group"])
 
 
 def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:

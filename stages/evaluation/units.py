@@ -1,0 +1,49 @@
+"""What was drawn into the test part, which is what an interval has to draw again: videos, or whole groups of them.
+
+The parts themselves say how they were dealt, whatever dealt them: by group, by the data set's own lists, by a held-out
+generator, with groups joined or not. A group (prompt, source) of which some videos were trained on was not drawn.
+"""
+
+import pandas as pd
+
+from models.metrics import N_MIN
+
+
+def drawn_groups(rows: pd.DataFrame, groups: pd.Series) -> pd.Series | None:
+    """The group of every test video, where the test part is made of whole groups.
+
+    Args:
+        rows: Columns video_id and part: the videos of all parts.
+        groups: Group by video id; a video that it lacks is alone.
+
+    Returns:
+        Group by video id, for the test part; None where a group has videos in the test part and in another one, or no
+        two test videos are of one group: then videos were drawn.
+    """
+    names = groups_of(rows["video_id"], groups)
+    tested = (rows["part"] == "test").to_numpy()
+    own = names[tested]
+    if not own.duplicated().any() or own.isin(set(names[~tested])).any():
+        return None
+    return own
+
+
+def groups_of(video_ids: pd.Series, groups: pd.Series) -> pd.Series:
+    """Group by video id, in the order of the videos; a video without a group is alone, under its own name.
+
+    Args:
+        video_ids: Of each video.
+        groups: Group by video id; may lack videos, or have none for them.
+    """
+    return pd.Series(video_ids.map(groups).fillna(video_ids).to_numpy(dtype=object), index=video_ids.to_numpy())
+
+
+def too_few_to_draw(n_groups: int | None) -> str:
+    """Why whole groups give no interval; empty where they do.
+
+    Args:
+        n_groups: How many there are among the scored test videos; None: videos are drawn.
+    """
+    if n_groups is None or n_groups >= N_MIN:
+        return ""
+    return f"the scored test videos are {n_groups} whole group{'s' * (n_groups != 1)} (prompts), needed are {N_MIN}"
