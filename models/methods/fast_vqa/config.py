@@ -14,6 +14,8 @@ Count = Annotated[int, Field(ge=1)]
 Sizes = tuple[Count, Count, Count]
 # What one token covers: frames, rows, columns of the fragments.
 TOKEN_SIZE = (2, 4, 4)
+# The input (frames, rows, columns) at which an adaptive window has its full size.
+ADAPTIVE_REFERENCE = (32, 224, 224)
 
 
 class FastVqaNetwork(Section):
@@ -104,12 +106,33 @@ class FragmentTraining(Section):
     rank_weight: float = Field(ge=0, description="weight of the rank loss beside the correlation loss")
 
 
-class FastVqaParams(Section):
-    """The section of FAST-VQA."""
+class FragmentParams(Section):
+    """What the sections of FAST-VQA and SAMA share."""
 
     network: FastVqaNetwork
-    sampling: FragmentSampling
+    sampling: ClipSampling
     training: FragmentTraining
+
+    @model_validator(mode="after")
+    def _the_gate_knows_the_patches(self) -> Self:
+        # The gate takes a map to hold as many patches per axis as the window has tokens.
+        height, width = self.network.window[1:]
+        if self.network.adaptive_window:
+            height = height * self.sampling.side_px // ADAPTIVE_REFERENCE[1]
+            width = width * self.sampling.side_px // ADAPTIVE_REFERENCE[2]
+        grid = self.sampling.grid
+        if self.network.gated_bias and (height, width) != (grid, grid):
+            raise ValueError(
+                f"network.window is {height} x {width} tokens and sampling.grid {grid}: with gated_bias the window "
+                "must be as many tokens high and wide as the grid has patches"
+            )
+        return self
+
+
+class FastVqaParams(FragmentParams):
+    """The section of FAST-VQA."""
+
+    sampling: FragmentSampling
 
 
 PUBLISHED_TRAINING = FragmentTraining(

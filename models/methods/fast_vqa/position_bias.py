@@ -12,11 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.errors import ShapeError
-from models.methods.fast_vqa.config import TOKEN_SIZE
+from models.methods.fast_vqa.config import ADAPTIVE_REFERENCE, TOKEN_SIZE
 
 Sizes = tuple[int, int, int]
-# The input (frames, rows, columns) at which an adaptive window has its full size.
-ADAPTIVE_REFERENCE: Sizes = (32, 224, 224)
 # Added between tokens that only a roll has made neighbours.
 MASKED = -100.0
 

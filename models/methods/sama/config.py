@@ -7,15 +7,13 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.config import Section
 from models.methods.fast_vqa.config import (
     NETWORK_B,
     PUBLISHED_TRAINING,
     SMALL_NETWORK,
     SMALL_TRAINING,
     ClipSampling,
-    FastVqaNetwork,
-    FragmentTraining,
+    FragmentParams,
 )
 
 Mode = Literal["sama", "sama-c", "sama-mix", "sama-spm", "sama-swm"]
@@ -37,12 +35,10 @@ class ScaledSampling(ClipSampling):
         return self
 
 
-class SamaParams(Section):
+class SamaParams(FragmentParams):
     """The section of SAMA."""
 
-    network: FastVqaNetwork
     sampling: ScaledSampling
-    training: FragmentTraining
 
 
 PUBLISHED = SamaParams(

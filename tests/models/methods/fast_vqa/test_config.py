@@ -22,10 +22,22 @@ def test_sections_come_back_from_their_values(params, side, span):
     assert (params.sampling.side_px, params.sampling.span) == (side, span)
 
 
-@pytest.mark.parametrize("params", [PUBLISHED_B, SMALL])
-def test_a_gated_window_has_a_token_for_each_patch(params):
-    # The gate takes a map to hold as many patches per axis as a window has tokens.
-    assert params.network.window[1:] == (params.sampling.grid, params.sampling.grid)
+@pytest.mark.parametrize(
+    ("grid", "adaptive", "window"),
+    # FasterVQA-MS has a grid of 5; the window shrinks with it where it may: 7 * 160 // 224 = 5.
+    [(5, True, None), (7, False, None), (5, False, "7 x 7"), (14, True, None)],
+)
+def test_a_gated_window_has_a_token_for_each_patch(grid, adaptive, window):
+    values = PUBLISHED_B.model_dump()
+    values["network"]["adaptive_window"], values["sampling"]["grid"] = adaptive, grid
+    if window is None:
+        assert FastVqaParams.model_validate(values).sampling.side_px == 32 * grid
+        return
+    with pytest.raises(ValidationError) as error:
+        FastVqaParams.model_validate(values)
+    assert f"network.window is {window} tokens and sampling.grid {grid}" in problems_of(error.value)
+    values["network"]["gated_bias"] = False
+    FastVqaParams.model_validate(values)
 
 
 @pytest.mark.parametrize(
