@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from models.errors import listed
 from stages.datasets.dealing import deal, join_equal_files, units_of
 from stages.engine.command import run, stage_arguments
 from stages.errors import DatasetError
@@ -24,6 +25,7 @@ from stages.params.schema import Params, SplitParams
 PARTS = ("train", "val", "test")
 # A generator whose share of a part is off by more standard errors than this is named.
 UNEVEN_ERRORS = 3
+GENERATORS_SHOWN = 10
 
 
 def count_joined(manifest: pd.DataFrame, params: SplitParams) -> int:
@@ -32,6 +34,12 @@ def count_joined(manifest: pd.DataFrame, params: SplitParams) -> int:
         return 0
     unit = units_of(manifest, by_video=params.by == "video")
     return int(unit.nunique() - join_equal_files(unit, manifest["sha256"]).nunique())
+
+
+def count_crossing(manifest: pd.DataFrame, parts: pd.DataFrame) -> int:
+    """How many files stand in two parts: lists that are given may say so, and dealing never does."""
+    rows = manifest[["video_id", "sha256"]].merge(parts[parts["part"] != LEFT_OUT], on="video_id")
+    return int((rows.groupby("sha256")["part"].nunique() > 1).sum())
 
 
 def deal_rest(manifest: pd.DataFrame, is_test: pd.Series, params: SplitParams) -> pd.Series:
@@ -94,24 +102,23 @@ def keep_fixed(manifest: pd.DataFrame, fixed: Mapping[str, str], params: SplitPa
     """
     if params.by in ("dataset", "generator"):
         raise DatasetError(f"split.fixed names parts, and so does split.by = {params.by}; allowed then: group, video")
-    listed = manifest["video_id"].map(fixed)
-    if listed.isna().all():
+    given = manifest["video_id"].map(fixed)
+    if given.isna().all():
         raise DatasetError(
             f"split.fixed: none of its {len(fixed)} videos is in the manifest (first: {next(iter(fixed))!r})"
         )
     by_video = params.by == "video"
     unit = join_equal_files(units_of(manifest, by_video=by_video), manifest["sha256"])
-    parts = listed.copy()
+    parts = given.copy()
     # Whatever a group has in the test part keeps its other videos out; then train, so that val stays what it was.
     for part, follower in (("val", "val"), ("train", "train"), ("test", LEFT_OUT)):
-        has = (listed == part).groupby(unit).transform("any")
-        parts = parts.mask(listed.isna() & has, follower)
+        has = (given == part).groupby(unit).transform("any")
+        parts = parts.mask(given.isna() & has, follower)
+    shares = {"val": params.val_fraction, "train": 1 - params.val_fraction}
     if "val" in fixed.values():
-        shares = {"val": params.val_fraction, "train": 1 - params.val_fraction}
         return parts.where(parts.notna(), deal(manifest, shares, seed=params.seed, by_video=by_video))
     parts = parts.fillna("train")
     in_train = parts == "train"
-    shares = {"val": params.val_fraction, "train": 1 - params.val_fraction}
     return parts.mask(in_train, deal(manifest[in_train], shares, seed=params.seed, by_video=by_video))
 
 
@@ -241,10 +248,12 @@ def split(params: Params, *, manifest: Path, fixed: Path, out: Path) -> None:
         texts.append(f"{len(set(given) & set(videos['video_id']))} of {len(given)} as {fixed} says")
     if joined := count_joined(videos, params.split):
         texts.append(f"{joined} joined with another one that holds an equal file")
+    if crossing := count_crossing(videos, parts):
+        texts.append(f"equal files in two parts, as the lists say: {crossing}")
     print("split: " + "; ".join(texts))
-    if params.split.by in ("group", "video") and not given:
-        for line in uneven_generators(videos, parts, params.split):
-            print(f"split: {line}")
+    is_dealt = params.split.by in ("group", "video") and not given
+    if is_dealt and (uneven := [*uneven_generators(videos, parts, params.split)]):
+        print("split: " + listed(uneven, shown=GENERATORS_SHOWN, separator="\nsplit: "))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

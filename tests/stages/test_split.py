@@ -11,7 +11,7 @@ from stages.errors import DatasetError
 from stages.io.schemas import MANIFEST
 from stages.io.tables import write_frame
 from stages.params.schema import SplitParams
-from stages.split import PARTS, count_joined, deal_parts, main, uneven_generators
+from stages.split import PARTS, count_crossing, count_joined, deal_parts, main, uneven_generators
 
 
 def options(**changes: object) -> SplitParams:
@@ -282,4 +282,8 @@ def test_equal_files_never_stand_in_two_parts() -> None:
         files = rows.assign(part=rows["video_id"].map(part_of)).groupby("sha256")["part"].nunique()
         assert (files == 1).all()
         assert count_joined(rows, params) == 4
+        assert count_crossing(rows, part_of.reset_index()) == 0
+    # Lists that are given are kept, and what they do is counted: the first two prompts share a file.
+    own = rows.assign(part=["train", "val"] + ["test"] * 78)
+    assert count_crossing(rows, own[["video_id", "part"]]) == 1
     assert count_joined(rows.assign(sha256=None), options()) == 0
