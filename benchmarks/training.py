@@ -56,7 +56,11 @@ def rows() -> list[Row]:
     with TemporaryDirectory() as folder, chdir(folder):
         write_tables(Path(folder))
         source = ClipSource(
-            Shards("frames", schema=FRAMES), Shards("crops", schema=CROPS), params.train.input_px, FRAME_COUNT
+            Shards("frames", schema=FRAMES),
+            Shards("crops", schema=CROPS),
+            params.train.input_px,
+            params.crop.shape,
+            FRAME_COUNT,
         )
         return [*step_rows(params, source), *waiting_rows(params, source), *loader_rows(params, source),
                 *prediction_rows(params)]  # fmt: skip

@@ -78,6 +78,7 @@ def predict(
             read_clip(frames_table.read(name, CLIP_COLUMNS)),
             crops_table.read(name, SELECTED_COLUMNS),
             size_px=model.input_px,
+            shape=model.history.crop.params.shape,
         ),
         group=lambda _: None,
         infer=model.score,

@@ -47,6 +47,7 @@ def manifest_row(entry: Entry, params: DatasetParams) -> dict[str, Any]:
         "path": entry.path,
         "mos": None if mos_raw is None else scale.to_100(mos_raw),
         "mos_raw": mos_raw,
+        "mos_raw_std": None if mos_raw is None else entry.mos_raw_std,
         "prompt": entry.prompt,
         "generator": entry.generator,
         "group": entry.group,

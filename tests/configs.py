@@ -57,7 +57,8 @@ def candidate_config(**changes: Any) -> CandidateConfig:
 
 def quality_config(backbone: str, pooling: str, dropout: float, input_px: int, **changes: Any) -> QualityConfig:
     """A quality network with ImageNet's pixel statistics."""
-    own: dict[str, Any] = {"backbone": backbone, "pooling": pooling, "dropout": dropout, "input_px": input_px}
+    own: dict[str, Any] = {"backbone": backbone, "pooling": pooling, "dropout": dropout, "input_px": input_px,
+                           "probabilities": "sigmoid"}  # fmt: skip
     statistics: dict[str, Any] = {"pixel_mean": IMAGENET_MEAN, "pixel_std": IMAGENET_STD}
     return QualityConfig(**(own | statistics | changes))
 

@@ -11,6 +11,7 @@ MANIFEST = pa.schema(
         ("path", pa.string()),
         ("mos", pa.float64()),
         ("mos_raw", pa.float64()),
+        ("mos_raw_std", pa.float64()),
         ("prompt", pa.string()),
         ("generator", pa.string()),
         ("group", pa.string()),

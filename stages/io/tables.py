@@ -20,6 +20,8 @@ from stages.io.files import replacing
 from stages.io.schemas import MANIFEST
 
 METADATA_KEY = b"aigc_vqa"
+# The part of a video that neither trains, selects nor tests, in split.csv.
+LEFT_OUT = "out"
 
 
 def with_metadata(schema: pa.Schema, metadata: Mapping[str, Any]) -> pa.Schema:
@@ -139,14 +141,14 @@ def read_frame(path: str | Path, *, schema: pa.Schema) -> pd.DataFrame:
 
 
 def read_labels(manifest: str | Path, split: str | Path) -> pd.DataFrame:
-    """The manifest's rows with the `part` that split.csv assigns to them.
+    """The manifest's rows with the `part` that split.csv assigns to them, without the videos that it leaves out.
 
     Args:
         manifest: Table of the MANIFEST schema.
         split: CSV file with the columns video_id and part.
 
     Returns:
-        One row per video.
+        One row per video of train, val and test.
 
     Raises:
         TableError: The two do not list the same videos.
@@ -156,7 +158,7 @@ def read_labels(manifest: str | Path, split: str | Path) -> pd.DataFrame:
     parts = pd.read_csv(split, dtype=str, keep_default_na=False)
     if sorted(parts["video_id"]) != sorted(rows["video_id"]):
         raise TableError(f"{split}: not the split of {manifest}; `dvc repro` makes them agree")
-    return rows.merge(parts, on="video_id")
+    return rows.merge(parts[parts["part"] != LEFT_OUT], on="video_id")
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:

@@ -212,7 +212,7 @@ class Scorer:
         crop_params = self.history.crop.params
         candidates = self.cropper.score_candidates([entry.frame for entry in clip], boxes, crop_params)
         crops = crops_table(name, clip, candidates, crop_params)
-        cuts = cut_crops(clip, crops, size_px=self.quality.input_px)
+        cuts = cut_crops(clip, crops, size_px=self.quality.input_px, shape=crop_params.shape)
         scores = frame_rows(name, cuts, self.quality.score(cuts)).drop_columns("video_id").to_pandas()
         chosen = crops.filter(crops["selected"])
         objects_of = {index: each for look, each in zip(looks, detections, strict=True) for index in look.frame_indices}

@@ -19,7 +19,7 @@ from models.methods.frame_consistency.losses import frame_scores
 from models.methods.frame_consistency.network import QualityError, QualityNet, build_quality
 from stages.datasets.mos import MosScale
 from stages.errors import WeightsError
-from stages.io.images import sharpness
+from stages.io.images import Shape, sharpness
 from stages.io.schemas import FRAME_SCORES
 from stages.io.weights import load_state, load_weights
 from stages.steps.clips import ClipFrame, cut_clip, frame_slots
@@ -110,18 +110,19 @@ class QualityModel:
         }
 
 
-def cut_crops(clip: Sequence[ClipFrame], crops: pa.Table, *, size_px: int) -> list[CropOfFrame]:
+def cut_crops(clip: Sequence[ClipFrame], crops: pa.Table, *, size_px: int, shape: Shape) -> list[CropOfFrame]:
     """Cut out the selected crop of every frame of one video.
 
     Args:
         clip: The decoded frames.
         crops: The video's rows of the CROPS schema.
         size_px: Side of the crops, pixels.
+        shape: How a crop fills the square; see `stages.io.images.cut`.
 
     Raises:
         TableError: A frame has no selected crop.
     """
-    cuts = cut_clip(clip, crops, size_px=size_px)
+    cuts = cut_clip(clip, crops, size_px=size_px, shape=shape)
     return [
         CropOfFrame(crop, entry.frame_index, entry.time_s, sharpness(entry.frame))
         for crop, entry in zip(cuts, clip, strict=True)

@@ -110,7 +110,7 @@ def test_frames_smaller_than_the_grid_get_crops(cropper: Cropper) -> None:
     table = crops_table("a", clip, scored, SHIPPED)
     assert table.num_rows == 90
     assert np.isfinite(table["score"].to_numpy()).all()
-    assert cut_clip(clip, table, size_px=8).shape == (1, 3, 8, 8)
+    assert cut_clip(clip, table, size_px=8, shape="stretch").shape == (1, 3, 8, 8)
 
 
 def test_bfloat16_scores_are_close_and_float32(cropper: Cropper) -> None:

@@ -69,6 +69,7 @@ def test_training_learns_and_writes_what_scoring_needs(tiny: Callable[..., None]
     assert config["network"] == {
         "backbone": "test_resnet",
         "pooling": "mean_std",
+        "probabilities": "sigmoid",
         "dropout": 0.1,
         "input_px": 32,
         "bins": 100,
@@ -162,7 +163,9 @@ def test_a_killed_training_goes_on_and_ends_the_same(tiny: Callable[..., None], 
 
 
 def test_memory_and_tables_give_the_same_crops(tiny: Callable[..., None]) -> None:
-    source = ClipSource(Shards("frames", schema=FRAMES), Shards("crops", schema=CROPS), input_px=24, frames=5)
+    source = ClipSource(
+        Shards("frames", schema=FRAMES), Shards("crops", schema=CROPS), input_px=24, shape="stretch", frames=5
+    )
     in_memory = ClipDataset(source, source.frames_table.ids[:4], cache_gib=1)
     decoded = ClipDataset(source, source.frames_table.ids[:4], cache_gib=0)
     in_memory.fill()

@@ -15,9 +15,9 @@ import pytest
 from stages.engine.cache import ItemCache, cache_root
 from stages.errors import TableError
 from stages.io.digests import digest, library_versions
-from stages.io.schemas import FRAME_SCORES, FRAMES, PROPOSALS
+from stages.io.schemas import FRAME_SCORES, FRAMES, MANIFEST, PROPOSALS
 from stages.io.shards import Shards, shard_of, write_shards
-from stages.io.tables import METADATA_KEY, read_frame, read_table, to_frame, write_frame, write_table
+from stages.io.tables import METADATA_KEY, read_frame, read_labels, read_table, to_frame, write_frame, write_table
 
 IDS = [f"video {number:02d}" for number in range(20)]
 
@@ -284,3 +284,14 @@ def test_library_versions_are_sorted_and_real() -> None:
     versions = library_versions("pyarrow", "numpy")
     assert list(versions) == ["numpy", "pyarrow"]
     assert versions["pyarrow"] == pa.__version__
+
+
+def test_labels_are_those_of_videos_that_are_not_left_out(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"video_id": ["NA", "b", "c"], "part": "train"}).reindex(columns=MANIFEST.names)
+    write_frame(tmp_path / "m.parquet", rows, schema=MANIFEST, metadata={})
+    (tmp_path / "split.csv").write_text("video_id,part\nNA,test\nb,out\nc,val\n")
+    found = read_labels(tmp_path / "m.parquet", tmp_path / "split.csv")
+    assert found[["video_id", "part"]].to_numpy().tolist() == [["NA", "test"], ["c", "val"]]
+    (tmp_path / "split.csv").write_text("video_id,part\nNA,test\nc,val\n")
+    with pytest.raises(TableError, match=r"split.csv: not the split of .*m.parquet"):
+        read_labels(tmp_path / "m.parquet", tmp_path / "split.csv")
