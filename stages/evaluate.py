@@ -167,8 +167,9 @@ def evaluate(
     rows = read_frame(predictions, schema=PREDICTIONS)
     test = rows[rows["part"] == "test"]
     settings = params.evaluate
-    groups = read_frame(manifest, schema=MANIFEST).set_index("video_id")["group"]
-    drawn = drawn_groups(rows, groups)
+    videos = read_frame(manifest, schema=MANIFEST)
+    groups = videos.set_index("video_id")["group"]
+    drawn = drawn_groups(rows, videos)
     found = validation_metrics(rows[rows["part"] == "val"]) | video_metrics(test, settings, drawn=drawn)
     found |= prompt_metrics(test, groups)
     found |= pair_metrics(test, read_frame(pairs, schema=PAIRS), found)

@@ -95,8 +95,7 @@ def gate(
     if problems or now.test is None or old.test is None:
         intervals = Intervals(replace(now, test=None), replace(old, test=None), params)
     else:
-        groups = _groups(manifest, now, notes)
-        drawn = None if groups is None else _drawn(predictions, groups, now, notes)
+        groups, drawn = _groups(manifest, predictions, now, notes)
         intervals = Intervals(now, old, params, groups=groups, pairs=_rated(pairs, now, notes), drawn=drawn)
     verdicts = judge(now.metrics, old.metrics, rules, intervals.of)
     notes += _power_note(intervals, rules)
@@ -191,24 +190,20 @@ def _power_note(intervals: Intervals, rules: Mapping[str, Rule]) -> list[str]:
     ]
 
 
-def _groups(manifest: Path, now: Run, notes: list[str]) -> pd.Series | None:
-    """Group by video id; None, and why in `notes`, where it is not known."""
+def _groups(manifest: Path, predictions: Path, now: Run, notes: list[str]) -> tuple[pd.Series | None, pd.Series | None]:
+    """Prompt by video id (None: not known), and what intervals draw as one (None: videos); what is amiss to `notes`."""
     try:
-        return read_frame(manifest, schema=MANIFEST).set_index("video_id")["group"]
+        videos = read_frame(manifest, schema=MANIFEST)
     except TableError as error:
         asked = "within_prompt_accuracy" in now.metrics
         theirs = ", and the tolerance alone decides on pairs within a prompt" if asked else ""
-        notes.append(f"Prompts are not known ({error}): intervals draw single videos, and are too narrow{theirs}.")
-        return None
-
-
-def _drawn(predictions: Path, groups: pd.Series, now: Run, notes: list[str]) -> pd.Series | None:
-    """What intervals draw as one, None for videos; appends to `notes` where there is too little to draw from."""
+        notes.append(f"Prompts are not known ({error}): intervals draw single videos, and may be too narrow{theirs}.")
+        return None, None
     rows = read_predictions(predictions.read_bytes())
-    drawn = None if rows is None else drawn_groups(rows, groups)
+    drawn = None if rows is None else drawn_groups(rows, videos)
     if drawn is not None and (reason := too_few_to_draw(drawn.loc[now.scored["video_id"]].nunique())):
         notes.append(f"No intervals: {reason}.")
-    return drawn
+    return videos.set_index("video_id")["group"], drawn
 
 
 def _rated(pairs: Path, now: Run, notes: list[str]) -> pd.DataFrame | None:

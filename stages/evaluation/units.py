@@ -7,20 +7,23 @@ generator, with groups joined or not. A group (prompt, source) of which some vid
 import pandas as pd
 
 from models.metrics import N_MIN
+from stages.datasets.dealing import join_equal_files, units_of
 
 
-def drawn_groups(rows: pd.DataFrame, groups: pd.Series) -> pd.Series | None:
+def drawn_groups(rows: pd.DataFrame, manifest: pd.DataFrame) -> pd.Series | None:
     """The group of every test video, where the test part is made of whole groups.
 
     Args:
         rows: Columns video_id and part: the videos of all parts.
-        groups: Group by video id; a video that it lacks is alone.
+        manifest: Columns video_id, group and sha256. A video that it lacks, or that has no group, is alone; groups that
+            hold a file of equal bytes were dealt as one.
 
     Returns:
         Group by video id, for the test part; None where a group has videos in the test part and in another one, or no
         two test videos are of one group: then videos were drawn.
     """
-    names = groups_of(rows["video_id"], groups)
+    dealt = join_equal_files(units_of(manifest, by_video=False), manifest["sha256"])
+    names = groups_of(rows["video_id"], pd.Series(dealt.to_numpy(), index=manifest["video_id"]))
     tested = (rows["part"] == "test").to_numpy()
     own = names[tested]
     if not own.duplicated().any() or own.isin(set(names[~tested])).any():

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, special, stats
 
 from models.errors import NonFiniteError, ShapeError
 from models.metrics import (
@@ -14,6 +14,7 @@ from models.metrics import (
     group_pair_accuracy,
     krocc,
     logistic_fit,
+    metric_rows,
     ntire_score,
     paper_mean,
     plcc,
@@ -233,3 +234,32 @@ def test_rank_accuracy_refuses_what_it_cannot_compare() -> None:
         rank_accuracy([1.0], [2.0], [2])
     with pytest.raises(UndefinedMetricError, match="no pairs"):
         rank_accuracy([], [], np.zeros(0, dtype=bool))
+
+
+@pytest.mark.parametrize(("seed", "n"), [(30, 20), (32, 40), (73, 20), (301, 20)])
+def test_logistic_fit_of_noise_begins_anew_where_the_first_start_leads_nowhere(seed: int, n: int) -> None:
+    """Four sets from which one start (a width of 0.5) finds no minimum; scipy's own fit is the reference."""
+    generator = np.random.default_rng(seed)
+    mos, scores = generator.uniform(10, 90, n), generator.normal(size=n)
+    x = (scores - scores.mean()) / scores.std()
+
+    def curve(x: np.ndarray, upper: float, lower: float, centre: float, width: float) -> np.ndarray:
+        return lower + (upper - lower) * special.expit((x - centre) / width)
+
+    parameters, _ = optimize.curve_fit(curve, x, mos, p0=(mos.max(), mos.min(), 0.0, 2.0), maxfev=20000)
+    fit = logistic_fit(scores, mos)
+    assert fit.converged
+    assert rmse(fit.fitted, mos) == pytest.approx(rmse(curve(x, *parameters), mos), rel=1e-3)
+
+
+@pytest.mark.parametrize("n", [3, 40, 300])  # 300: beyond the size that compares all pairs
+def test_kendall_by_rows_equals_that_of_scipy(n: int) -> None:
+    scores, mos = (
+        np.random.default_rng(seed).normal(0, 3, (20, n)).round(decimals)
+        for seed, decimals in ((0, 0), (1, 8))  # with ties, and without
+    )
+    scores[7] = 1.0  # constant: no correlation
+    found = metric_rows(krocc, scores, mos)
+    expected = [stats.kendalltau(x, y).statistic for x, y in zip(scores, mos, strict=True)]
+    assert found == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    assert np.isnan(found[7])
