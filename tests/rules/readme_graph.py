@@ -1,4 +1,4 @@
-"""`python -m tests.rules.readme_graph` (`make deps`) writes README's graph: the edges of `dvc dag`, a line per stage."""
+"""`python -m tests.rules.readme_graph` (`make deps`) writes README's graph from `dvc dag`, with a line per stage."""
 
 import re
 import subprocess
