@@ -185,7 +185,8 @@ def ablation_rows(ablation: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _components(row: dict[str, Any]) -> list[str]:
     crop = {"s2cnet": "S²CNet", "center": "center crops", "random": "random crops"}.get(row["crop"])
-    return [name for name in ("FCL" if row["fcl"] else None, crop, "FGM" if row["fgm"] else None) if name]
+    shape = None if row["shape"] == "stretch" else row["shape"]
+    return [name for name in ("FCL" if row["fcl"] else None, crop, "FGM" if row["fgm"] else None, shape) if name]
 
 
 def cards(sources: Sources, rows: pd.DataFrame, row_of: dict[str, int]) -> list[dict[str, Any]]:
