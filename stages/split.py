@@ -1,90 +1,50 @@
 """split: every video of the manifest to train, val or test, seeded, kept in Git as data/split.csv.
 
-By group (prompt): all videos of a prompt go to one part, so that no prompt is known from training. Groups are dealt
-stratified: those with the same set of generators are shuffled together and dealt by the wanted shares. By generator:
-the test part is one generator that training never sees. By dataset: its own lists.
+By group (prompt): all videos of a prompt go to one part, so that no prompt is known from training. The part of a group
+is a function of its name, the seed and the fractions alone: videos that are added, removed or renamed move no others.
+By generator: the test part is one generator that training never sees. By dataset: its own lists. Videos that a fixed
+list names have the part that stands there.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from models.errors import listed
+from stages.datasets.dealing import deal, join_equal_files, units_of
 from stages.engine.command import run, stage_arguments
 from stages.errors import DatasetError
 from stages.io.files import write_text
 from stages.io.schemas import MANIFEST
-from stages.io.tables import read_frame
+from stages.io.tables import LEFT_OUT, read_frame
 from stages.params.load import load_params
 from stages.params.schema import Params, SplitParams
 
 PARTS = ("train", "val", "test")
-
-
-def deal_groups(groups: Mapping[str, Sequence[str]], shares: Mapping[str, float], *, seed: int) -> dict[str, str]:
-    """Group -> part. `groups` maps a group to the generators of its videos (one entry a video), `shares` part to share.
-
-    Within a stratum (groups with the same generators) the order is random by seed. Each next group goes to
-    the part that lacks most videos of its share, so that the shares are met as closely as whole groups allow.
-    """
-    strata: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for group in sorted(groups):
-        strata[tuple(sorted(set(groups[group])))].append(group)
-    random = np.random.default_rng(seed)
-    counts = dict.fromkeys(shares, 0)
-    parts: dict[str, str] = {}
-    for stratum in sorted(strata):
-        for group in random.permutation(np.array(strata[stratum], dtype=object)):
-            size = len(groups[group])
-            total = sum(counts.values()) + size
-            part = max(shares, key=lambda name: shares[name] * total - counts[name])
-            parts[group] = part
-            counts[part] += size
-    return parts
-
-
-def deal(manifest: pd.DataFrame, shares: Mapping[str, float], *, seed: int, by_video: bool = False) -> pd.Series:
-    """A part for every row, whole groups (or single videos) together."""
-    unit = join_equal_files(_units(manifest, by_video=by_video), manifest["sha256"])
-    groups = {
-        str(group): [name or "" for name in rows["generator"]] for group, rows in manifest.groupby(unit, sort=True)
-    }
-    return unit.map(deal_groups(groups, shares, seed=seed))
-
-
-def join_equal_files(unit: pd.Series, sha256: pd.Series) -> pd.Series:
-    """Units that hold files of equal bytes become one, under the first of their names: no content in two parts.
-
-    Args:
-        unit: What is dealt as one, of every row.
-        sha256: Of every row's file; missing where there is none.
-    """
-    names, unit_of = np.unique(unit.to_numpy(dtype=str), return_inverse=True)
-    hashed = sha256.notna().to_numpy()
-    _, file_of = np.unique(sha256[hashed].to_numpy(dtype=str), return_inverse=True)
-    size = len(names) + (file_of.max() + 1 if len(file_of) else 0)
-    edges = unit_of[hashed], len(names) + file_of
-    graph = coo_array((np.ones(len(file_of)), edges), shape=(size, size))
-    component = connected_components(graph, directed=False)[1]
-    first = {part: name for name, part in zip(names[::-1], component[: len(names)][::-1], strict=True)}
-    return pd.Series([first[component[index]] for index in unit_of], index=unit.index)
+# A generator whose share of a part is off by more standard errors than this is named.
+UNEVEN_ERRORS = 3
+GENERATORS_SHOWN = 10
 
 
 def count_joined(manifest: pd.DataFrame, params: SplitParams) -> int:
     """How many groups, or videos, are dealt with another one because they hold a file of equal bytes."""
     if params.by == "dataset":
         return 0
-    unit = _units(manifest, by_video=params.by == "video")
+    unit = units_of(manifest, by_video=params.by == "video")
     return int(unit.nunique() - join_equal_files(unit, manifest["sha256"]).nunique())
+
+
+def count_crossing(manifest: pd.DataFrame, parts: pd.DataFrame) -> int:
+    """How many files stand in two parts: lists that are given may say so, and dealing never does."""
+    rows = manifest[["video_id", "sha256"]].merge(parts[parts["part"] != LEFT_OUT], on="video_id")
+    return int((rows.groupby("sha256")["part"].nunique() > 1).sum())
 
 
 def deal_rest(manifest: pd.DataFrame, is_test: pd.Series, params: SplitParams) -> pd.Series:
     """A fixed test part; the others are dealt to train and val by group, `val_fraction` of them to val."""
-    shares = {"train": 1 - params.val_fraction, "val": params.val_fraction}
+    shares = {"val": params.val_fraction, "train": 1 - params.val_fraction}
     parts = pd.Series("test", index=manifest.index)
     return parts.mask(~is_test, deal(manifest[~is_test], shares, seed=params.seed))
 
@@ -103,7 +63,11 @@ def own_lists(manifest: pd.DataFrame, params: SplitParams) -> pd.Series:
 
 
 def leave_out(manifest: pd.DataFrame, params: SplitParams) -> pd.Series:
-    """All videos of the generator `held_out` are the test part; their prompts may be known from other generators."""
+    """The videos of the generator `held_out` are the test part; copies of their files are left out.
+
+    Their prompts may be known from other generators, unless `held_out_prompts`. Then a share of the prompts goes to the
+    test part, from which training has no video of any generator; of a prompt that the generator shows alone, all do.
+    """
     unknown = manifest.loc[manifest["generator"].isna(), "video_id"]
     if len(unknown):
         raise DatasetError(
@@ -114,14 +78,70 @@ def leave_out(manifest: pd.DataFrame, params: SplitParams) -> pd.Series:
     known = sorted(set(manifest["generator"]))
     if params.held_out not in known:
         raise DatasetError(f"split.held_out is {params.held_out!r}; the generators here are: {', '.join(known)}")
-    return deal_rest(manifest, manifest["generator"] == params.held_out, params)
+    is_held = manifest["generator"] == params.held_out
+    if not params.held_out_prompts:
+        parts = deal_rest(manifest, is_held, params)
+        copies = ~is_held & manifest["sha256"].isin(manifest.loc[is_held, "sha256"].dropna())
+        return parts.mask(copies, LEFT_OUT)
+    unit = join_equal_files(units_of(manifest, by_video=False), manifest["sha256"])
+    alone = is_held.groupby(unit).transform("all")
+    parts = deal(manifest, three_shares(params), seed=params.seed).mask(alone, "test")
+    return parts.mask((parts == "test") != is_held, LEFT_OUT)
 
 
-def deal_parts(manifest: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
-    """Columns video_id, part, sorted by video_id. Videos that failed are dealt too: they count as expected.
+def keep_fixed(manifest: pd.DataFrame, fixed: Mapping[str, str], params: SplitParams) -> pd.Series:
+    """The parts of a fixed list; videos that it lacks never enter its test part.
 
-    Raises DatasetError when there are no scores, when a part would be empty, or when the data set's own lists or the
-    generator that is to be held out are not there.
+    They follow their group: to train or val, or, where the list tests on the group, nowhere. Groups that are new are
+    dealt to train and val; a list without val gets it from train.
+
+    Args:
+        manifest: The videos.
+        fixed: Video -> part.
+        params: The section split.
+    """
+    if params.by in ("dataset", "generator"):
+        raise DatasetError(f"split.fixed names parts, and so does split.by = {params.by}; allowed then: group, video")
+    given = manifest["video_id"].map(fixed)
+    if given.isna().all():
+        raise DatasetError(
+            f"split.fixed: none of its {len(fixed)} videos is in the manifest (first: {next(iter(fixed))!r})"
+        )
+    by_video = params.by == "video"
+    unit = join_equal_files(units_of(manifest, by_video=by_video), manifest["sha256"])
+    parts = given.copy()
+    # Whatever a group has in the test part keeps its other videos out; then train, so that val stays what it was.
+    for part, follower in (("val", "val"), ("train", "train"), ("test", LEFT_OUT)):
+        has = (given == part).groupby(unit).transform("any")
+        parts = parts.mask(given.isna() & has, follower)
+    shares = {"val": params.val_fraction, "train": 1 - params.val_fraction}
+    if "val" in fixed.values():
+        return parts.where(parts.notna(), deal(manifest, shares, seed=params.seed, by_video=by_video))
+    parts = parts.fillna("train")
+    in_train = parts == "train"
+    return parts.mask(in_train, deal(manifest[in_train], shares, seed=params.seed, by_video=by_video))
+
+
+def three_shares(params: SplitParams) -> dict[str, float]:
+    """Part -> share, the test part first: a change of `val_fraction` leaves it as it is."""
+    train = 1 - params.val_fraction - params.test_fraction
+    return {"test": params.test_fraction, "val": params.val_fraction, "train": train}
+
+
+def deal_parts(manifest: pd.DataFrame, params: SplitParams, *, fixed: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The part of every video. Videos that failed are dealt too: they count as expected.
+
+    Args:
+        manifest: Table of the MANIFEST schema.
+        params: The section split.
+        fixed: Video -> part of those whose part is given.
+
+    Returns:
+        Columns video_id, part, sorted by video_id; the part is train, val, test, or `out` of a video that is left out.
+
+    Raises:
+        DatasetError: There are no scores, a part would be empty, or the data set's own lists, the generator that is to
+            be held out or the videos of the fixed list are not there.
     """
     usable = manifest["status"] == "ok"
     if usable.any() and manifest.loc[usable, "mos"].isna().all():
@@ -129,61 +149,111 @@ def deal_parts(manifest: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
             f"none of the {usable.sum()} usable videos has a MOS: there is nothing to train on and nothing to test "
             "with; `aigc-vqa score FOLDER` scores them with a trained model"
         )
-    if params.by == "dataset":
+    if fixed:
+        parts = keep_fixed(manifest, fixed, params)
+    elif params.by == "dataset":
         parts = own_lists(manifest, params)
     elif params.by == "generator":
         parts = leave_out(manifest, params)
     else:
-        shares = {
-            "train": 1 - params.val_fraction - params.test_fraction,
-            "val": params.val_fraction,
-            "test": params.test_fraction,
-        }
-        parts = deal(manifest, shares, seed=params.seed, by_video=params.by == "video")
+        parts = deal(manifest, three_shares(params), seed=params.seed, by_video=params.by == "video")
     empty = [part for part in PARTS if part not in set(parts[usable])]
     if empty:
-        raise DatasetError(_why_empty(manifest, empty, params))
+        raise DatasetError(_why_empty(manifest, empty, params, is_fixed=bool(fixed)))
     return pd.DataFrame({"video_id": manifest["video_id"], "part": parts}).sort_values("video_id")
 
 
-def _units(manifest: pd.DataFrame, *, by_video: bool) -> pd.Series:
-    """What is dealt as one: the group of a video, or the video."""
-    return manifest["video_id"] if by_video else manifest["group"].fillna(manifest["video_id"])
+def uneven_generators(manifest: pd.DataFrame, parts: pd.DataFrame, params: SplitParams) -> Iterator[str]:
+    """A line for every generator that the order deals unevenly: by more than chance, or nothing to a part.
+
+    Args:
+        manifest: The videos.
+        parts: What `deal_parts` made of them.
+        params: The section split.
+    """
+    rows = manifest.merge(parts, on="video_id", suffixes=("_own", ""))
+    rows["unit"] = join_equal_files(units_of(rows, by_video=params.by == "video"), rows["sha256"])
+    for generator, own in rows.groupby("generator"):
+        part_of_unit = own.groupby("unit")["part"].first()
+        for part, share in three_shares(params).items():
+            count = len(part_of_unit)
+            found = int((part_of_unit == part).sum())
+            error = math.sqrt(share * (1 - share) / count)
+            if found == 0 or abs(found / count - share) > UNEVEN_ERRORS * error:
+                videos = int((own["part"] == part).sum())
+                yield f"{generator}: {videos} of {len(own)} videos are {part}, {share:.0%} were wanted"
 
 
-def _why_empty(manifest: pd.DataFrame, empty: Sequence[str], params: SplitParams) -> str:
+def read_fixed(path: Path) -> dict[str, str]:
+    """Video -> part of a list such as data/split.csv; one with a header alone fixes nothing.
+
+    Raises:
+        DatasetError: The file is missing or no such list.
+    """
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: cannot be read as a list of parts (split.fixed): {error}") from None
+    if list(rows.columns) != ["video_id", "part"]:
+        raise DatasetError(f"{path}: columns are {', '.join(rows.columns)}; needed: video_id, part (split.fixed)")
+    allowed = (*PARTS, LEFT_OUT)
+    for number, (video, part) in enumerate(zip(rows["video_id"], rows["part"], strict=True), start=2):
+        if part not in allowed:
+            raise DatasetError(
+                f"{path} line {number}: the part of {video!r} is {part!r}; allowed: {', '.join(allowed)}"
+            )
+    twice = rows.loc[rows["video_id"].duplicated(), "video_id"]
+    if len(twice):
+        raise DatasetError(f"{path}: {twice.iloc[0]!r} is listed twice")
+    return dict(zip(rows["video_id"], rows["part"], strict=True))
+
+
+def _why_empty(manifest: pd.DataFrame, empty: Sequence[str], params: SplitParams, *, is_fixed: bool) -> str:
     names = ", ".join(empty)
+    if is_fixed:
+        return f"the list split.fixed leaves no usable video for {names}"
     if params.by == "dataset":
         return f"the data set's own lists give no usable video to {names}"
     if params.by == "generator":
         return f"with {params.held_out!r} held out no usable video is left for {names}; add videos or generators"
-    count = _units(manifest, by_video=params.by == "video").nunique()
-    hint = "add videos or use split.by=video" if params.by == "group" else "add videos"
+    count = units_of(manifest, by_video=params.by == "video").nunique()
+    hint = "add videos, use split.by=video" if params.by == "group" else "add videos"
     return (
-        f"no usable video is left for {names}: {len(manifest)} videos in {count} {params.by}s cannot be dealt to three "
-        f"parts; {hint}"
+        f"no usable video is left for {names}: {len(manifest)} videos in {count} {params.by}s, dealt by chance with "
+        f"split.seed = {params.seed}; {hint}, or set a larger fraction or another seed before anything is trained"
     )
 
 
-def split(params: Params, *, manifest: Path, out: Path) -> None:
+def split(params: Params, *, manifest: Path, fixed: Path, out: Path) -> None:
     """Deal the videos to train, val and test.
 
     Args:
         params: The checked params.
         manifest: Table of videos (Parquet).
+        fixed: List of videos whose part is given: video_id, part (CSV); its header alone where there are none.
         out: Table to write: video_id, part (CSV).
 
     Raises:
         DatasetError: The videos cannot be dealt as asked for.
         TableError: The manifest is missing or another table.
     """
-    videos = read_frame(manifest, schema=MANIFEST)
-    parts = deal_parts(videos, params.split)
+    videos, given = read_frame(manifest, schema=MANIFEST), read_fixed(fixed)
+    parts = deal_parts(videos, params.split, fixed=given)
     write_text(out, parts.to_csv(index=False, lineterminator="\n"))
     counts = parts["part"].value_counts()
-    joined = count_joined(videos, params.split)
-    text = f"; {joined} joined with another one that holds an equal file" if joined else ""
-    print("split: " + ", ".join(f"{counts[part]} {part}" for part in PARTS) + text)
+    texts = [", ".join(f"{counts[part]} {part}" for part in PARTS)]
+    if left_out := int(counts.get(LEFT_OUT, 0)):
+        texts.append(f"{left_out} left out, whose prompt or file stands on the other side")
+    if given:
+        texts.append(f"{len(set(given) & set(videos['video_id']))} of {len(given)} as {fixed} says")
+    if joined := count_joined(videos, params.split):
+        texts.append(f"{joined} joined with another one that holds an equal file")
+    if crossing := count_crossing(videos, parts):
+        texts.append(f"equal files in two parts, as the lists say: {crossing}")
+    print("split: " + "; ".join(texts))
+    is_dealt = params.split.by in ("group", "video") and not given
+    if is_dealt and (uneven := [*uneven_generators(videos, parts, params.split)]):
+        print("split: " + listed(uneven, shown=GENERATORS_SHOWN, separator="\nsplit: "))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

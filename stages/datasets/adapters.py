@@ -2,24 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from stages.datasets.cells import PARQUET_ENDINGS, TEXT_ENDINGS, WORKBOOK_ENDINGS
+from stages.datasets.fetv import read_fetv
 from stages.datasets.folder import read_folder
-from stages.datasets.labels import PARTS, Entry, LabelRules, check_entries, refuse, with_common_groups
+from stages.datasets.labels import PARTS, Entry, LabelRules, check_entries, found_in_name, refuse
 from stages.datasets.t2vqa_db import read_t2vqa_db
 from stages.datasets.table import read_kvq, read_table_labels, read_vquala
 from stages.errors import DatasetError
 from stages.params.schema import DatasetParams
 
 # Files with these suffixes in a folder of lists hold labels: one that names no part would be ignored silently.
-LIST_ENDINGS = frozenset({".csv", ".parquet", ".pq", ".tsv", ".txt"})
+LIST_ENDINGS = frozenset((*TEXT_ENDINGS, *PARQUET_ENDINGS, *WORKBOOK_ENDINGS))
 
-ADAPTERS: dict[str, Callable[[Path, LabelRules], list[Entry]]] = {
-    "t2vqa_db": read_t2vqa_db,
-    "kvq": read_kvq,
-    "vquala": read_vquala,
-    "table": read_table_labels,
-}
+Adapter = Callable[[Path, LabelRules], list[Entry]]
+ADAPTERS: dict[str, Adapter] = {"t2vqa_db": read_t2vqa_db, "kvq": read_kvq, "vquala": read_vquala}
 
 
 def read_entries(params: DatasetParams, root: Path) -> list[Entry]:
@@ -30,7 +29,7 @@ def read_entries(params: DatasetParams, root: Path) -> list[Entry]:
         root: Folder that its paths start from.
 
     Returns:
-        One entry per video; prompts that differ only in case or spaces share a group.
+        One entry per video; prompts that differ only in case, spaces or punctuation share a group.
 
     Raises:
         DatasetError: The labels cannot be used; the message lists every problem with its line.
@@ -39,15 +38,26 @@ def read_entries(params: DatasetParams, root: Path) -> list[Entry]:
     labels = root / params.labels
     if params.format == "folder":
         labels, entries = root / params.videos, read_folder(root, rules)
-    elif labels.is_dir():
-        entries = read_lists(labels, rules, ADAPTERS[params.format])
+    elif params.format == "fetv":
+        entries = read_fetv(labels, root, rules)
     else:
-        entries = ADAPTERS[params.format](labels, rules)
+        read = ADAPTERS.get(params.format) or partial(read_table_labels, layout=params.table)
+        entries = read_lists(labels, rules, read) if labels.is_dir() else read(labels, rules)
     check_entries(entries, source=labels, mos_min=params.mos_min, mos_max=params.mos_max)
-    return with_common_groups(entries)
+    _check_groups(entries, params.group_pattern, source=labels)
+    return entries
 
 
-def read_lists(folder: Path, rules: LabelRules, read: Callable[[Path, LabelRules], list[Entry]]) -> list[Entry]:
+def _check_groups(entries: list[Entry], pattern: str, *, source: Path) -> None:
+    """A pattern of another copy's file names would leave every video alone, and one content in two parts."""
+    if pattern and not any(found_in_name(entry.video_id, pattern, "group") for entry in entries):
+        raise DatasetError(
+            f"{source}: dataset.group_pattern = {pattern!r} matches no file name (first: {entries[0].video_id!r}); set "
+            "one that finds what belongs together, or '' where nothing does"
+        )
+
+
+def read_lists(folder: Path, rules: LabelRules, read: Adapter) -> list[Entry]:
     """The data set's own parts, from a folder with label files `train.*`, `val.*` and `test.*`, or some of them.
 
     Args:

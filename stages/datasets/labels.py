@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from models.errors import listed
@@ -28,6 +28,7 @@ class Entry:
         group: Videos of one group stay in one part of the split.
         part: The data set's own part: train, val or test.
         problem: Why the label cannot be used.
+        mos_raw_std: Standard deviation of the raters' scores (n - 1) on the MOS's scale, where each rater's is known.
     """
 
     video_id: str
@@ -39,6 +40,7 @@ class Entry:
     group: str | None = None
     part: str | None = None
     problem: str | None = None
+    mos_raw_std: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class LabelRules:
     Attributes:
         videos: Folder of the videos, relative to the root.
         target: Column of the MOS.
-        generator_pattern: Regular expression with a group `generator`, searched in file names; empty: none.
-        group_pattern: Regular expression with a group `group`, searched in file names; empty: none.
+        generator_pattern: Regular expression with a group `generator`, see `found_in_name`; empty: none.
+        group_pattern: Regular expression with a group `group`, see `found_in_name`; empty: none.
     """
 
     videos: str = ""
@@ -67,11 +69,13 @@ class LabelRules:
         generator: str | None = None,
         group: str | None = None,
         part: str | None = None,
+        mos_std: float | None = None,
     ) -> Entry:
         """The entry of a video.
 
         A value of a column comes before one found in the file name. The group is that of the column, else that of the
-        pattern, else the prompt, else the video itself.
+        pattern, else the words of the prompt, else the video itself. It depends on nothing but this video's labels, so
+        that other videos that come and go do not change it.
 
         Args:
             name: What the labels call the video: its path in the folder of videos.
@@ -81,6 +85,7 @@ class LabelRules:
             generator: What generated the video.
             group: Group of videos that stay together.
             part: train, val or test.
+            mos_std: Standard deviation of the raters' scores, on the scale of the MOS.
         """
         mos_raw, problem = parse_mos(mos, place=place)
         return Entry(
@@ -90,9 +95,10 @@ class LabelRules:
             place=place,
             prompt=prompt,
             generator=generator or found_in_name(name, self.generator_pattern, "generator"),
-            group=group or found_in_name(name, self.group_pattern, "group") or prompt or video_id_of(name),
+            group=group or found_in_name(name, self.group_pattern, "group") or words_of(prompt) or video_id_of(name),
             part=part,
             problem=problem,
+            mos_raw_std=mos_std,
         )
 
 
@@ -148,38 +154,27 @@ def found_in_name(path: str, pattern: str, group: str) -> str | None:
     """What a group of a pattern matches in a file's name.
 
     Args:
-        path: The file; only its last component is searched.
+        path: The file, as the labels write it; only its last component is searched, unless the pattern holds a /.
         pattern: Regular expression; empty: none.
         group: Name of the group in it.
 
     Returns:
         The text; None without a pattern or a match.
     """
-    match = re.search(pattern, PurePosixPath(path).name) if pattern else None
+    searched = path if "/" in pattern else PurePosixPath(path).name
+    match = re.search(pattern, searched) if pattern else None
     return match.group(group) if match else None
 
 
-def with_common_groups(entries: list[Entry]) -> list[Entry]:
-    """The entries with one group for all prompts that differ only in case or spaces: the spelling that sorts first.
+def words_of(prompt: str | None) -> str | None:
+    """The group of a prompt: its words in one case, so that spaces and punctuation make no other prompt.
 
-    Otherwise a prompt with two spellings could stand both in the training part and in the test part. Groups from
-    columns and patterns are left alone: they are ids, in which case may matter.
+    Otherwise a prompt with two spellings could stand both in the training part and in the test part. One of signs alone
+    stays as it is. Groups from columns and patterns are ids, in which case may matter: they do not come here.
     """
-    spellings: dict[str, str] = {}
-    for prompt in sorted({entry.prompt for entry in entries if entry.prompt}):
-        spellings.setdefault(_folded(prompt), prompt)
-    return [
-        replace(entry, group=spellings[_folded(entry.prompt)])
-        if entry.prompt and entry.group == entry.prompt
-        else entry
-        for entry in entries
-    ]
-
-
-def _folded(prompt: str) -> str:
-    """Case, spaces and punctuation make no other prompt; one of signs alone stays as it is."""
-    words = re.findall(r"\w+", prompt.casefold())
-    return " ".join(words) or prompt.strip()
+    if prompt is None:
+        return None
+    return " ".join(re.findall(r"\w+", prompt.casefold())) or prompt.strip() or None
 
 
 def refuse(source: Path, headline: str, problems: Iterable[str], *, shown: int = PROBLEMS_SHOWN) -> None:

@@ -5,13 +5,12 @@ header row and three columns, identified by their position: video 1, video 2, ra
 second).
 """
 
-import zipfile
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from stages.datasets.cells import opened_workbook
 from stages.datasets.labels import refuse, video_id_of
 from stages.errors import DatasetError
 
@@ -52,20 +51,10 @@ def read_pairs(workbook: Path, *, ids: Collection[str]) -> list[RatedPair]:
             without a value, with another rank, naming one video twice or a video that the labels lack, or repeating the
             pair of another row of either sheet. The message names sheets and rows.
     """
-    # Imported where it is needed: openpyxl takes a quarter of a second to load.
-    import openpyxl
-    from openpyxl.utils.exceptions import InvalidFileException
-
-    try:
-        book = openpyxl.load_workbook(workbook, read_only=True, data_only=True)
-    except FileNotFoundError:
-        raise DatasetError(f"{workbook}: no such workbook of pairs (dataset.root, dataset.pairs)") from None
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError, SyntaxError) as error:
-        raise DatasetError(f"{workbook}: not a readable workbook ({error})") from None
     known = frozenset(ids)
     pairs: dict[str, RatedPair] = {}
     problems: list[str] = []
-    try:
+    with opened_workbook(workbook, missing="no such workbook of pairs (dataset.root, dataset.pairs)") as book:
         missing = [name for name in SHEETS if name not in book.sheetnames]
         if missing:
             raise DatasetError(
@@ -84,11 +73,6 @@ def read_pairs(workbook: Path, *, ids: Collection[str]) -> list[RatedPair]:
                         problems.append(f"{place}: {pair}")
                     else:
                         pairs[place] = pair
-    except (SyntaxError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        # Sheets are read on demand; XML parsers raise subclasses of SyntaxError.
-        raise DatasetError(f"{workbook}: not a readable workbook ({error})") from None
-    finally:
-        book.close()
     refuse(workbook, "pairs that cannot be used", [*problems, *_repeated(pairs)])
     return [*pairs.values()]
 

@@ -1,6 +1,7 @@
 """Single frames: encoding for tables, cutting a crop, and the sharpness that the metrics are compared with."""
 
 import math
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from stages.errors import TableError
 
 Frame = NDArray[np.uint8]
+Shape = Literal["stretch", "letterbox", "square"]
+# R, G, B of ImageNet's mean: after normalisation about zero.
+BAR_COLOR = (124, 116, 104)
 
 
 def encode_image(frame: Frame, *, encoding: str, jpeg_quality: int) -> bytes:
@@ -55,16 +59,21 @@ def decode_image(data: bytes) -> Frame:
     return np.asarray(frame, np.uint8)
 
 
-def cut(frame: Frame, box_xyxy_px: tuple[float, float, float, float], *, size_px: int) -> Frame:
+def cut(
+    frame: Frame, box_xyxy_px: tuple[float, float, float, float], *, size_px: int, shape: Shape = "stretch"
+) -> Frame:
     """Cut a box out of a frame and resize it to a square.
 
-    Area averaging where the image shrinks keeps small artefacts from aliasing; bicubic interpolation where it grows.
+    Area averaging along an axis that shrinks keeps small artefacts from aliasing; bicubic interpolation along one that
+    grows.
 
     Args:
         frame: (H, W, 3) uint8.
         box_xyxy_px: Corners in pixels of the frame. The minima are rounded down and the maxima up, then clipped to the
             frame; at least one pixel is left.
         size_px: Side of the result, pixels.
+        shape: `stretch`: both axes fill the square; `letterbox`: the longer one does, between bars of BAR_COLOR;
+            `square`: the square of the shorter side in the middle of the box.
 
     Returns:
         (size_px, size_px, 3) uint8, colours in the frame's order.
@@ -74,9 +83,38 @@ def cut(frame: Frame, box_xyxy_px: tuple[float, float, float, float], *, size_px
     y0 = min(max(math.floor(box_xyxy_px[1]), 0), height - 1)
     x1 = max(min(math.ceil(box_xyxy_px[2]), width), x0 + 1)
     y1 = max(min(math.ceil(box_xyxy_px[3]), height), y0 + 1)
-    shrinks = (x1 - x0) * (y1 - y0) >= size_px * size_px
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(frame[y0:y1, x0:x1], (size_px, size_px), interpolation=interpolation), np.uint8)
+    region = frame[y0:y1, x0:x1]
+    if shape == "stretch":
+        return resize(region, width=size_px, height=size_px)
+    long, short = max(region.shape[:2]), min(region.shape[:2])
+    if shape == "square":
+        top, left = (region.shape[0] - short) // 2, (region.shape[1] - short) // 2
+        return resize(region[top : top + short, left : left + short], width=size_px, height=size_px)
+    height, width = (max(1, round(side * size_px / long)) for side in region.shape[:2])
+    result = np.full((size_px, size_px, 3), BAR_COLOR, np.uint8)
+    top, left = (size_px - height) // 2, (size_px - width) // 2
+    result[top : top + height, left : left + width] = resize(region, width=width, height=height)
+    return result
+
+
+def resize(image: Frame, *, width: int, height: int) -> Frame:
+    """Resize an image: by area averages along an axis that shrinks, bicubic along one that grows.
+
+    Args:
+        image: (H, W, 3) uint8.
+        width: Of the result, pixels.
+        height: Of the result, pixels.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    # One call for both axes would take the rule of one of them for the other.
+    shrunk = min(image.shape[1], width), min(image.shape[0], height)
+    if shrunk != (image.shape[1], image.shape[0]):
+        image = np.asarray(cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA), np.uint8)
+    if shrunk != (width, height):
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+    return image
 
 
 def sharpness(frame: Frame) -> float:

@@ -17,9 +17,12 @@ import pyarrow.parquet as pq
 
 from stages.errors import TableError
 from stages.io.files import replacing
+from stages.io.json import parse_object
 from stages.io.schemas import MANIFEST
 
 METADATA_KEY = b"aigc_vqa"
+# The part of a video that neither trains, selects nor tests, in split.csv.
+LEFT_OUT = "out"
 
 
 def with_metadata(schema: pa.Schema, metadata: Mapping[str, Any]) -> pa.Schema:
@@ -35,13 +38,15 @@ def metadata_of(schema: pa.Schema, path: Path) -> dict[str, Any]:
         path: The file, for the message.
 
     Raises:
-        TableError: There is no such key.
+        TableError: There is no such key, or it holds no object with `made_by`.
     """
     text = (schema.metadata or {}).get(METADATA_KEY)
     if text is None:
         raise TableError(f"{path}: not a table of this pipeline (its metadata has no key {METADATA_KEY.decode()!r})")
-    metadata: dict[str, Any] = json.loads(text)
-    return metadata
+    metadata = parse_object(text, f"{path}: metadata", error_type=TableError)
+    if not isinstance(metadata.get("made_by", {}), dict):
+        raise TableError(f"{path}: metadata: `made_by` is no object of stages")
+    return {"made_by": {}} | metadata
 
 
 def open_table(path: Path, schema: pa.Schema) -> pq.ParquetFile:
@@ -119,13 +124,16 @@ def read_keys(path: Path) -> dict[str, str]:
 
     Returns:
         Video id -> key; empty where the file is not readable or no table of this pipeline.
+
+    Raises:
+        TableError: The metadata is damaged.
     """
     try:
         text = (pq.read_schema(path).metadata or {}).get(METADATA_KEY, b"{}")
     except (pa.ArrowInvalid, OSError):
         return {}
-    keys: dict[str, str] = json.loads(text).get("keys", {})
-    return keys
+    keys: object = parse_object(text, f"{path}: metadata", error_type=TableError).get("keys")
+    return keys if isinstance(keys, dict) else {}
 
 
 def read_frame(path: str | Path, *, schema: pa.Schema) -> pd.DataFrame:
@@ -139,14 +147,14 @@ def read_frame(path: str | Path, *, schema: pa.Schema) -> pd.DataFrame:
 
 
 def read_labels(manifest: str | Path, split: str | Path) -> pd.DataFrame:
-    """The manifest's rows with the `part` that split.csv assigns to them.
+    """The manifest's rows with the `part` that split.csv assigns to them, without the videos that it leaves out.
 
     Args:
         manifest: Table of the MANIFEST schema.
         split: CSV file with the columns video_id and part.
 
     Returns:
-        One row per video.
+        One row per video of train, val and test.
 
     Raises:
         TableError: The two do not list the same videos.
@@ -156,7 +164,7 @@ def read_labels(manifest: str | Path, split: str | Path) -> pd.DataFrame:
     parts = pd.read_csv(split, dtype=str, keep_default_na=False)
     if sorted(parts["video_id"]) != sorted(rows["video_id"]):
         raise TableError(f"{split}: not the split of {manifest}; `dvc repro` makes them agree")
-    return rows.merge(parts, on="video_id")
+    return rows.merge(parts[parts["part"] != LEFT_OUT], on="video_id")
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stages.errors import TableError
-from stages.io.images import Frame, cut, decode_image
+from stages.io.images import Frame, Shape, cut, decode_image
 from stages.io.sampling import spread_indices
 from stages.io.schemas import BOX_COLUMNS
 
@@ -63,13 +63,14 @@ def selected_boxes(crops: pa.Table) -> dict[int, Box]:
     return dict(zip(chosen["frame_index"].to_pylist(), boxes, strict=True))
 
 
-def cut_clip(clip: Sequence[ClipFrame], crops: pa.Table, *, size_px: int) -> NDArray[np.uint8]:
+def cut_clip(clip: Sequence[ClipFrame], crops: pa.Table, *, size_px: int, shape: Shape) -> NDArray[np.uint8]:
     """Cut out the selected crop of every frame.
 
     Args:
         clip: The decoded frames of one video.
         crops: Its rows of the CROPS schema.
         size_px: Side of the result, pixels.
+        shape: How a crop fills the square; see `stages.io.images.cut`.
 
     Returns:
         (F, 3, size_px, size_px) uint8 RGB.
@@ -77,16 +78,17 @@ def cut_clip(clip: Sequence[ClipFrame], crops: pa.Table, *, size_px: int) -> NDA
     Raises:
         TableError: A frame has no selected crop.
     """
-    return cut_boxes(clip, selected_boxes(crops), size_px=size_px)
+    return cut_boxes(clip, selected_boxes(crops), size_px=size_px, shape=shape)
 
 
-def cut_boxes(clip: Sequence[ClipFrame], boxes: Mapping[int, Box], *, size_px: int) -> NDArray[np.uint8]:
+def cut_boxes(clip: Sequence[ClipFrame], boxes: Mapping[int, Box], *, size_px: int, shape: Shape) -> NDArray[np.uint8]:
     """Cut one box out of every frame.
 
     Args:
         clip: The decoded frames of one video.
         boxes: Frame index -> box, xyxy in pixels of the frame.
         size_px: Side of the result, pixels.
+        shape: How a crop fills the square; see `stages.io.images.cut`.
 
     Returns:
         (F, 3, size_px, size_px) uint8 RGB.
@@ -100,7 +102,7 @@ def cut_boxes(clip: Sequence[ClipFrame], boxes: Mapping[int, Box], *, size_px: i
     # Each crop is written straight to its place: stacking and transposing would copy all pixels twice more.
     cuts = np.empty((len(clip), 3, size_px, size_px), np.uint8)
     for place, entry in zip(cuts, clip, strict=True):
-        place[:] = cut(entry.frame, boxes[entry.frame_index], size_px=size_px).transpose(2, 0, 1)
+        place[:] = cut(entry.frame, boxes[entry.frame_index], size_px=size_px, shape=shape).transpose(2, 0, 1)
     return cuts
 
 

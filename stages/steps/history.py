@@ -11,6 +11,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stages.errors import WeightsError
+from stages.io.images import Shape
 from stages.params.schema import CropParams, DecodeParams, ProposeParams
 
 
@@ -130,6 +131,15 @@ class History(BaseModel):
                 f"{', '.join([*places][:6])}); another version of this program, or another program, wrote it; "
                 "`dvc repro` trains a model"
             ) from None
+
+
+def crop_shape(made_by: Mapping[str, Any]) -> Shape:
+    """How crops fill the square that the network sees, by the history in a table's metadata.
+
+    Args:
+        made_by: That history: stage -> what made its values.
+    """
+    return CropRecord.model_validate(made_by["crop"]).params.shape
 
 
 def decoded_frames(made_by: Mapping[str, Any]) -> int:

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import openpyxl
@@ -49,6 +50,7 @@ def test_the_manifest_of_a_whole_data_set(labels, workplace: Path, capsys: pytes
         "path": "videos/alpha_0001.avi",
         "mos": pytest.approx(10 + 80 * 2 / 3, abs=1e-3),
         "mos_raw": 63.333,
+        "mos_raw_std": pytest.approx(math.nan, nan_ok=True),
         "prompt": "prompt number 1",
         "generator": "alpha",
         "group": "prompt number 1",
@@ -153,6 +155,8 @@ def test_another_scale_is_mapped(shipped_params: dict, write_params, workplace: 
     row = manifest_row(entry, params)
     assert row["mos"] == pytest.approx(mos)
     assert row["mos_raw"] == float(raw)
+    assert row["mos_raw_std"] is None
+    assert manifest_row(replace(entry, mos_raw_std=0.5), params)["mos_raw_std"] == 0.5
 
 
 def test_rated_pairs_go_to_a_table_of_their_own(labels, workplace: Path) -> None:
@@ -206,7 +210,7 @@ def test_equal_files_share_one_probe_and_keep_their_names(labels, workplace: Pat
     assert manifest["sha256"].nunique() == 1
     assert manifest["mos"].tolist() == [5, 6]
     assert manifest["n_frames"].tolist() == [8, 8]
-    assert len(list(Path(".cache/prepare").rglob("*.parquet"))) == 1
+    assert len(list(Path(".cache/prepare").rglob("*.item"))) == 1
 
 
 def test_odd_names_and_a_table_of_labels(labels, workplace: Path) -> None:

@@ -18,6 +18,9 @@ class QualityNetwork(Section):
         "deviations over the positions"
     )
     input_px: int = Field(ge=16, le=2048, description="side of the square crops that the network sees, pixels")
+    probabilities: Literal["sigmoid", "softmax"] = Field(
+        description="how the 100 logits of a frame become probabilities: each on its own, or summing to 1"
+    )
     dropout: float = Field(ge=0, lt=1, description="dropout before the last layer, probability")
 
 

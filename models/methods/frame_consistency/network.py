@@ -58,6 +58,19 @@ def video_score(frame_scores: Tensor) -> Tensor:
     return 100.0 * frame_scores.mean(dim=1)
 
 
+def logits_of_softmax(logits: Tensor) -> Tensor:
+    """Logits x' with sigmoid(x') = softmax(x), so that losses and scores need to know but one kind: log p - log(1 - p).
+
+    Args:
+        logits: (..., bins) float.
+
+    Returns:
+        (..., bins); a probability within 1e-7 of 1 counts as that far away, since its logit would be infinite.
+    """
+    log_probabilities = logits.log_softmax(dim=-1).clamp(max=-1e-7)
+    return log_probabilities - torch.log(-torch.expm1(log_probabilities))
+
+
 class FeaturePool(nn.Module):
     """A backbone's features to one vector per frame.
 
@@ -111,6 +124,7 @@ class QualityNet(nn.Module):
     Attributes:
         backbone: A network of timm without its classifier: `forward_features`, `forward_head`.
         pool: Features to one vector (N, D) per frame.
+        softmax: Whether the probabilities of a frame's bins sum to 1.
         dropout: Before the head.
         head: (N, D) -> (N, bins).
         input_px: S, side of the frames, pixels.
@@ -129,6 +143,7 @@ class QualityNet(nn.Module):
         *,
         dropout: float,
         input_px: int,
+        softmax: bool = False,
         pixel_mean: Sequence[float] = IMAGENET_MEAN,
         pixel_std: Sequence[float] = IMAGENET_STD,
     ) -> None:
@@ -138,6 +153,7 @@ class QualityNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = head
         self.input_px = input_px
+        self.softmax = softmax
         # Constants, not state: a weights file holds what was learnt.
         self.register_buffer("pixel_mean", _channel_values(pixel_mean), persistent=False)
         self.register_buffer("pixel_std", _channel_values(pixel_std), persistent=False)
@@ -157,7 +173,8 @@ class QualityNet(nn.Module):
                 f"{self.input_px}) with B and F at least 1, torch.uint8"
             )
         pixels = frames.flatten(0, 1).to(self.pixel_mean.dtype) / PIXEL_MAX
-        return self.read(self.describe(pixels)).unflatten(0, shape[:2])
+        by_video: Tensor = self.read(self.describe(pixels)).unflatten(0, shape[:2])
+        return by_video
 
     def describe(self, pixels: Tensor) -> Tensor:
         """What the head reads of frames.
@@ -178,10 +195,17 @@ class QualityNet(nn.Module):
         return pooled
 
     def read(self, description: Tensor) -> Tensor:
-        """Logits (N, bins) float32 of frames from what `describe` gave, (N, D)."""
+        """Logits of frames: sigmoids of them are the bins' probabilities, whichever `softmax` says they are.
+
+        Args:
+            description: (N, D), as `describe` gives it.
+
+        Returns:
+            (N, bins) float32.
+        """
         with torch.autocast(description.device.type, enabled=False):
             logits: Tensor = self.head(self.dropout(description))
-        return logits
+            return logits_of_softmax(logits) if self.softmax else logits
 
     def compile_backbone(self) -> None:
         """Let torch compile the backbone when it first runs."""
@@ -229,6 +253,7 @@ def build_quality(config: QualityConfig, *, seed: int = 0) -> QualityNet:
         head,
         dropout=config.dropout,
         input_px=config.input_px,
+        softmax=config.probabilities == "softmax",
         pixel_mean=config.pixel_mean,
         pixel_std=config.pixel_std,
     )

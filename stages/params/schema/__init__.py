@@ -6,7 +6,7 @@
 from models.config import Section
 from stages.params.schema.crop import CropParams
 from stages.params.schema.cropper import CropperParams
-from stages.params.schema.dataset import DatasetParams
+from stages.params.schema.dataset import ColumnParams, DatasetParams, TableParams, is_number
 from stages.params.schema.decode import DecodeParams
 from stages.params.schema.demo import DemoParams
 from stages.params.schema.detector import DetectorParams
@@ -17,6 +17,7 @@ from stages.params.schema.split import SplitParams
 from stages.params.schema.train import TrainParams
 
 __all__ = [
+    "ColumnParams",
     "CropParams",
     "CropperParams",
     "DatasetParams",
@@ -28,7 +29,9 @@ __all__ = [
     "Params",
     "ProposeParams",
     "SplitParams",
+    "TableParams",
     "TrainParams",
+    "is_number",
 ]
 
 

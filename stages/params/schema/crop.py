@@ -14,6 +14,9 @@ class CropParams(CandidateConfig):
     scope: Literal["frame", "video"] = Field(
         description="frame: each frame its own crop (the paper); video: one crop, by its mean score"
     )
+    shape: Literal["stretch", "letterbox", "square"] = Field(
+        description="how a crop fills the square that the network sees: stretched; whole, with bars; its middle square"
+    )
     precision: Literal["fp32", "bf16"] = Field(
         description="of the network's large products; bf16 pays where the hardware computes it (AMX, a GPU)"
     )

@@ -17,14 +17,15 @@ class EngineParams(Section):
     """How stages run.
 
     shards and max_failed_fraction change what is written, and two change trained weights: threads, by which sums differ
-    in their last bits, and processes, which draw dropout masks of their own. The others change nothing.
+    in their last bits, and processes, which draw dropout masks of their own. batch_frames and device choose the order
+    of sums in a network: they move scores by less than 0.0001 points of 100. The others change nothing.
     """
 
     workers: int = Field(ge=0, description="processes for work without a network; 0: one a core")
     threads: int = Field(
         ge=0, description="threads of a network on a CPU; small ones are fastest with 1, large ones with 0: one a core"
     )
-    batch_frames: int = Field(ge=1, description="frames a network sees at once")
+    batch_frames: int = Field(ge=1, description="most frames of a video that a network sees at once")
     device: Literal["auto", "cpu", "cuda"] = Field(description="where networks run; auto: a GPU when there is one")
     processes: int = Field(ge=0, description="processes that train the quality model, a GPU each; 0: one for each GPU")
     cache_gib: float = Field(

@@ -15,6 +15,15 @@ class SplitParams(Section):
         "of split.held_out are the test part, the rest is dealt by group"
     )
     held_out: str = Field(description="the generator that split.by generator tests on; the others ignore it")
+    held_out_prompts: bool = Field(
+        description="with split.by generator: no prompt of the test part stands in train or val either; it is then "
+        "split.test_fraction of the prompts, and what would tell of them is left out"
+    )
+    fixed: str = Field(
+        min_length=1,
+        description="list of videos whose part is given, as data/split.csv; the others never enter its test part; "
+        "a header alone fixes none",
+    )
     seed: int = Field(ge=0, description="seed of the split")
     val_fraction: float = Field(
         gt=0, lt=1, description="share of the videos that selects the epoch; of those not in a fixed test part"
@@ -22,7 +31,8 @@ class SplitParams(Section):
     test_fraction: float = Field(
         gt=0,
         lt=1,
-        description="share of the videos that is touched once, at the end; dataset and generator fix the test part",
+        description="share of the videos that is touched once, at the end; dataset, generator and a fixed list "
+        "give the test part themselves",
     )
 
     @model_validator(mode="after")

@@ -18,9 +18,24 @@ class FgmParams(Section):
     """Adversarial weight perturbation."""
 
     epsilon: float = Field(
-        ge=0,
-        description="norm of the perturbation, in weight units: some thousandths of the norm of all weights; 0: no FGM",
+        ge=0, description="norm of the perturbation, as a share of the norm of all weights; 0: no FGM"
     )
+
+
+class AdamWParams(Section):
+    """AdamW."""
+
+    eps: float = Field(
+        gt=0,
+        le=1e-3,
+        description="added to the root of the second moment: far below the gradients, which FCL makes as small as 1e-8",
+    )
+
+
+class SgdParams(Section):
+    """Plain gradient steps; with momentum 0 those of equation 14."""
+
+    momentum: float = Field(ge=0, lt=1, description="share of the last step that the next one keeps")
 
 
 class TrainParams(QualityNetwork):
@@ -32,8 +47,11 @@ class TrainParams(QualityNetwork):
     fgm: FgmParams
     epochs: int = Field(ge=1, description="passes over the training part")
     batch_videos: int = Field(ge=1, description="videos a step")
-    learning_rate: float = Field(gt=0, description="peak learning rate of AdamW, per step")
-    weight_decay: float = Field(ge=0, description="weight decay of AdamW, per unit of learning rate")
+    optimizer: Literal["adamw", "sgd"] = Field(description="reads the sub-section of its name")
+    adamw: AdamWParams
+    sgd: SgdParams
+    learning_rate: float = Field(gt=0, description="peak learning rate, per step")
+    weight_decay: float = Field(ge=0, description="weight decay, per unit of learning rate")
     warmup_fraction: float = Field(ge=0, lt=1, description="share of the steps with a rising learning rate")
     layer_decay: float = Field(
         gt=0,
@@ -49,3 +67,6 @@ class TrainParams(QualityNetwork):
     compile: bool = Field(description="compile the backbone (torch.compile): minutes at the start, faster steps")
     flip: bool = Field(description="mirror videos at random, left to right")
     seed: int = Field(ge=0, description="seed of weights, order and augmentation")
+    confidence: float = Field(
+        gt=0, lt=1, description="share of new videos whose MOS lies in the interval of their score"
+    )

@@ -15,6 +15,7 @@ from models.errors import AigcVqaError
 from stages.engine.progress import progress
 from stages.engine.workers import WorkerContext
 from stages.errors import TableError
+from stages.io.images import Shape
 from stages.io.shards import Shards
 from stages.steps.clips import (
     CLIP_COLUMNS,
@@ -37,12 +38,14 @@ class ClipSource:
         frames_table: Decoded frames.
         crops_table: Candidates of every frame and which one was selected.
         input_px: Side of a crop.
+        shape: How a crop fills the square; see `stages.io.images.cut`.
         frames: Places in a clip.
     """
 
     frames_table: Shards
     crops_table: Shards
     input_px: int
+    shape: Shape
     frames: int
     _boxes: dict[str, dict[int, Box]] = field(default_factory=dict, init=False, repr=False)
 
@@ -60,7 +63,7 @@ class ClipSource:
         """
         try:
             clip = read_clip(self.frames_table.read(video_id, CLIP_COLUMNS))
-            crops = cut_boxes(clip, self._selected(video_id), size_px=self.input_px)
+            crops = cut_boxes(clip, self._selected(video_id), size_px=self.input_px, shape=self.shape)
         except AigcVqaError as error:
             raise TableError(f"{video_id}: {error}") from None
         return crops if len(clip) == self.frames else crops[frame_slots(len(clip), self.frames)]
@@ -72,7 +75,7 @@ class ClipSource:
         return self._boxes[video_id]
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
+    def clip_shape(self) -> tuple[int, int, int, int]:
         """Of a clip: (F, 3, S, S)."""
         return self.frames, 3, self.input_px, self.input_px
 
@@ -111,7 +114,7 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
         """Decode all crops into memory, when they fit and are not there yet."""
         if not self.fits or self.memory is not None:
             return
-        memory = np.empty((len(self.ids), *self.source.shape), np.uint8)
+        memory = np.empty((len(self.ids), *self.source.clip_shape), np.uint8)
         with ThreadPoolExecutor(self._threads) as pool:
             clips = progress(
                 pool.map(self.source.read, self.ids), total=len(self.ids), desc="crops", unit="video", leave=False

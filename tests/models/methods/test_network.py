@@ -21,6 +21,7 @@ from models.methods.frame_consistency.network import (
     QualityNet,
     build_quality,
     load_backbone,
+    logits_of_softmax,
     pixel_statistics,
     video_score,
 )
@@ -310,6 +311,23 @@ def test_batch_counters_may_be_missing() -> None:
     state = timm.create_model("test_resnet", pretrained=False).state_dict()
     load_backbone(network, {key: value for key, value in state.items() if "num_batches" not in key})
     assert torch.equal(network.backbone.get_parameter("bn1.weight"), state["bn1.weight"])
+
+
+def test_softmax_probabilities_reach_losses_and_scores_as_logits() -> None:
+    logits = torch.tensor([[0.3, -1.2, 2.0, 0.0]], dtype=torch.float64)
+    found = logits_of_softmax(logits)
+    torch.testing.assert_close(found.sigmoid(), logits.softmax(dim=-1))
+    assert float(found.sigmoid().sum()) == pytest.approx(1.0)
+    # One bin that takes all: its logit is large, not infinite, and the others' stay apart.
+    certain = logits_of_softmax(torch.tensor([[200.0, 0.0, -200.0]]))
+    assert certain.isfinite().all()
+    assert certain[0].tolist() == sorted(certain[0].tolist(), reverse=True)
+
+
+def test_the_network_reads_by_the_configured_probabilities() -> None:
+    plain, joint = (build_quality(config(probabilities=kind), seed=3).eval() for kind in ("sigmoid", "softmax"))
+    with torch.no_grad():
+        torch.testing.assert_close(joint(frames()).sigmoid(), plain(frames()).softmax(dim=-1), rtol=0, atol=1e-6)
 
 
 def test_video_score_by_hand() -> None:

@@ -11,10 +11,13 @@ import pyarrow as pa
 
 from models.metrics import krocc, paper_mean, plcc, plcc_logistic, rmse, srocc
 from stages.commands import main as cli
+from stages.experiments.series import params_digest
 from stages.io.images import encode_image
 from stages.io.schemas import AUDIT, CROPS, FRAME_SCORES, FRAMES, MANIFEST, PREDICTIONS
 from stages.io.shards import write_shards
 from stages.io.tables import write_frame
+from stages.params.load import load_params
+from stages.params.schema import Params
 from tests.conftest import noise_clip
 
 N_VIDEOS, N_FRAMES = 20, 3
@@ -44,12 +47,15 @@ def make_run(*, audit: bool = True, ablation: bool = True) -> dict[str, float]:
     scores[ids.index(WORST)] = mos[ids.index(WORST)] - 40
     spread = {name: 60.0 if name == UNEVEN else 2.0 for name in ids}
     rows["score"] = rows["score_raw"] = scores
+    rows["low"], rows["high"] = scores - 11, scores + 11
     rows["spread"] = [spread[name] / 2 for name in ids]
     rows["worst_frame_index"], rows["worst_time_s"], rows["sharpness"] = 2, 0.25, random.uniform(1, 9, N_VIDEOS)
     rows.loc[rows["video_id"] == UNEVEN, "part"] = "test"
     failed = rows["video_id"] == FAILED
     rows.loc[failed, "part"] = "test"
-    rows.loc[failed, ["score", "score_raw", "spread", "worst_frame_index", "worst_time_s", "sharpness"]] = np.nan
+    rows.loc[
+        failed, ["score", "score_raw", "low", "high", "spread", "worst_frame_index", "worst_time_s", "sharpness"]
+    ] = np.nan
     rows.loc[failed, ["status", "reason"]] = ["failed", "the file is empty"]
     write_frame("results/predictions.parquet", rows, schema=PREDICTIONS, metadata={"made_by": MADE_BY})
     _write_frames(ids, scores, spread)
@@ -63,13 +69,26 @@ def make_run(*, audit: bool = True, ablation: bool = True) -> dict[str, float]:
     if audit:
         _write_audit(ids)
     if ablation:
-        variant = {"n": 5, "srocc_mean": 0.81, "srocc_std": 0.01, "plcc_mean": 0.8, "krocc_mean": 0.6, "mean_std": 0.02}
+        variant = {
+            "shape": "stretch",
+            "n": 5,
+            "srocc_mean": 0.81,
+            "srocc_std": 0.01,
+            "plcc_mean": 0.8,
+            "krocc_mean": 0.6,
+            "mean_std": 0.02,
+        }
         variants = [
             variant | {"fcl": False, "crop": "full", "fgm": False, "mean_mean": 0.71, "paper_mean": 0.663},
             variant | {"fcl": True, "crop": "s2cnet", "fgm": True, "mean_mean": 0.74},
         ]
-        write(Path("results/ablation.json"), {"rows": variants, "reading": "No part stands out of the noise <here>."})
+        ablation_of(load_params(), variants)
     return metrics
+
+
+def ablation_of(params: Params, rows: list[dict[str, Any]]) -> None:
+    report = {"params": params_digest(params), "rows": rows, "reading": "No part stands out of the noise <here>."}
+    write(Path("results/ablation.json"), report)
 
 
 def write(path: Path, value: dict[str, Any]) -> None:
@@ -104,7 +123,13 @@ def _write_frames(ids: list[str], scores: np.ndarray, spread: dict[str, float]) 
         crops[name] = pa.Table.from_pylist([row | box for row in common for box in boxes], schema=CROPS)
         step = spread[name] / 2
         frame_scores += [
-            row | {"time_s": row["frame_index"] / 8, "score": scores[number] + step * (1 - row["frame_index"])}
+            row
+            | {
+                "time_s": row["frame_index"] / 8,
+                "score": scores[number] + step * (1 - row["frame_index"]),
+                "deviation": 15.0,
+                "distance": 1.0,
+            }
             for row in common
         ]
     for folder, schema, tables in (("frames", FRAMES, frames), ("crops", CROPS, crops)):

@@ -38,6 +38,10 @@ def test_kvq(dataset, tmp_path: Path) -> None:
     assert [entry.group for entry in entries] == ["0001_0.mp4", "0001_1.mp4", "0002_0.mp4"]
     by_source = params.model_copy(update={"group_pattern": r"^(?P<group>\d+)_"})
     assert [entry.group for entry in read_entries(by_source, tmp_path)] == ["0001", "0001", "0002"]
+    # A pattern of other names would leave every video alone without a word.
+    wrong = params.model_copy(update={"group_pattern": r"^s(?P<group>\d+)-"})
+    with pytest.raises(DatasetError, match=r"group_pattern = .* matches no file name \(first: '0001_0.mp4'\); set one"):
+        read_entries(wrong, tmp_path)
 
 
 def test_vqualas_target_chooses_the_score(dataset, tmp_path: Path) -> None:
@@ -49,7 +53,7 @@ def test_vqualas_target_chooses_the_score(dataset, tmp_path: Path) -> None:
     for target, mos in expected.items():
         first, second = read_entries(dataset(target=target, **settings), tmp_path)
         assert (first.video_id, first.path, first.mos_raw) == ("v1.mp4", "train/v1.mp4", mos)
-        assert (first.prompt, first.group) == ("a cat, playing", "a cat, playing")
+        assert (first.prompt, first.group) == ("a cat, playing", "a cat playing")
         # A score that is missing is that video's failure, for that target alone.
         missing = "train.csv line 3: the MOS is missing"
         assert second.problem == (missing if target == "Traditional_MOS" else None)
@@ -158,7 +162,7 @@ def test_spellings_of_a_prompt_are_one_group_over_all_lists(dataset, tmp_path: P
     write(tmp_path / "lists/test.txt", "b.mp4|A Red  Fox|3\n")
     entries = read_entries(dataset(labels="lists"), tmp_path)
     assert [(entry.prompt, entry.group) for entry in entries] == [
-        ("a red fox", "A Red  Fox"), ("A Red  Fox", "A Red  Fox"),
+        ("a red fox", "a red fox"), ("A Red  Fox", "a red fox"),
     ]  # fmt: skip
 
 

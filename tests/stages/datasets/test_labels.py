@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from stages.datasets.labels import (
@@ -15,11 +14,12 @@ from stages.datasets.labels import (
     found_in_name,
     parse_mos,
     video_id_of,
-    with_common_groups,
+    words_of,
 )
 from stages.datasets.t2vqa_db import read_t2vqa_db
 from stages.datasets.table import read_table_labels
 from stages.errors import DatasetError
+from stages.params.schema import TableParams
 
 PATTERN = r"^(?P<generator>.+?)_\d+\."
 
@@ -35,13 +35,18 @@ def t2vqa(tmp_path: Path) -> Callable[[str | bytes], list[Entry]]:
 
 
 @pytest.fixture
-def csv(tmp_path: Path) -> Callable[[str | bytes], list[Entry]]:
+def csv(tmp_path: Path, layout: TableParams) -> Callable[[str | bytes], list[Entry]]:
     def read(text: str | bytes) -> list[Entry]:
         path = tmp_path / "labels.csv"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return read_table_labels(path, LabelRules("clips", generator_pattern=PATTERN))
+        return read_table_labels(path, LabelRules("clips", generator_pattern=PATTERN), layout)
 
     return read
+
+
+@pytest.fixture
+def layout(shipped_params: dict) -> TableParams:
+    return TableParams.model_validate(shipped_params["dataset"]["table"])
 
 
 def test_t2vqa_db_line(t2vqa) -> None:
@@ -61,7 +66,6 @@ def test_t2vqa_db_line(t2vqa) -> None:
 @pytest.mark.parametrize(
     ("text", "prompts"),
     [
-        ("a_1.mp4|either | or|5\n", ["either | or"]),
         ("\ufeffa_1.mp4|x|5\r\nb_2.mp4|y|6\r\n", ["x", "y"]),  # BOM, CRLF
         ("a_1.mp4|x|5\n\n   \nb_2.mp4|y|6", ["x", "y"]),
         ("a_1.mp4|one\u2028line\x85still\x0cone|5\n", ["one\u2028line\x85still\x0cone"]),
@@ -84,6 +88,7 @@ def test_a_video_without_a_prompt_is_its_own_group(t2vqa, csv) -> None:
 def test_t2vqa_db_lines_that_are_none(t2vqa) -> None:
     with pytest.raises(DatasetError) as caught:
         t2vqa("a.mp4|5\nb.mp4|ok|6\n|prompt|7\nonly text\n")
+    assert str(caught.value).splitlines()[0].endswith("info.txt: lines that cannot be read")
     assert str(caught.value).splitlines()[1:] == [
         "  info.txt line 1: 'a.mp4|5' is not `filename|prompt|mos`",
         "  info.txt line 3: '|prompt|7' is not `filename|prompt|mos`",
@@ -91,9 +96,22 @@ def test_t2vqa_db_lines_that_are_none(t2vqa) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["info.txt", "labels.csv", "labels.parquet", "labels"])
-def test_a_label_file_that_is_missing_or_a_folder(tmp_path: Path, name: str) -> None:
-    read = read_t2vqa_db if name == "info.txt" else read_table_labels
+def test_a_fourth_field_is_no_part_of_the_prompt(t2vqa) -> None:
+    """Of `file|prompt|x|mos`, "prompt|x" would be a prompt of its own: one prompt could stand in two parts."""
+    with pytest.raises(DatasetError) as caught:
+        t2vqa("a.mp4|a fox|5\nb.mp4|a fox|x|6\nc.mp4|either | or|7\n")
+    headline, *lines = str(caught.value).splitlines()
+    assert "dataset.format: table, table.separator: '|', table.header: false" in headline
+    assert "dataset.target: 4" in headline
+    assert lines == [
+        "  info.txt line 2: 'b.mp4|a fox|x|6' is not `filename|prompt|mos` (4 fields)",
+        "  info.txt line 3: 'c.mp4|either | or|7' is not `filename|prompt|mos` (4 fields)",
+    ]
+
+
+@pytest.mark.parametrize("name", ["info.txt", "labels.csv", "labels.parquet", "labels.xlsx", "labels"])
+def test_a_label_file_that_is_missing_or_a_folder(tmp_path: Path, layout: TableParams, name: str) -> None:
+    read = read_t2vqa_db if name == "info.txt" else partial(read_table_labels, layout=layout)
     path = tmp_path / name
     with pytest.raises(DatasetError, match=rf"{name}: no such label file or folder \(dataset.root, dataset.labels\)"):
         read(path, LabelRules())
@@ -138,6 +156,9 @@ def test_ids_and_generators() -> None:
     assert found_in_name("x/y_z_0012.mp4", PATTERN, "generator") == "y_z"
     assert found_in_name("x_1/y.mp4", PATTERN, "generator") is None  # only the file's own name counts
     assert found_in_name("a_1.mp4", "", "generator") is None
+    # A pattern with a / is searched in the whole path.
+    assert found_in_name("x_1/y.mp4", "^(?P<generator>[^/]+)/", "generator") == "x_1"
+    assert found_in_name("y.mp4", "^(?P<generator>[^/]+)/", "generator") is None
 
 
 def entry(name: str, mos: float = 50, *, line: int = 1, problem: str | None = None) -> Entry:
@@ -196,34 +217,31 @@ def test_csv(csv) -> None:
         place="labels.csv line 3",  # the last line of a row with a line break
         prompt='says "hi", 熊\non two lines',
         generator="a,b",
-        group='says "hi", 熊\non two lines',
+        group="says hi 熊 on two lines",
         part="train",
     )
     assert (second.place, second.part, second.group) == ("labels.csv line 4", "test", "x")
     assert csv("\ufeffpath,mos\r\na.mp4,1\r\n")[0].path == "clips/a.mp4"  # BOM, CRLF
 
 
-def test_blank_lines_are_skipped(csv) -> None:
-    found = csv("path,mos\n\na.mp4,1\n   \n\t\nb.mp4,2\n")
-    assert [(entry.path, entry.place) for entry in found] == [
-        ("clips/a.mp4", "labels.csv line 3"), ("clips/b.mp4", "labels.csv line 6"),
-    ]  # fmt: skip
-
-
-def test_prompts_that_differ_in_case_or_spaces_are_one_group(csv) -> None:
+def test_prompts_that_differ_in_case_spaces_or_punctuation_are_one_group(csv) -> None:
     text = (
-        "path,mos,prompt,group\na.mp4,1,a  Red fox,\nb.mp4,2,A red fox,\nc.mp4,3,a red  FOX ,\nd.mp4,4,a red dog,\n"
-        "e.mp4,5,A red fox,G\nf.mp4,6,x,g\nG,7,,\n"
+        "path,mos,prompt,group\na.mp4,1,a  Red fox,\nb.mp4,2,A red fox.,\nc.mp4,3,a red  FOX ,\nd.mp4,4,a red dog,\n"
+        "e.mp4,5,A red fox,G\nf.mp4,6,x,g\nG,7,,\nh.mp4,8,?!,\n"
     )
-    found = with_common_groups(csv(text))
+    found = csv(text)
     # The prompts stay as they are; a column's groups are ids, and a video without a prompt is its own group.
     assert [entry.prompt for entry in found] == [
-        "a  Red fox", "A red fox", "a red  FOX", "a red dog", "A red fox", "x", None,
+        "a  Red fox", "A red fox.", "a red  FOX", "a red dog", "A red fox", "x", None, "?!",
     ]  # fmt: skip
     assert [entry.group for entry in found] == [
-        "A red fox", "A red fox", "A red fox", "a red dog", "G", "g", "G",
+        "a red fox", "a red fox", "a red fox", "a red dog", "G", "g", "G", "?!",
     ]  # fmt: skip
-    assert [entry.group for entry in with_common_groups(found[::-1])] == [entry.group for entry in found[::-1]]
+    # The group of a video does not depend on what other videos there are: it stays when they come and go.
+    alone = csv("path,mos,prompt,group\nc.mp4,3,a red  FOX ,\n")
+    assert [entry.group for entry in alone] == ["a red fox"]
+    assert words_of(None) is None
+    assert words_of("  ") is None
 
 
 def test_columns_come_before_patterns_and_prompts(csv) -> None:
@@ -236,6 +254,11 @@ def test_columns_come_before_patterns_and_prompts(csv) -> None:
     [
         ("", "no column 'path'; no column 'mos' (found: nothing; needed: path, mos"),
         ("path;mos\na.mp4;5\n", "no column 'path'; no column 'mos'"),
+        (
+            "path;mos\na.mp4;5\n",
+            "; columns are separated by ;: set dataset.table.separator, or save",
+        ),
+        ("path\tmos\na.mp4\t5\n", "; columns are separated by tab: set dataset.table.separator"),
         ("path,moss\na.mp4,5\n", "no column 'mos'; column 'moss': did you mean 'mos'?"),
         ("path,mos,promt\na.mp4,5,x\n", "column 'promt': did you mean 'prompt'?"),
         ("path,mos,splits\na.mp4,5,x\n", "column 'splits': did you mean 'split'?"),
@@ -262,11 +285,6 @@ def test_tables_that_are_refused(csv, text: str, message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_an_own_column_that_begins_like_one_of_ours_is_no_misspelling(csv) -> None:
-    (entry,) = csv("path,mos,prompt_id,group_id\na.mp4,5,17,4\n")
-    assert (entry.prompt, entry.group) == (None, "a.mp4")
-
-
 def test_a_csv_mos_with_a_problem_is_that_videos_failure(csv) -> None:
     problems = [found.problem for found in csv("path,mos\na.mp4,\nb.mp4,good\nc.mp4,NaN\nd.mp4,5\n")]
     assert problems == [
@@ -275,20 +293,3 @@ def test_a_csv_mos_with_a_problem_is_that_videos_failure(csv) -> None:
         "labels.csv line 4: the MOS is NaN; a finite number is needed",
         None,
     ]
-
-
-def test_parquet_labels(tmp_path: Path) -> None:
-    columns = {"path": ["a_1.mp4", "b_2.mp4"], "mos": [3.5, None], "split": [None, "val"], "group": [7, None]}
-    pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
-    first, second = read_table_labels(tmp_path / "labels.parquet", LabelRules(generator_pattern=PATTERN))
-    assert (first.path, first.mos_raw, first.part, first.group, first.generator) == ("a_1.mp4", 3.5, None, "7", "a")
-    assert (second.part, second.group, second.problem) == ("val", "b_2.mp4", "labels.parquet row 2: the MOS is missing")
-
-
-def test_tables_of_another_kind(tmp_path: Path) -> None:
-    (tmp_path / "labels.xlsx").write_text("text")
-    with pytest.raises(DatasetError, match=r"labels.xlsx: a table of labels ends in .csv or .parquet"):
-        read_table_labels(tmp_path / "labels.xlsx", LabelRules())
-    (tmp_path / "labels.parquet").write_text("text")
-    with pytest.raises(DatasetError, match=r"labels.parquet: cannot be read as a table"):
-        read_table_labels(tmp_path / "labels.parquet", LabelRules())

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from stages.engine import run as engine
 from stages.engine.cache import ItemCache
 from stages.engine.run import Item, Outcome, run_items, run_stage
+from stages.engine.runners import local
 from stages.engine.runners.local import in_processes
 from stages.io.digests import digest
 from stages.io.schemas import FRAME_SCORES
@@ -79,7 +79,7 @@ def test_a_pool_that_refuses_work_loses_no_video(tmp_path: Path, monkeypatch: py
                 raise BrokenExecutor
             return super().submit(*arguments, **options)
 
-    monkeypatch.setattr(engine, "worker_pool", Refusing)
+    monkeypatch.setattr(local, "worker_pool", Refusing)
     outcome = run_items("toy", make_items(8), in_processes(act, workers=2), ItemCache("toy", tmp_path))
     assert outcome == Outcome(computed=8, cached=0)
 
@@ -169,7 +169,7 @@ def stop_in_the_middle(folder: Path, *, group: bool, number: int) -> tuple[subpr
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
-    while len(list((folder / ".cache" / "decode").rglob("[!.]*.parquet"))) < 3:
+    while len(list((folder / ".cache" / "decode").rglob("[!.]*.item"))) < 3:
         assert process.poll() is None, "it ended before it could be stopped"
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -179,7 +179,7 @@ def stop_in_the_middle(folder: Path, *, group: bool, number: int) -> tuple[subpr
 
 
 def finished(folder: Path) -> int:
-    return len(list((folder / ".cache" / "decode").rglob("[!.]*.parquet")))
+    return len(list((folder / ".cache" / "decode").rglob("[!.]*.item")))
 
 
 def contents(folder: Path) -> Sequence[tuple[str, bytes]]:

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stages.errors import TableError
-from stages.io.images import cut, decode_image, encode_image, sharpness
+from stages.io.images import BAR_COLOR, cut, decode_image, encode_image, sharpness
 from tests.conftest import noise_clip
 
 NOISE: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (33, 47, 3), dtype=np.uint8)
@@ -74,3 +74,31 @@ def test_sharpness_is_the_variance_of_the_laplacian() -> None:
     assert sharpness(frame) == pytest.approx(20 * 70**2 / 49)
     assert sharpness(np.full((5, 5, 3), 90, np.uint8)) == 0
     assert sharpness(NOISE) > sharpness(noise_clip(0)[0])
+
+
+def test_a_box_that_shrinks_along_one_axis_only_does_not_alias() -> None:
+    # Columns of 2 px, black and white in turn: averaged over the width they are grey, however much the height grows.
+    stripes = np.zeros((8, 400, 3), np.uint8)
+    stripes[:, (np.arange(400) // 2) % 2 == 1] = 255
+    patch = cut(stripes, (0, 0, 400, 8), size_px=50)
+    assert patch.shape == (50, 50, 3)
+    # A cell of 8 columns holds two black pairs and two white ones.
+    assert np.abs(patch.astype(int) - 127.5).max() <= 1
+
+
+def test_letterbox_keeps_the_shape_between_bars() -> None:
+    frame = np.zeros((20, 40, 3), np.uint8)
+    frame[5:15, 10:30] = 200
+    patch = cut(frame, (10, 5, 30, 15), size_px=40, shape="letterbox")
+    # 20 x 10 becomes 40 x 20, with 10 rows of the bar's colour above and below.
+    assert (patch[10:30] == 200).all()
+    assert (patch[:10] == BAR_COLOR).all()
+    assert (patch[30:] == BAR_COLOR).all()
+
+
+def test_square_takes_the_middle_of_the_box() -> None:
+    frame = np.arange(20 * 40, dtype=np.uint32).reshape(20, 40, 1).repeat(3, axis=2).astype(np.uint8)
+    # The box is 24 x 16: its middle square starts (24 - 16) / 2 = 4 columns in.
+    np.testing.assert_array_equal(cut(frame, (8, 2, 32, 18), size_px=16, shape="square"), frame[2:18, 12:28])
+    # Upright: 8 x 12, 2 rows down.
+    np.testing.assert_array_equal(cut(frame, (8, 2, 16, 14), size_px=8, shape="square"), frame[4:12, 8:16])

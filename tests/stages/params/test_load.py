@@ -92,11 +92,20 @@ def test_a_bad_value_is_named_with_what_is_allowed(check, changes: dict, key: st
 @pytest.mark.parametrize(
     ("changes", "texts"),
     [
-        ({"split": {"sed": 3}}, ["split.sed: unknown key; did you mean split.seed?", "known here: by, held_out, seed"]),
+        (
+            {"split": {"sed": 3}},
+            [
+                "split.sed: unknown key; did you mean split.seed?",
+                "known here: by, fixed, held_out",
+            ],
+        ),
         ({"trian": {}}, ["trian: unknown key; did you mean train?"]),
         ({"train": {"fgm": {"epsilom": 1}}}, ["train.fgm.epsilom: unknown key; did you mean train.fgm.epsilon?"]),
         ({"split": {"frames": 3}}, ["split.frames: unknown key; did you mean decode.frames?"]),
-        ({"split": {"zzzzzzzz": 3}}, ["split.zzzzzzzz: unknown key", "known here: by, held_out, seed"]),
+        (
+            {"split": {"zzzzzzzz": 3}},
+            ["split.zzzzzzzz: unknown key", "known here: by, fixed, held_out"],
+        ),
         ({7: {}}, ["7"]),
     ],
 )

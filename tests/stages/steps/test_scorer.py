@@ -1,28 +1,22 @@
 """The Python interface: one call per video, a stream of many, and what a foreign history says."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from stages.errors import WeightsError
+from stages.io.weights import load_weights, save_weights
 from stages.steps import Scorer
 from tests.conftest import noise_clip, write_clip
 from tests.stages.commands.test_score import model  # noqa: F401 (a fixture)
-
-KEY = "aigc_vqa"
 
 
 def with_history(folder: Path, change: Any) -> Path:
     """The quality model with another history in its metadata."""
     path = folder / "quality.safetensors"
-    with safe_open(path, framework="pt") as file:
-        config = json.loads(file.metadata()[KEY])
-    config["made_by"] = change(config["made_by"])
-    save_file(load_file(path), path, metadata={KEY: json.dumps(config)})
+    state, config = load_weights(path)
+    save_weights(path, state, config | {"made_by": change(config["made_by"])})
     return folder
 
 
@@ -44,8 +38,13 @@ def test_one_call_scores_a_video(weights: Path, tmp_path: Path) -> None:
     assert result.score == pytest.approx(result.frames["score"].mean())
     assert result.score_raw == pytest.approx(1 + 4 * (result.score or 0) / 100)
     assert result.worst_frame_index == result.frames["frame_index"][int(result.frames["score"].argmin())]
-    # No interval is stored with these weights.
-    assert (result.low, result.high) == (None, None)
+    # The whole doubt: bins of each frame, and between frames; half of it to each side.
+    assert result.low is not None
+    assert result.high is not None
+    deviations, scores = result.frames["deviation"], result.frames["score"]
+    doubt = ((deviations**2).mean() + scores.var(ddof=0)) ** 0.5
+    assert result.high - result.low == pytest.approx(doubt)
+    assert (result.unlike_percent, result.is_unlike) == (0.0, False)
 
 
 def test_a_file_that_cannot_be_scored_has_its_reason(weights: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_a_loss_that_is_not_finite_names_step_terms_and_videos(clips: QualityDat
     assert set(named) <= set(clips.train.clips.ids)
     assert "MAE [nan" in text
     assert ("the loss is nan" in text) == (epsilon < 1)
-    assert ("perturbed by epsilon 1e+20" in text) == (epsilon > 1)
+    assert ("perturbed by epsilon " in text) == (epsilon > 1)
 
 
 def names_all_videos(text: str) -> bool:

@@ -19,7 +19,7 @@ def read(video_id: str) -> np.ndarray:
 
 
 def loader(ids: list[str], *, fits: bool, workers: int) -> ClipLoader:
-    source = SimpleNamespace(read=read, shape=SHAPE, bytes_a_video=int(np.prod(SHAPE)))
+    source = SimpleNamespace(read=read, clip_shape=SHAPE, bytes_a_video=int(np.prod(SHAPE)))
     return ClipLoader(ClipDataset(source, ids, cache_gib=1.0 if fits else 0.0), workers=workers)  # type: ignore[arg-type]
 
 

@@ -20,7 +20,7 @@ from stages.training.loaders.clips import ClipDataset, ClipLoader
 from stages.training.processes import Processes
 from stages.training.quality import QualityData, fit, train_epoch, validate
 from stages.training.state import TrainingState
-from stages.training.step import Training, set_up
+from stages.training.step import Training, radius, set_up
 from tests.configs import quality_config
 from tests.conftest import ROOT
 
@@ -39,7 +39,7 @@ def clip(video_id: str, frames: int = FRAMES) -> np.ndarray:
 
 def data(frames: int = FRAMES) -> QualityData:
     source = SimpleNamespace(
-        read=partial(clip, frames=frames), shape=(frames, 3, PX, PX), bytes_a_video=frames * 3 * PX * PX
+        read=partial(clip, frames=frames), clip_shape=(frames, 3, PX, PX), bytes_a_video=frames * 3 * PX * PX
     )
     loader = ClipLoader(
         ClipDataset(source, [str(number) for number in range(VIDEOS)], cache_gib=1),  # type: ignore[arg-type]
@@ -50,9 +50,8 @@ def data(frames: int = FRAMES) -> QualityData:
 
 
 def training(backbone: str = "test_resnet", **changes: Any) -> Training:
-    # An epsilon that suits both: their weights have norms of 49 and 26.
     small = {"backbone": backbone, "input_px": PX, "epochs": 4, "batch_videos": 6, "dropout": 0.1,
-             "fgm": {"epsilon": 0.01}}  # fmt: skip
+             "fgm": {"epsilon": 0.0003}}  # fmt: skip
     settings = TrainParams.model_validate(SHIPPED.model_dump() | small | changes)
     config = quality_config(backbone, settings.pooling, settings.dropout, PX)
     return set_up(build_quality(config, seed=settings.seed), settings, Processes())
@@ -155,6 +154,24 @@ def test_a_first_step_moves_each_layer_by_its_learning_rate(clips: QualityData, 
     assert moved == pytest.approx([0.001 * layer_decay**4, 0.001, 0.001], rel=0.01)
 
 
+def test_plain_gradient_steps_are_those_of_equation_14(clips: QualityData) -> None:
+    """w - rate (g + g_adv), one step over all videos: the change is the rate times what FGM left in the gradients."""
+    once: dict[str, Any] = {"batch_videos": VIDEOS, "epochs": 1, "warmup_fraction": 0.0, "weight_decay": 0.0}
+    run = training(**once, learning_rate=0.5, optimizer="sgd", dropout=0.0)
+    before = weights(run)
+    train_epoch(run, clips, 0)
+    for name, parameter in run.network.named_parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(before[name] - parameter.detach(), 0.5 * parameter.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_epsilon_is_a_share_of_the_norm_of_the_weights() -> None:
+    run = training(fgm={"epsilon": 0.25})
+    norm = sum(float(parameter.detach().double().square().sum()) for parameter in run.network.parameters()) ** 0.5
+    assert radius(run) == pytest.approx(0.25 * norm)
+    assert radius(training(fgm={"epsilon": 0.0})) == 0.0
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("options", [{"channels_last": True}, {"checkpointing": True}], ids=str)
 def test_layout_and_checkpointing_change_nothing_but_rounding(clips: QualityData, backbone: str, options: dict) -> None:
@@ -192,10 +209,9 @@ def test_an_overflow_in_float16_skips_the_step_and_halves_the_scale(clips: Quali
 
 def test_a_compiled_backbone_gives_the_same_steps(clips: QualityData, monkeypatch: pytest.MonkeyPatch) -> None:
     # The compiler's front end without its code generator, which takes half a minute for the smallest network.
-    compile_module = nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", lambda module: compile_module(module, backend="aot_eager"))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     plain, compiled = training(dropout=0.0), training(dropout=0.0, compile=True)
-    assert compiled.network.backbone._compiled_call_impl is not None
+    assert "forward_features" in vars(compiled.network.backbone)
     records = [train_epoch(run, clips, 0) for run in (plain, compiled)]
     assert records[0] == pytest.approx(records[1], rel=1e-4)
     assert list(compiled.network.state_dict()) == list(plain.network.state_dict())
@@ -234,6 +250,23 @@ def test_the_state_goes_on_as_if_nothing_had_happened(clips: QualityData, tmp_pa
     train_epoch(second, clips, 1)
     for name, value in whole.kept.state_dict().items():
         assert torch.equal(second.kept.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.999])
+def test_a_damaged_state_starts_over_with_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], share: float
+) -> None:
+    state = TrainingState(tmp_path / "state.pt")
+    state.save(epochs_done=1, weights=torch.arange(1000.0))
+    data = bytearray(state.path.read_bytes())
+    data[int(share * len(data))] ^= 4
+    state.path.write_bytes(data)
+    assert state.resume("train", epochs=2) is None
+    assert "state.pt: damaged, or not the file of its name; the work on it starts over" in capsys.readouterr().out
+    # The state of another training under this name.
+    TrainingState(tmp_path / "other.pt").save(epochs_done=2)
+    (tmp_path / "other.pt").replace(state.path)
+    assert state.load() is None
 
 
 def test_fit_keeps_the_best_epoch(clips: QualityData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
