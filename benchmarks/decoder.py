@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -22,14 +23,20 @@ from stages.io.sampling import spread_indices
 
 FRAMES = 6
 # Width, height and frames of a generated video, of a longer one, and of one in 4K.
-SIZES = {"512x320, 64 frames": (512, 320, 64), "1280x720, 120 frames": (1280, 720, 120), "4K, 12 frames": (3840, 2160, 12)}
+SIZES = {
+    "512x320, 64 frames": (512, 320, 64),
+    "1280x720, 120 frames": (1280, 720, 120),
+    "4K, 12 frames": (3840, 2160, 12),
+}
 MEBIBYTE = 1 << 10  # of Linux's unit, kibibytes
 
 
 def write_clip(path: Path, *, width: int, height: int, n_frames: int) -> None:
     """H.264 of noise that drifts over a ramp: motion, detail and flat parts."""
     random = np.random.default_rng(0)
-    noise = cv2.resize(random.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8), (width, height))
+    noise = np.asarray(
+        cv2.resize(random.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8), (width, height)), np.uint8
+    )
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=24)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -47,7 +54,7 @@ def with_opencv(path: Path, n_frames: int) -> list[Frame]:
     for index in range(n_frames):
         capture.grab()
         if index in wanted:
-            frames.append(cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB))
+            frames.append(np.asarray(cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB), np.uint8))
     capture.release()
     return frames
 
@@ -86,7 +93,7 @@ def rows() -> list[Row]:
                 for old, new in zip(with_opencv(path, n_frames), with_pyav(path, n_frames), strict=True)
             )
             found.append(Row(f"{what}: equal pixels", float(same), unit="1: all", goal="at least 1"))
-            cases = {name: lambda run=run: run(path, n_frames) for name, run in DECODERS.items()}
+            cases = {name: partial(run, path, n_frames) for name, run in DECODERS.items()}
             seconds = time_in_turn(cases, rounds=9)
             speed = ratio_row(f"{what}: speed, PyAV / OpenCV", seconds["OpenCV"], seconds["PyAV"], goal="at least 0.9")
             found.append(speed)

@@ -1,4 +1,4 @@
-"""audit: what the files are like: counts, clocks, rotation, colour tags, repeated frames, damage, sizes.
+"""audit: what the files are like: counts, clocks, geometry, fields, colours, repeated frames, damage, sizes.
 
 Raters saw what a player made of a file; the pipeline sees what a decoder makes of it. Where the two differ, the label
 belongs to another picture: frame faults are label noise. The audit judges nothing and fails nothing; it counts.
@@ -17,6 +17,7 @@ from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, closing_line, read_item, run_items
 from stages.engine.runners.local import in_processes
 from stages.evaluation import inspection
+from stages.io.decoder.display import MIN_STRETCH
 from stages.io.digests import digest, library_builds, library_versions
 from stages.io.json import write_json
 from stages.io.schemas import AUDIT, MANIFEST
@@ -72,6 +73,10 @@ def summarise(rows: pd.DataFrame, *, n_unusable_labels: int) -> dict[str, Any]:
         "n_packets_differ": int((seen["n_packets"].notna() & (seen["n_frames"] != seen["n_packets"])).sum()),
         "n_variable_rate": int((seen["variable_rate"] == True).sum()),  # noqa: E712 (missing is neither)
         "n_rotated": int((seen["rotation_deg"] != 0).sum()),
+        "n_mirrored": int((seen["mirrored"] == True).sum()),  # noqa: E712
+        "n_not_square": int(((seen["pixel_aspect"] - 1).abs() >= MIN_STRETCH).sum()),
+        "n_interlaced": int((seen["n_interlaced"] > 0).sum()),
+        "n_transparent": int((seen["is_transparent"] == True).sum()),  # noqa: E712
         "n_size_changes": int((seen["n_size_changes"] > 0).sum()),
         "n_colour_tagged": int((tags["colour_matrix"] != inspection.UNSPECIFIED).sum()),
         "n_with_identical_neighbours": int((seen["n_identical"] > 0).sum()),

@@ -254,6 +254,9 @@ def file_notes(row: dict[str, Any]) -> list[str]:
         notes.append("variable frame rate")
     for key, text in (
         ("audit_rotation_deg", "rotated by {:.0f}°"),
+        ("audit_mirrored", "mirrored"),
+        ("audit_n_interlaced", "{:.0f} interlaced frames"),
+        ("audit_is_transparent", "transparent pixels"),
         ("audit_n_size_changes", "{:.0f} changes of size"),
         ("audit_n_identical", "{:.0f} repeated frames"),
     ):
@@ -273,6 +276,10 @@ AUDIT_COUNTS = (
     ("n_packets_differ", "coded frames that do not decode"),
     ("n_variable_rate", "variable frame rate"),
     ("n_rotated", "rotated by the header"),
+    ("n_mirrored", "mirrored by the header"),
+    ("n_not_square", "pixels that are not square"),
+    ("n_interlaced", "interlaced frames"),
+    ("n_transparent", "transparent pixels, shown over white"),
     ("n_size_changes", "size changes inside the file"),
     ("n_with_identical_neighbours", "repeated frames"),
     ("n_same_file", "byte for byte the same as another"),

@@ -11,12 +11,14 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.codec.codec import UnknownCodecError
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from stages.errors import VideoError
+from stages.io.images import MAX_PIXELS
 
 # FFmpeg's names of the formats that hold one video in one file; JPEG pictures one behind another are a video too. Not
 # among them: playlists (concat, dash, hls, sdp ...), numbered pictures (image2), and devices.
@@ -24,8 +26,6 @@ FORMATS = (
     "apng", "asf", "avi", "dv", "flv", "gif", "h264", "hevc", "ivf", "jpeg_pipe", "m4v", "matroska", "mjpeg", "mov",
     "mpeg", "mpegts", "mpegvideo", "mxf", "nut", "obu", "ogg", "png_pipe", "rm", "yuv4mpegpipe",
 )  # fmt: skip
-# Twice the pixels of 8K (7680 x 4320): a picture of this size takes 200 MB in RGB.
-MAX_PIXELS = 1 << 26
 MAX_FRAMES = 1_000_000
 MAX_DURATION_S = 86_400
 # Transparency of VP8 and VP9 lies beside the picture, where only these decoders look for it.
@@ -82,10 +82,9 @@ def open_file(path: str | Path) -> Iterator[OpenFile]:
         raise VideoError("not a file")
     if path.stat().st_size == 0:
         raise VideoError("the file is empty")
-    with path.open("rb") as file:
-        # From an open file: FFmpeg reads `a:b.mp4` as a protocol, and `%02d` in a name as a pattern.
-        with _container(path, file) as container:
-            yield _described(path, container)
+    # From an open file: FFmpeg reads `a:b.mp4` as a protocol, and `%02d` in a name as a pattern.
+    with path.open("rb") as file, _container(path, file) as container:
+        yield _described(path, container)
 
 
 def _container(path: Path, file: object) -> InputContainer:
@@ -171,7 +170,7 @@ def _picture_stream(container: InputContainer) -> VideoStream:
         if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic
     ]
     if not streams:
-        raise VideoError("holds no video that can be decoded (damaged, cut off, without a picture, or an unknown codec)")
+        raise VideoError("holds no video that can be decoded (damaged, cut off, no picture, or an unknown codec)")
     return next((stream for stream in streams if stream.frames != 1), streams[0])
 
 
@@ -189,9 +188,11 @@ def _decoder(stream: VideoStream) -> VideoCodecContext:
     if stream.metadata.get("alpha_mode") == "1" and decoder.name in ALPHA_DECODERS:
         name = ALPHA_DECODERS[decoder.name]
         try:
-            decoder = av.CodecContext.create(name, "r")
-        except av.codec.UnknownCodecError:
+            transparent = av.CodecContext.create(name, "r")
+        except UnknownCodecError:
             raise VideoError(f"transparent {stream.codec_context.name} needs the decoder {name}, not there") from None
+        assert isinstance(transparent, VideoCodecContext)
+        decoder = transparent
     # One thread: a damaged file decodes differently with another number of them.
     decoder.thread_count = 1
     decoder.options = {"max_pixels": str(MAX_PIXELS)}

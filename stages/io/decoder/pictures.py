@@ -39,7 +39,7 @@ def orientation_of(frame: VideoFrame) -> Orientation:
     Raises:
         VideoError: By another angle than quarter turns.
     """
-    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]
     return read_orientation(None if matrix is None else bytes(matrix))
 
 
@@ -48,10 +48,12 @@ class Converter:
 
     Attributes:
         aspect: Width of a stored pixel over its height; None: square.
+        is_transparent: Whether a picture so far had pixels that the ground is seen through.
     """
 
     def __init__(self, aspect: Fraction | None) -> None:
         self.aspect = aspect
+        self.is_transparent = False
         self._size: tuple[int, int] | None = None
         # Kept from frame to frame: a conversion from HDR begins with a table that takes longer than a picture.
         self._colours, self._stretch = VideoReformatter(), VideoReformatter()
@@ -94,6 +96,7 @@ class Converter:
         """Composed at the stored size: stretching first would draw the hidden colours into the visible ones."""
         rgba = _converted(self._colours, frame, format="rgba", **_to_sdr(frame)).astype(np.uint16)
         alpha = rgba[..., 3:]
+        self.is_transparent |= bool((alpha < 255).any())
         rgb = ((rgba[..., :3] * alpha + GROUND * (255 - alpha) + 127) // 255).astype(np.uint8)
         if size == (frame.width, frame.height):
             return rgb
@@ -103,7 +106,8 @@ class Converter:
 
 def _converted(reformatter: VideoReformatter, frame: VideoFrame, **target: Any) -> NDArray[np.uint8]:
     # One thread, so that the result cannot depend on their number.
-    return reformatter.reformat(frame, interpolation=FILTER, threads=1, **target).to_ndarray()
+    picture = reformatter.reformat(frame, interpolation=FILTER, threads=1, **target).to_ndarray()
+    return np.asarray(picture, np.uint8)
 
 
 def _turned(size: tuple[int, int], orientation: Orientation) -> tuple[int, int]:

@@ -7,7 +7,9 @@ were cut without recoding.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.packet import Packet
@@ -91,12 +93,14 @@ class VideoReader:
             VideoError: There are more frames, or larger ones, than are read.
         """
         converter = Converter(self.file.aspect)
+        # The stream's clock, not the frame's: frames that the decoder gives at its end have none.
+        unit_s = self.file.stream.time_base or Fraction(0)
         before = current = None
         first_s = time_s = 0.0
         index = -1
         for after in _then_none(self._frames()):
             if current is not None:
-                stated = current.time
+                stated = None if current.pts is None or not unit_s else float(current.pts * unit_s)
                 if index == 0:
                     first_s = stated or 0.0
                 later = None if stated is None else stated - first_s
@@ -121,7 +125,7 @@ class VideoReader:
                 check_size(frame.width, frame.height)
                 yield frame
 
-    def _packets(self) -> Iterator[Packet | None]:
+    def _packets(self) -> Iterator["Packet[Any] | None"]:
         """Packets with data, and None at the end, which makes the decoder give what it holds back."""
         demuxed = self.file.container.demux(self.file.stream)
         while True:

@@ -1,4 +1,4 @@
-"""Video files of known pixels, written with PyAV: any codec, pixel format, tag, field order, clock and display matrix."""
+"""Video files of known pixels, written with PyAV: any codec, format, tag, field order, clock and display matrix."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -22,7 +22,8 @@ def planar(planes: Sequence[NDArray[Any]], pixel_format: str) -> av.VideoFrame:
     height, width = planes[0].shape
     frame = av.VideoFrame(width, height, pixel_format)
     for plane, values in zip(frame.planes, planes, strict=True):
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: values.shape[0]]
+        buffer: Any = plane
+        rows = np.frombuffer(buffer, np.uint8).reshape(-1, plane.line_size)[: values.shape[0]]
         data = np.ascontiguousarray(values).view(np.uint8).reshape(values.shape[0], -1)
         rows[:, : data.shape[1]] = data
     return frame
@@ -45,18 +46,22 @@ def write_coded(
     tags: Tags | None = None,
     aspect: Fraction | None = None,
     options: dict[str, str] | None = None,
+    rate: int = 10,
+    clock: Fraction = CLOCK,
 ) -> Path:
-    """Write a file; 10 frames a second, or the times that are given.
+    """Write a file; a frame every 100 ms, or the times that are given.
 
-    frames: RGB arrays, or frames in `pixel_format` already. rotation_deg: counter-clockwise, of the display matrix; then
-    left_right mirrors. Matroska keeps colour tags of every codec, MP4 those of H.264.
+    rate and clock: what the encoder is told; MPEG-2 knows a few rates only, and no other clock.
+
+    frames: RGB arrays, or frames in `pixel_format` already. rotation_deg: counter-clockwise, of the display matrix;
+    then left_right mirrors. Matroska keeps colour tags of every codec, MP4 those of H.264.
     """
     with av.open(str(path), "w", format=container) as file:
-        stream = file.add_stream(codec, rate=10, options=options or {})
+        stream: Any = file.add_stream(codec, rate=rate, options=options or {})
         coded = [each if isinstance(each, av.VideoFrame) else rgb_frame(each, pixel_format) for each in frames]
         stream.width, stream.height, stream.pix_fmt = coded[0].width, coded[0].height, pixel_format
         context = stream.codec_context
-        context.time_base = CLOCK
+        context.time_base = clock
         if tags:
             context.color_primaries, context.color_trc, context.colorspace, context.color_range = tags
         if aspect:

@@ -19,7 +19,9 @@ COLOURS = np.array([(128, 128, 128), (150, 110, 150), (140, 160, 110), (100, 105
 def rgb_of(ycbcr: NDArray[np.int_], *, matrix: int, full: bool) -> NDArray[np.float64]:
     """ITU-R BT.601 and BT.709, 8 bits: R = Y + 2 (1 - Kr) Cr, B = Y + 2 (1 - Kb) Cb, and Y is the weighted sum."""
     red, blue = WEIGHTS[matrix]
-    y, cb, cr = (ycbcr.astype(float) - (0 if full else 16, 128, 128)).T / ((255, 255, 255) if full else (219, 224, 224))[0]
+    y, cb, cr = (ycbcr.astype(float) - (0 if full else 16, 128, 128)).T / (
+        (255, 255, 255) if full else (219, 224, 224)
+    )[0]
     if not full:
         cb, cr = cb * 219 / 224, cr * 219 / 224
     r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
@@ -77,7 +79,12 @@ def test_grey_is_of_full_range(tmp_path: Path, pixel_format: str, shift: int) ->
 
 @pytest.mark.parametrize(
     ("name", "codec", "pixel_format"),
-    [("a.mkv", "ffv1", "bgr0"), ("a.mov", "png", "rgb24"), ("a.avi", "rawvideo", "bgr24"), ("a.mkv", "libx264rgb", "rgb24")],
+    [
+        ("a.mkv", "ffv1", "bgr0"),
+        ("a.mov", "png", "rgb24"),
+        ("a.avi", "rawvideo", "bgr24"),
+        ("a.mkv", "libx264rgb", "rgb24"),
+    ],
 )
 def test_rgb_is_kept_as_it_is(tmp_path: Path, name: str, codec: str, pixel_format: str) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), dtype=np.uint8)

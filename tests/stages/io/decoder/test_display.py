@@ -15,7 +15,8 @@ from stages.io.probe import probe
 from tests.conftest import noise_clip
 from tests.stages.io.decoder.coded import filtered, shown, write_coded
 
-TURNS = {0: [], 90: [("transpose", {"dir": "cclock"})], 180: [("hflip", {}), ("vflip", {})],
+TURNS: dict[int, list[tuple[str, dict[str, str]]]] = {
+    0: [], 90: [("transpose", {"dir": "cclock"})], 180: [("hflip", {}), ("vflip", {})],
          270: [("transpose", {"dir": "clock"})]}  # fmt: skip
 
 
@@ -27,8 +28,8 @@ def matrix(a: int, b: int, c: int, d: int) -> bytes:
 @pytest.mark.parametrize("left_right", [False, True])
 @pytest.mark.parametrize("rotation_deg", TURNS)
 def test_the_eight_orientations(tmp_path: Path, rotation_deg: int, left_right: bool) -> None:
-    """PNG in MOV is lossless, so that every pixel has to be in its place. The file asks for a counter-clockwise turn and
-    a mirror after it; so do the filters."""
+    """PNG in MOV is lossless, so that every pixel has to be in its place. The file asks for a counter-clockwise turn
+    and a mirror after it; so do the filters."""
     path = tmp_path / "a.mov"
     write_coded(
         path, noise_clip(0, n_frames=3), codec="png", pixel_format="rgb24", rotation_deg=rotation_deg,
@@ -43,8 +44,8 @@ def test_the_eight_orientations(tmp_path: Path, rotation_deg: int, left_right: b
 
 @pytest.mark.parametrize(
     ("entries", "orientation", "mirrored", "rotation_deg"),
-    # (x, y) is shown at (a x + c y, b x + d y), y pointing down: (0, 1, -1, 0) sends a step to the right to a step down,
-    # which is a quarter turn clockwise. A mirrored one is mirrored left to right first, then turned.
+    # (x, y) is shown at (a x + c y, b x + d y), y pointing down: (0, 1, -1, 0) sends a step to the right to a step
+    # down, which is a quarter turn clockwise. A mirrored one is mirrored left to right first, then turned.
     [
         ((1, 0, 0, 1), Orientation(False, False, False), False, 0),
         ((0, 1, -1, 0), Orientation(True, True, False), False, 90),
