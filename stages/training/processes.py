@@ -158,6 +158,8 @@ def joined_processes(device_name: str) -> Iterator[tuple[Processes, torch.device
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         torch.cuda.set_device(device)
+    # The launcher ends the others when one has failed: they have nothing to say of it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_launcher, args=(os.getppid(),), daemon=True).start()
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
