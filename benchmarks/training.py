@@ -41,6 +41,7 @@ from stages.training.loaders.augment import mirror_clips
 from stages.training.loaders.clips import ClipDataset, ClipLoader, ClipSource, in_batches
 from stages.training.processes import Processes
 from stages.training.step import Training, set_up, train_step
+from tests.configs import reliability
 
 VIDEOS, FRAME_COUNT, CANDIDATES = 64, 6, 90
 MADE_BY = {
@@ -223,7 +224,8 @@ def prediction_row(params: Params, label: str, backbone: str, input_px: int, *, 
     changes = {"backbone": backbone, "pooling": "mean", "dropout": 0.0, "input_px": input_px}
     config = network_config(params.train.model_copy(update=changes))
     network = build_quality(config)
-    save_weights("quality.safetensors", network.state_dict(), {"network": config.model_dump(), "made_by": MADE_BY})
+    about = {"network": config.model_dump(), "reliability": reliability(), "made_by": MADE_BY}
+    save_weights("quality.safetensors", network.state_dict(), about)
     size = (params.engine.batch_frames, 3, input_px, input_px)
     batch = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
 

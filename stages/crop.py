@@ -83,11 +83,9 @@ def crop(params: Params, *, frames: Path, proposals: Path, cropper: Path, out: P
     # How a crop will be cut out changes no row.
     decides = made | {"params": params.crop.model_dump(exclude={"shape"})}
     keys, around = proposals_table.keys, surroundings(device, batch_frames=params.engine.batch_frames)
-    # A crop by chance depends on the name of the video too.
-    names = {name: name if params.crop.method == "random" else "" for name in proposals_table.ids}
     run_stage(
         "crop",
-        [Item(name, digest("crop", decides, around, keys[name], names[name]), name) for name in proposals_table.ids],
+        [Item(name, digest("crop", decides, around, keys[name]), name) for name in proposals_table.ids],
         compute,
         schema=CROPS,
         out=out,

@@ -85,6 +85,26 @@ def validation_metrics(rows: pd.DataFrame) -> dict[str, float]:
         return {}
 
 
+def interval_metrics(rows: pd.DataFrame) -> dict[str, float | int]:
+    """How often the intervals of the scores hold the MOS, and how wide they are.
+
+    Args:
+        rows: One part's rows of the PREDICTIONS schema.
+
+    Returns:
+        `interval_coverage` and `interval_width` of the videos that have an interval, if any; `n_unlike`, which have
+        none.
+    """
+    scored = rows[rows["status"] == "ok"]
+    with_interval = scored[scored["low"].notna()]
+    counts: dict[str, float | int] = {"n_unlike": len(scored) - len(with_interval)}
+    if with_interval.empty:
+        return counts
+    low, high, mos = (with_interval[name].to_numpy(float) for name in ("low", "high", "mos"))
+    inside = (low <= mos) & (mos <= high)
+    return {"interval_coverage": float(inside.mean()), "interval_width": float((high - low).mean())} | counts
+
+
 def prompt_metrics(rows: pd.DataFrame, groups: pd.Series) -> dict[str, float | int]:
     """Pair accuracy within groups (prompts); `groups` maps video ids. Empty where no group has a pair to compare."""
     scored = rows[rows["status"] == "ok"]
@@ -156,6 +176,7 @@ def evaluate(
     settings = params.evaluate
     groups = read_frame(manifest, schema=MANIFEST).set_index("video_id")["group"]
     found = validation_metrics(rows[rows["part"] == "val"]) | video_metrics(test, settings)
+    found |= interval_metrics(test)
     found |= prompt_metrics(test, groups)
     found |= pair_metrics(test, read_frame(pairs, schema=PAIRS), found)
     by_generator = generator_rows(test)

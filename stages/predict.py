@@ -82,7 +82,7 @@ def predict(
         ),
         group=lambda _: None,
         infer=model.score,
-        finish=lambda item, crops, scores: frame_rows(item.video_id, crops, scores),
+        finish=lambda item, crops, scores: frame_rows(item.video_id, crops, scores, model.reliability.familiarity),
         batch_size=params.engine.batch_frames,
         read_ahead=2 * batch_videos,
     )

@@ -37,6 +37,7 @@ from stages.steps.history import crop_shape, decoded_frames
 from stages.training.loaders.clips import ClipDataset, ClipLoader, ClipSource
 from stages.training.processes import Processes, joined_processes, start_processes
 from stages.training.quality import QualityData, fit
+from stages.training.reliability import measure_reliability
 from stages.training.state import TrainingState
 from stages.training.step import set_up
 
@@ -139,8 +140,10 @@ def train(
             made |= {"pretrained": file_sha256(params.train.pretrained)}
         used = [[(name, crops_table.keys[name]) for name in loader.clips.ids] for loader in (data.train, data.val)]
         around = surroundings(device, threads=torch.get_num_threads(), processes=processes.count)
+        # How sure an interval is to be changes no weight.
+        trained = made | {"params": params.train.model_dump(exclude={"confidence"})}
         key = digest(
-            made,
+            trained,
             config.model_dump(),
             around,
             crop_shape(crops_table.made_by),
@@ -148,14 +151,24 @@ def train(
             data.train_mos.tolist(),
             data.val_mos.tolist(),
         )
-        state = TrainingState(cache_root() / "train" / f"{key}.pt")
+        folder = cache_root() / "train"
+        state = TrainingState(folder / f"{key}.pt")
         best = fit(training, data, state=state, curves=curves)
         if "weights" not in best:
             raise EvaluationError("no epoch gave predictions that a correlation with the MOS can be computed from")
         if not processes.is_first:
             return
+        measured = TrainingState(folder / f"{digest(key, params.train.confidence)}.reliability.pt")
+        if (saved := measured.load()) is None:
+            training.network.load_state_dict(best["weights"])
+            reliability = measure_reliability(
+                training.network, data, confidence=params.train.confidence, workers=params.engine.n_workers
+            )
+            saved = reliability.model_dump()
+            measured.save(**saved)
         about = {
             "network": config.model_dump(),
+            "reliability": saved,
             "made_by": crops_table.made_by | {"train": made},
             "sigma": data.sigma,
             "best": {name: value for name, value in best.items() if name != "weights"},

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from models.backbones import IMAGENET_MEAN, IMAGENET_STD
 from models.detectors.config import DetectionRules, DetectronConfig, FasterRcnnConfig, TimmFpn
 from models.methods.frame_consistency.config import QualityConfig
@@ -9,6 +11,7 @@ from models.s2cnet.candidates import GRID
 from models.s2cnet.config import CandidateConfig, S2CNetConfig
 from models.s2cnet.network import GAICV2
 from stages.params.load import merge
+from stages.steps.familiarity import frame_statistics
 
 RULES: dict[str, Any] = {"min_score": 0.05, "nms_iou": 0.5, "labels": "all"}
 TIMM_FPN: dict[str, Any] = {
@@ -84,3 +87,10 @@ def placed(section: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         assert found is not None, key
         result = merge(result, found)
     return result
+
+
+def reliability(*, quantile: float | None = 0.5) -> dict[str, Any]:
+    """A reliability as weights hold it, to which no video is unlike."""
+    size = len(frame_statistics(np.zeros((8, 8, 3), np.uint8)))
+    everything = {"mean": [0.0] * size, "scale": [1.0] * size, "precision": np.eye(size).tolist(), "distances": [1e9]}
+    return {"confidence": 0.9, "quantile": quantile, "n_videos": 40, "familiarity": everything}

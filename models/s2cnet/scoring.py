@@ -237,12 +237,12 @@ def center_index(candidates_xyxy_px: Boxes, height: int, width: int) -> int:
     return int(np.lexsort((np.arange(len(boxes)), -area, distance))[0])
 
 
-def random_index(n_candidates: int, *, video_id: str, frame_index: int | None, seed: int) -> int:
+def random_index(n_candidates: int, *, content: str, frame_index: int | None, seed: int) -> int:
     """A random candidate, the same for the same arguments on every machine.
 
     Args:
         n_candidates: How many there are, at least 1.
-        video_id: Id of the video.
+        content: Stands for the video, whatever it is called.
         frame_index: Decoded index of the frame; None for one choice per video.
         seed: Of the choice.
 
@@ -251,6 +251,6 @@ def random_index(n_candidates: int, *, video_id: str, frame_index: int | None, s
     """
     if n_candidates < 1:
         raise ShapeError(f"{n_candidates} candidates to choose from; needed: at least 1")
-    text = f"{seed}\n{video_id}\n{'' if frame_index is None else frame_index}"
+    text = f"{seed}\n{content}\n{'' if frame_index is None else frame_index}"
     digest = hashlib.sha256(text.encode()).digest()
     return int(np.random.default_rng(int.from_bytes(digest[:8], "big")).integers(n_candidates))

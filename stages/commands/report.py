@@ -30,6 +30,7 @@ COLUMNS = (
     ("generator", "text"),
     ("MOS", "number"),
     ("score", "number"),
+    ("interval", "text"),
     ("error", "number"),
     ("spread", "number"),
     ("findings", "text"),

@@ -21,6 +21,7 @@ from stages.io.files import replacing, write_text
 from stages.params.schema.engine import available_cores
 from stages.steps.scorer import Scorer
 
+UNLIKE_MARK = "unlike"
 ROWS_ON_SCREEN = 60
 
 
@@ -43,6 +44,10 @@ COLUMNS = (
     "path",
     "score",
     "score_raw",
+    "low",
+    "high",
+    "unlike_percent",
+    "is_unlike",
     "spread",
     "worst_frame_index",
     "worst_time_s",
@@ -54,7 +59,15 @@ COLUMNS = (
 
 
 # The same whether a video failed or not: a missing whole number would make a column of fractions.
-TYPES = {"worst_frame_index": "Int64", "n_frames": "Int64", "reason": "string"}
+TYPES = {
+    "low": "float64",
+    "high": "float64",
+    "unlike_percent": "float64",
+    "is_unlike": "boolean",
+    "worst_frame_index": "Int64",
+    "n_frames": "Int64",
+    "reason": "string",
+}
 
 
 def write_results(rows: pd.DataFrame, out: Path) -> None:
@@ -68,8 +81,10 @@ def write_results(rows: pd.DataFrame, out: Path) -> None:
             rows.to_parquet(temporary, index=False)
 
 
-def screen_table(rows: pd.DataFrame, scale: tuple[float, float], *, shown: int = ROWS_ON_SCREEN) -> str:
-    """The rows for the screen: score on 0-100 and on the data set's scale, spread, worst frame and its time."""
+def screen_table(
+    rows: pd.DataFrame, scale: tuple[float, float], *, confidence: float, shown: int = ROWS_ON_SCREEN
+) -> str:
+    """The rows for the screen: score with its interval, score on the data set's scale, spread, worst frame."""
     low, high = scale
     # The data set's own scale is worth a column only where it differs.
     raw = "" if (low, high) == (0, 100) else f"  {f'of {low:g}-{high:g}':>10}"
@@ -83,9 +98,17 @@ def screen_table(rows: pd.DataFrame, scale: tuple[float, float], *, shown: int =
             continue
         own = f"  {row['score_raw']:>10.2f}" if raw else ""
         worst = f"{int(row['worst_frame_index'])} at {row['worst_time_s']:.2f} s"
-        lines.append(f"{short:<{width}}  {row['score']:>6.2f}{own}  {row['spread']:>6.2f}  {worst}")
-    head = f"{'video':<{width}}  {'score':>6}{raw}  {'spread':>6}  worst frame"
-    return f"{head}\n" + listed(lines, shown=shown, separator="\n", total=len(rows))
+        ends = UNLIKE_MARK if row["is_unlike"] else f"{row['low']:.0f} to {row['high']:.0f}"
+        lines.append(f"{short:<{width}}  {row['score']:>6.2f}  {ends:<10}{own}  {row['spread']:>6.2f}  {worst}")
+    head = f"{'video':<{width}}  {'score':>6}  {f'{confidence:.0%} within':<10}{raw}  {'spread':>6}  worst frame"
+    table = f"{head}\n" + listed(lines, shown=shown, separator="\n", total=len(rows))
+    n_unlike = int(rows["is_unlike"].fillna(False).sum())
+    if not n_unlike:
+        return table
+    return (
+        f"{table}\n{UNLIKE_MARK}: {n_unlike} of {len(rows)} videos do not look like those that the model learnt from; "
+        "their scores have no valid interval"
+    )
 
 
 def frames_path(out: Path) -> Path:
@@ -149,7 +172,7 @@ def score(
             if parts:
                 table = pd.concat(parts)
                 write_results(table[["path", *table.columns.drop("path")]], frames_path(out))
-    print(screen_table(rows, scorer.quality.mos_scale))
+    print(screen_table(rows, scorer.quality.mos_scale, confidence=scorer.quality.reliability.confidence))
     if frames and out is None:
         for part in parts:
             line = " ".join(f"{value:.1f}" for value in part["score"])

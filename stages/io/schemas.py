@@ -67,6 +67,8 @@ FRAME_SCORES = pa.schema(
         ("frame_index", pa.int32()),
         ("time_s", pa.float64()),
         ("score", pa.float64()),
+        ("deviation", pa.float64()),
+        ("distance", pa.float64()),
         ("sharpness", pa.float64()),
     ]
 )
@@ -78,6 +80,10 @@ PREDICTIONS = pa.schema(
         ("mos", pa.float64()),
         ("score", pa.float64()),
         ("score_raw", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("unlike_percent", pa.float64()),
+        ("is_unlike", pa.bool_()),
         ("spread", pa.float64()),
         ("worst_frame_index", pa.int32()),
         ("worst_time_s", pa.float64()),

@@ -1,5 +1,6 @@
 """The trained cropper as stages and the score command use it: its weights file, and crops as table rows."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ class Cropper:
         return CropScores(found.frame_xyxy_px, scores, found.fallback)
 
 
-def select(video_id: str, clip: Sequence[ClipFrame], scored: Sequence[CropScores], params: CropParams) -> list[int]:
+def select(clip: Sequence[ClipFrame], scored: Sequence[CropScores], params: CropParams) -> list[int]:
     """The chosen candidate of every frame of one video, by `params.method` and `params.scope`."""
     if params.method == "full":
         return [0] * len(clip)
@@ -99,10 +100,12 @@ def select(video_id: str, clip: Sequence[ClipFrame], scored: Sequence[CropScores
         ]
     whole_video = params.scope == "video"
     if params.method == "random":
+        # By its first picture: `score` may know the file under another name than the data set does.
+        content = hashlib.sha256(clip[0].frame.tobytes()).hexdigest()
         return [
             random_index(
                 len(one.scores),
-                video_id=video_id,
+                content=content,
                 frame_index=None if whole_video else entry.frame_index,
                 seed=params.seed,
             )
@@ -133,7 +136,7 @@ def crops_table(video_id: str, clip: Sequence[ClipFrame], scored: Sequence[CropS
         "candidate": candidate,
         **{name: boxes[:, column] for column, name in enumerate(BOX_COLUMNS)},
         "score": scores,
-        "selected": candidate == np.repeat(select(video_id, clip, scored, params), counts),
+        "selected": candidate == np.repeat(select(clip, scored, params), counts),
         "fallback": np.repeat([one.fallback for one in scored], counts),
     }
     arrays = {

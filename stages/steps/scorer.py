@@ -43,8 +43,8 @@ class Analysis(NamedTuple):
         clip: The decoded frames.
         objects: What the detector found in each.
         candidates: The crop candidates of each, with their scores.
-        scores: One row per frame: frame_index, time_s, score (0-100), sharpness, and the selected crop (x0, y0, x1, y1;
-            pixels of the frame).
+        scores: One row per frame: the columns of FRAME_SCORES but the video's id, and the selected crop (x0, y0, x1,
+            y1; pixels of the frame).
     """
 
     clip: list[ClipFrame]
@@ -63,8 +63,10 @@ class VideoScore:
         reason: Why it failed; None for a video that was scored. All other fields of a failed video are None.
         score: 0-100, higher is better.
         score_raw: The score on the data set's own scale of MOS.
-        low: Lower end of the score's interval, where the model has one.
-        high: Upper end of it.
+        low: Lower end of the interval that holds the MOS, 0-100; None for a video unlike the training videos.
+        high: Its upper end.
+        unlike_percent: Share of the validation videos that look more like the training videos, percent.
+        is_unlike: Whether the video is so unlike the training videos that its score says little.
         spread: Standard deviation of the frames' scores, points.
         worst_frame_index: Decoded index of the frame with the lowest score.
         worst_time_s: Its time, seconds.
@@ -80,6 +82,8 @@ class VideoScore:
     score_raw: float | None = None
     low: float | None = None
     high: float | None = None
+    unlike_percent: float | None = None
+    is_unlike: bool | None = None
     spread: float | None = None
     worst_frame_index: int | None = None
     worst_time_s: float | None = None
@@ -213,7 +217,11 @@ class Scorer:
         candidates = self.cropper.score_candidates([entry.frame for entry in clip], boxes, crop_params)
         crops = crops_table(name, clip, candidates, crop_params)
         cuts = cut_crops(clip, crops, size_px=self.quality.input_px, shape=crop_params.shape)
-        scores = frame_rows(name, cuts, self.quality.score(cuts)).drop_columns("video_id").to_pandas()
+        scores = (
+            frame_rows(name, cuts, self.quality.score(cuts), self.quality.reliability.familiarity)
+            .drop_columns("video_id")
+            .to_pandas()
+        )
         chosen = crops.filter(crops["selected"])
         objects_of = {index: each for look, each in zip(looks, detections, strict=True) for index in look.frame_indices}
         return Analysis(

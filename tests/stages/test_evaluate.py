@@ -38,7 +38,19 @@ def predictions(n: int = 40, *, seed: int = 0) -> pd.DataFrame:
     frame["mos"], frame["score"] = mos, mos + random.normal(0, 8, n)
     frame["score_raw"], frame["sharpness"] = frame["score"], random.uniform(0, 1, n)
     frame["spread"] = random.uniform(0, 5, n)
+    frame["low"], frame["high"] = frame["score"] - 10, frame["score"] + 10
     return frame
+
+
+def test_intervals_are_counted_where_there_are_some() -> None:
+    rows = predictions(4)
+    rows["mos"], rows["score"] = [10.0, 20.0, 30.0, 40.0], [12.0, 50.0, 30.0, 45.0]
+    rows["low"], rows["high"] = [2.0, 40.0, None, 40.0], [22.0, 60.0, None, 50.0]
+    # The third is unlike the training videos; of the others the first and the last hold their MOS (40 is an end).
+    assert evaluate.interval_metrics(rows) == {
+        "interval_coverage": pytest.approx(2 / 3), "interval_width": pytest.approx(50 / 3), "n_unlike": 1,
+    }  # fmt: skip
+    assert evaluate.interval_metrics(rows.iloc[2:3]) == {"n_unlike": 1}
 
 
 def test_metrics_equal_scipys_and_are_flat_and_finite() -> None:
@@ -182,7 +194,15 @@ def test_the_stage_writes_the_same_bytes_twice_and_looks_at_the_test_part_alone(
     rows = predictions()
     train = predictions(10, seed=5).assign(part="train", video_id=[f"other_{number}" for number in range(10)])
     frames = [
-        {"video_id": video_id, "frame_index": index, "time_s": index / 8, "score": 50.0 + index, "sharpness": 1.0}
+        {
+            "video_id": video_id,
+            "frame_index": index,
+            "time_s": index / 8,
+            "score": 50.0 + index,
+            "deviation": 9.0,
+            "distance": 1.0,
+            "sharpness": 1.0,
+        }
         for video_id in rows["video_id"]
         for index in range(3)
     ]

@@ -18,7 +18,7 @@ from stages.io.shards import Shards
 from stages.io.tables import read_frame
 from stages.io.weights import save_weights
 from stages.steps.clips import cut_clip, read_clip
-from tests.configs import quality_config
+from tests.configs import quality_config, reliability
 from tests.stages.clip_tables import MADE_BY, write_tables
 
 ARGUMENTS = [
@@ -45,7 +45,8 @@ def tables(workplace: Path, write_params: Callable[..., None]) -> Callable[..., 
     write_tables(workplace, videos=9)
     config = quality_config("test_resnet", "mean_std", 0.1, 32)
     network = build_quality(config, seed=3)
-    save_weights("quality.safetensors", network.state_dict(), {"network": config.model_dump(), "made_by": MADE_BY})
+    about = {"network": config.model_dump(), "reliability": reliability(), "made_by": MADE_BY}
+    save_weights("quality.safetensors", network.state_dict(), about)
 
     def write(**engine: object) -> None:
         write_params(engine={"device": "cpu", "batch_frames": 8} | engine)
@@ -104,7 +105,11 @@ def test_weights_of_another_network_are_refused(tables: Callable[..., None]) -> 
     config = quality_config("test_resnet", "mean", 0.1, 32)
     network = build_quality(config)
     wrong = config.model_dump() | {"pooling": "mean_std"}
-    save_weights("quality.safetensors", network.state_dict(), {"network": wrong, "made_by": MADE_BY})
+    save_weights(
+        "quality.safetensors",
+        network.state_dict(),
+        {"network": wrong, "reliability": reliability(), "made_by": MADE_BY},
+    )
     with pytest.raises(WeightsError, match=r"quality.safetensors: weights of another network; .*head.weight"):
         predict.main(ARGUMENTS)
 

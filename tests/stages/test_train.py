@@ -81,8 +81,10 @@ def test_training_learns_and_writes_what_scoring_needs(tiny: Callable[..., None]
     curve = pd.read_csv("results/train/plots/metrics/train/loss.tsv", sep="\t")
     assert len(curve) == 8
     assert curve["loss"].iloc[-1] < curve["loss"].iloc[0]
-    (finished,) = Path(".cache/train").glob("*.pt")
-    assert set(torch.load(finished, weights_only=True)) == {"history", "best"}, "no optimizer once it is done"
+    (finished,) = (path for path in Path(".cache/train").glob("*.pt") if "reliability" not in path.name)
+    assert set(torch.load(finished, weights_only=True)) == {"history", "best", "epochs_done"}, (
+        "no optimizer once it is done"
+    )
 
 
 def test_a_finished_training_writes_the_same_bytes_without_training(
@@ -104,7 +106,9 @@ def test_a_finished_training_writes_the_same_bytes_without_training(
     # Another number of threads adds up otherwise: that training is another one.
     tiny(epochs=2, threads=2)
     train.main(PATHS + OUTS)
-    assert len(list(Path(".cache/train").glob("*.pt"))) == 2
+    # Two trainings, and what the validation part says of each.
+    assert len(list(Path(".cache/train").glob("*.reliability.pt"))) == 2
+    assert len(list(Path(".cache/train").glob("*.pt"))) == 4
 
 
 @pytest.mark.parametrize("loss", ["fcl", "mae", "bce"])

@@ -56,6 +56,27 @@ def frame_scores(logits: Tensor) -> Tensor:
         return _frame_scores(_full_precision(logits))
 
 
+def frame_deviations(logits: Tensor) -> Tensor:
+    """Spread of every frame's bins: the standard deviation of the level under their normalised probabilities.
+
+    Args:
+        logits: (B, F, 100), any float dtype, any finite value.
+
+    Returns:
+        (B, F), float32 (float64 for float64 logits), on 0..0.5; times 100 it is in MOS points.
+
+    Raises:
+        ShapeError: The logits have another shape.
+        LossInputError: The logits are no floating-point numbers.
+    """
+    _check_logits(logits)
+    with torch.autocast(logits.device.type, enabled=False):
+        logits = _full_precision(logits)
+        weights = functional.softmax(functional.logsigmoid(logits), dim=-1)
+        distances = _levels(logits) / MOS_MAX - _frame_scores(logits)[..., None]
+        return (weights * distances.square()).sum(dim=-1).sqrt()
+
+
 def video_terms(logits: Tensor, mos: Tensor, sigma: float) -> VideoTerms:
     """MAE and BCE of every video: what training logs, and shows when a loss is not finite.
 

@@ -57,3 +57,6 @@ class TrainParams(Section):
     compile: bool = Field(description="compile the network (torch.compile): minutes at the start, faster steps")
     flip: bool = Field(description="mirror videos at random, left to right")
     seed: int = Field(ge=0, description="seed of weights, order and augmentation")
+    confidence: float = Field(
+        gt=0, lt=1, description="share of new videos whose MOS lies in the interval of their score"
+    )

@@ -187,15 +187,15 @@ def test_the_central_candidate_by_hand():
 
 
 def test_chance_is_seeded_and_even():
-    draws = [random_index(6, video_id=f"v{i}", frame_index=3, seed=0) for i in range(600)]
-    again = [random_index(6, video_id=f"v{i}", frame_index=3, seed=0) for i in range(600)]
+    draws = [random_index(6, content=f"v{i}", frame_index=3, seed=0) for i in range(600)]
+    again = [random_index(6, content=f"v{i}", frame_index=3, seed=0) for i in range(600)]
     assert draws == again
     # 100 each are expected, with a standard deviation of 9: 60 to 140 is more than four of them.
     assert all(60 < count < 140 for count in Counter(draws).values())
     assert len(Counter(draws)) == 6
-    other_seed = [random_index(6, video_id=f"v{i}", frame_index=3, seed=1) for i in range(600)]
-    whole_video = [random_index(6, video_id=f"v{i}", frame_index=None, seed=0) for i in range(600)]
+    other_seed = [random_index(6, content=f"v{i}", frame_index=3, seed=1) for i in range(600)]
+    whole_video = [random_index(6, content=f"v{i}", frame_index=None, seed=0) for i in range(600)]
     assert draws != other_seed
     assert draws != whole_video
     # A fixed value: a choice must not change with a release of the libraries.
-    assert random_index(90, video_id="videos/a.mp4", frame_index=0, seed=7) == 42
+    assert random_index(90, content="videos/a.mp4", frame_index=0, seed=7) == 42

@@ -44,12 +44,15 @@ def make_run(*, audit: bool = True, ablation: bool = True) -> dict[str, float]:
     scores[ids.index(WORST)] = mos[ids.index(WORST)] - 40
     spread = {name: 60.0 if name == UNEVEN else 2.0 for name in ids}
     rows["score"] = rows["score_raw"] = scores
+    rows["low"], rows["high"] = scores - 11, scores + 11
     rows["spread"] = [spread[name] / 2 for name in ids]
     rows["worst_frame_index"], rows["worst_time_s"], rows["sharpness"] = 2, 0.25, random.uniform(1, 9, N_VIDEOS)
     rows.loc[rows["video_id"] == UNEVEN, "part"] = "test"
     failed = rows["video_id"] == FAILED
     rows.loc[failed, "part"] = "test"
-    rows.loc[failed, ["score", "score_raw", "spread", "worst_frame_index", "worst_time_s", "sharpness"]] = np.nan
+    rows.loc[
+        failed, ["score", "score_raw", "low", "high", "spread", "worst_frame_index", "worst_time_s", "sharpness"]
+    ] = np.nan
     rows.loc[failed, ["status", "reason"]] = ["failed", "the file is empty"]
     write_frame("results/predictions.parquet", rows, schema=PREDICTIONS, metadata={"made_by": MADE_BY})
     _write_frames(ids, scores, spread)
@@ -104,7 +107,13 @@ def _write_frames(ids: list[str], scores: np.ndarray, spread: dict[str, float]) 
         crops[name] = pa.Table.from_pylist([row | box for row in common for box in boxes], schema=CROPS)
         step = spread[name] / 2
         frame_scores += [
-            row | {"time_s": row["frame_index"] / 8, "score": scores[number] + step * (1 - row["frame_index"])}
+            row
+            | {
+                "time_s": row["frame_index"] / 8,
+                "score": scores[number] + step * (1 - row["frame_index"]),
+                "deviation": 15.0,
+                "distance": 1.0,
+            }
             for row in common
         ]
     for folder, schema, tables in (("frames", FRAMES, frames), ("crops", CROPS, crops)):

@@ -17,7 +17,7 @@ from stages.commands import export
 from stages.commands.export import ExportError, run_onnx, run_torchscript
 from stages.errors import DatasetError, WeightsError
 from stages.io.weights import save_weights
-from tests.configs import quality_config
+from tests.configs import quality_config, reliability
 from tests.stages.clip_tables import MADE_BY
 
 PX = 32
@@ -36,7 +36,7 @@ def write_model(
             weight.add_(torch.randn(weight.shape, generator=random), alpha=0.3)
         for _ in range(2):
             network(torch.randint(0, 256, (2, 4, 3, PX, PX), dtype=torch.uint8, generator=random))
-    values = {"network": made.model_dump() | config, "made_by": MADE_BY}
+    values = {"network": made.model_dump() | config, "reliability": reliability(), "made_by": MADE_BY}
     save_weights(folder / "quality.safetensors", network.state_dict(), values)
     return network.eval()
 

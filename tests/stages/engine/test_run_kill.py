@@ -17,9 +17,9 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from stages.engine import run as engine
 from stages.engine.cache import ItemCache
 from stages.engine.run import Item, Outcome, run_items, run_stage
+from stages.engine.runners import local
 from stages.engine.runners.local import in_processes
 from stages.io.digests import digest
 from stages.io.schemas import FRAME_SCORES
@@ -79,7 +79,7 @@ def test_a_pool_that_refuses_work_loses_no_video(tmp_path: Path, monkeypatch: py
                 raise BrokenExecutor
             return super().submit(*arguments, **options)
 
-    monkeypatch.setattr(engine, "worker_pool", Refusing)
+    monkeypatch.setattr(local, "worker_pool", Refusing)
     outcome = run_items("toy", make_items(8), in_processes(act, workers=2), ItemCache("toy", tmp_path))
     assert outcome == Outcome(computed=8, cached=0)
 

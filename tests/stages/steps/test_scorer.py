@@ -44,8 +44,13 @@ def test_one_call_scores_a_video(weights: Path, tmp_path: Path) -> None:
     assert result.score == pytest.approx(result.frames["score"].mean())
     assert result.score_raw == pytest.approx(1 + 4 * (result.score or 0) / 100)
     assert result.worst_frame_index == result.frames["frame_index"][int(result.frames["score"].argmin())]
-    # No interval is stored with these weights.
-    assert (result.low, result.high) == (None, None)
+    # The whole doubt: bins of each frame, and between frames; half of it to each side.
+    assert result.low is not None
+    assert result.high is not None
+    deviations, scores = result.frames["deviation"], result.frames["score"]
+    doubt = ((deviations**2).mean() + scores.var(ddof=0)) ** 0.5
+    assert result.high - result.low == pytest.approx(doubt)
+    assert (result.unlike_percent, result.is_unlike) == (0.0, False)
 
 
 def test_a_file_that_cannot_be_scored_has_its_reason(weights: Path, tmp_path: Path) -> None:
