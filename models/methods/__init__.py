@@ -1,8 +1,8 @@
 """Methods that score videos, one folder each; what the rest of the program knows of them is `interface.Method`.
 
 A method NAME is a folder with two modules beside those of its network: `config`, whose `Params` is its section
-`methods.NAME` of params.yaml, and `method`, whose `METHOD` is its class. Nobody else names a method: a further one costs
-its folder and its section.
+`methods.NAME` of params.yaml, and `method`, whose `METHOD` is its class. Nobody else names a method: a further one
+costs its folder and its section.
 """
 
 from collections.abc import Mapping

@@ -35,8 +35,8 @@ class VideoView:
 
     Attributes:
         frames: The decoded frames, (H, W, 3) uint8 RGB.
-        crops: (F, 3, S, S) uint8 RGB, the selected crop of every place of a clip, for methods that need crops; S is the
-            method's `input_px`. In training short videos repeat frames there, evenly.
+        crops: (F, 3, S, S) uint8 RGB, the selected crop of every frame, for methods that need crops; S is the method's
+            `input_px`. In training short videos repeat frames there, evenly, and so they do in the mean of the scores.
     """
 
     frames: Sequence[NDArray[np.uint8]]
@@ -53,6 +53,19 @@ class Piece(NamedTuple):
 
     values: Tensor
     segments: Sequence[Sequence[int]]
+
+
+class Segments(NamedTuple):
+    """What a network says of the segments of N pieces.
+
+    Attributes:
+        scores: (N, S) float, on 0-100 where the method has that scale.
+        deviations: (N, S) float, how sure the network is of each, a standard deviation on the same scale; zeros for
+            networks that do not say.
+    """
+
+    scores: Tensor
+    deviations: Tensor
 
 
 class Start(NamedTuple):
@@ -99,7 +112,6 @@ class Method(Protocol):
         mirrors: Whether a sample mirrored along its last axis is that of the mirrored video, as `train.flip` wants.
         input_px: Side of the crops, for methods that need them.
         frames_a_piece: Frames that a piece makes the network work on.
-        network: What the network is built from, JSON-like; kept with the weights.
     """
 
     needs: frozenset[Need]
@@ -109,7 +121,9 @@ class Method(Protocol):
     frames_a_piece: int
 
     @property
-    def network(self) -> dict[str, Any]: ...
+    def network(self) -> dict[str, Any]:
+        """What the network is built from, JSON-like; kept with the weights."""
+        ...
 
     def build(self, *, seed: int) -> nn.Module:
         """The network on the CPU, in training mode, with random weights that depend on the seed alone.
@@ -199,13 +213,13 @@ class Method(Protocol):
         ...
 
     def scores(self, output: Tensor) -> Tensor:
-        """The scores of videos from what the network says of their samples.
+        """The scores of videos from what the network says of their samples: epochs are compared by them.
 
         Args:
             output: Of the network for a batch of samples, B rows.
 
         Returns:
-            (B,) float.
+            (B,) float, higher for better videos.
         """
         ...
 
@@ -220,7 +234,7 @@ class Method(Protocol):
         """
         ...
 
-    def score(self, network: nn.Module, values: Tensor) -> Tensor:
+    def score(self, network: nn.Module, values: Tensor) -> Segments:
         """The scores of pieces; that of one depends on no other.
 
         Args:
@@ -228,7 +242,7 @@ class Method(Protocol):
             values: (N, ...), those of N pieces, on the network's device.
 
         Returns:
-            (N, S) float, one for each segment of each piece.
+            For each piece as many as its segments.
         """
         ...
 

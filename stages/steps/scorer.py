@@ -31,7 +31,7 @@ from stages.steps.detectors import detector_values, load_detector
 from stages.steps.frames import decode_file
 from stages.steps.history import History
 from stages.steps.objects import find_objects, objects_by_frame, plan_looks, proposals_table
-from stages.steps.scores import QualityModel, cut_crops, frame_rows, load_quality
+from stages.steps.scores import QualityModel, load_quality
 
 WEIGHTS = {"detector": "detector.safetensors", "cropper": "s2cnet.safetensors", "quality": "quality.safetensors"}
 
@@ -43,7 +43,7 @@ class Analysis(NamedTuple):
         clip: The decoded frames.
         objects: What the detector found in each.
         candidates: The crop candidates of each, with their scores.
-        scores: One row per frame: the columns of FRAME_SCORES but the video's id, and the selected crop (x0, y0, x1,
+        scores: One row per segment: the columns of FRAME_SCORES but the video's id, and the selected crop (x0, y0, x1,
             y1; pixels of the frame).
     """
 
@@ -216,19 +216,15 @@ class Scorer:
         crop_params = self.history.crop.params
         candidates = self.cropper.score_candidates([entry.frame for entry in clip], boxes, crop_params)
         crops = crops_table(name, clip, candidates, crop_params)
-        cuts = cut_crops(clip, crops, size_px=self.quality.input_px, shape=crop_params.shape)
-        scores = (
-            frame_rows(name, cuts, self.quality.score(cuts), self.quality.reliability.familiarity)
-            .drop_columns("video_id")
-            .to_pandas()
-        )
-        chosen = crops.filter(crops["selected"])
+        pieces = self.quality.pieces(clip, crops)
+        scores = self.quality.rows(name, pieces, self.quality.score(pieces)).drop_columns("video_id").to_pandas()
+        chosen = crops.filter(crops["selected"]).select(["frame_index", *BOX_COLUMNS]).to_pandas()
         objects_of = {index: each for look, each in zip(looks, detections, strict=True) for index in look.frame_indices}
         return Analysis(
             clip,
             [objects_of[index] for index in indices],
             candidates,
-            scores.assign(**{column: chosen[column].to_numpy() for column in BOX_COLUMNS}),
+            scores.merge(chosen, on="frame_index", how="left", validate="many_to_one"),
         )
 
     def analyse_file(self, path: str | Path) -> Analysis:

@@ -97,7 +97,7 @@ def train_epoch(training: Training, data: QualityData, epoch: int) -> dict[str, 
         warmup_fraction=settings.warmup_fraction,
         done=epoch * len(groups),
     )
-    totals: dict[str, Tensor] = {}
+    totals: dict[str, float] = {}
     training.model.train()
     bar = progress(batches, desc=f"epoch {epoch + 1}/{settings.epochs}", unit="step", leave=False)
     for number, ((samples, indices), group) in enumerate(zip(bar, groups, strict=True)):
@@ -120,10 +120,11 @@ def train_epoch(training: Training, data: QualityData, epoch: int) -> dict[str, 
         if training.mean is not None:
             training.mean.update(training.network, step=epoch * len(groups) + number + 1)
         schedule.step()
-        for name, value in {"loss": loss * len(mos), **{name: each.sum() for name, each in terms.items()}}.items():
-            totals[name] = totals.get(name, 0) + value.double().cpu()
+        sums = {"loss": loss * len(mos)} | {name: each.sum() for name, each in terms.items()}
+        for name, value in zip(sums, torch.stack([*sums.values()]).tolist(), strict=True):
+            totals[name] = totals.get(name, 0.0) + value
         bar.set_postfix(loss=f"{loss.item():.4f}")
-    return {f"train/{name}": float(total / n_videos) for name, total in totals.items()} | {"learning_rate": rate}
+    return {f"train/{name}": total / n_videos for name, total in totals.items()} | {"learning_rate": rate}
 
 
 @torch.inference_mode()

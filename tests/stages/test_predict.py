@@ -17,7 +17,7 @@ from stages.io.schemas import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS
 from stages.io.shards import Shards
 from stages.io.tables import read_frame
 from stages.io.weights import save_weights
-from stages.steps.clips import cut_clip, read_clip
+from stages.steps.clips import cut_boxes, read_clip, selected_boxes
 from tests.configs import quality_config, reliability
 from tests.stages.clip_tables import MADE_BY, write_tables
 
@@ -118,7 +118,7 @@ def test_frames_without_a_selected_crop_are_an_error(tables: Callable[..., None]
     frames, crops = Shards("frames", schema=FRAMES), Shards("crops", schema=CROPS)
     clip = read_clip(frames.read(frames.ids[0]))
     with pytest.raises(TableError, match=r"no selected crop for frames \[2\]"):
-        cut_clip(clip, crops.read(frames.ids[0]).slice(0, 2), size_px=16, shape="stretch")
+        cut_boxes(clip, selected_boxes(crops.read(frames.ids[0]).slice(0, 2)), size_px=16, shape="stretch")
 
 
 def test_items_written_behind_are_known_at_once_and_a_failed_write_ends_the_run(workplace: Path, monkeypatch) -> None:

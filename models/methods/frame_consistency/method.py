@@ -7,7 +7,9 @@ Source: "Advancing Video Quality Assessment for AIGC", arXiv 2409.14888. How eac
 from collections.abc import Mapping
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.errors import ShapeError
@@ -16,6 +18,7 @@ from models.methods.frame_consistency.losses import (
     SIGMA_MIN,
     bce_loss,
     frame_consistency_loss,
+    frame_deviations,
     frame_scores,
     mae_loss,
     video_terms,
@@ -28,7 +31,7 @@ from models.methods.frame_consistency.network import (
     pixel_statistics,
     video_score,
 )
-from models.methods.interface import ExportPlan, Method, MethodError, Need, Piece, Start, VideoView
+from models.methods.interface import ExportPlan, Method, MethodError, Need, Piece, Segments, Start, VideoView
 from models.optim import layered_groups
 
 
@@ -95,9 +98,9 @@ class FrameConsistency(Method):
     def pieces(self, view: VideoView) -> list[Piece]:
         return [Piece(torch.from_numpy(crop), [[position]]) for position, crop in enumerate(_crops(view))]
 
-    def score(self, network: nn.Module, values: Tensor) -> Tensor:
-        scores: Tensor = 100 * frame_scores(network(values.unsqueeze(0)))
-        return scores.squeeze(0).unsqueeze(1)
+    def score(self, network: nn.Module, values: Tensor) -> Segments:
+        logits = network(values.unsqueeze(0))
+        return Segments(100 * frame_scores(logits)[0, :, None], 100 * frame_deviations(logits)[0, :, None])
 
     def groups(self, network: nn.Module, *, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
         return layered_groups(network, cast(QualityNet, network).backbone, weight_decay, layer_decay=layer_decay)
@@ -140,7 +143,7 @@ class ExportedFrames(nn.Module):
         return 100 * frame_scores(logits[:, None]).squeeze(1), logits
 
 
-def _crops(view: VideoView) -> Any:
+def _crops(view: VideoView) -> NDArray[np.uint8]:
     if view.crops is None:
         raise ShapeError("the video comes without crops; needed: (F, 3, S, S)")
     return view.crops

@@ -11,22 +11,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from models.errors import AigcVqaError
-from models.methods.interface import Method, Need, VideoView
+from models.methods.interface import Method, Need
 from models.optim import epoch_seed
 from stages.engine.progress import progress
 from stages.engine.workers import WorkerContext
 from stages.errors import TableError
 from stages.io.images import Shape
 from stages.io.shards import Shards
-from stages.steps.clips import (
-    CLIP_COLUMNS,
-    SELECTED_COLUMNS,
-    Box,
-    cut_boxes,
-    frame_slots,
-    read_clip,
-    selected_boxes,
-)
+from stages.steps.clips import CLIP_COLUMNS, SELECTED_COLUMNS, Box, ClipFrame, read_clip, selected_boxes
+from stages.steps.scores import PieceOfVideo, video_pieces
+from stages.steps.views import video_view
 
 GIB = 2**30
 
@@ -38,14 +32,14 @@ class ClipSource:
     Attributes:
         method: Makes them.
         frames_table: Decoded frames.
-        crops_table: Candidates of every frame and which one was selected; None for methods without crops.
+        crops_table: Candidates of every frame and which one was selected; read for methods that need crops.
         shape: How a crop fills the square; see `stages.io.images.cut`.
         frames: Places in a clip.
     """
 
     method: Method
     frames_table: Shards
-    crops_table: Shards | None
+    crops_table: Shards
     shape: Shape
     frames: int
     _boxes: dict[str, dict[int, Box]] = field(default_factory=dict, init=False, repr=False)
@@ -64,21 +58,36 @@ class ClipSource:
             TableError: The video's rows give no sample.
         """
         try:
-            clip = read_clip(self.frames_table.read(video_id, CLIP_COLUMNS))
-            crops = None
-            if self.crops_table is not None:
-                boxes = self._selected(video_id, self.crops_table)
-                crops = cut_boxes(clip, boxes, size_px=self.method.input_px, shape=self.shape)
-                if len(clip) != self.frames:
-                    crops = crops[frame_slots(len(clip), self.frames)]
-            return self.method.sample(VideoView([entry.frame for entry in clip], crops), random)
+            clip, boxes = self._rows(video_id)
+            view = video_view(self.method, clip, boxes, shape=self.shape, places=self.frames)
+            return self.method.sample(view, random)
         except AigcVqaError as error:
             raise TableError(f"{video_id}: {error}") from None
 
-    def _selected(self, video_id: str, crops_table: Shards) -> dict[int, Box]:
+    def read_pieces(self, video_id: str) -> list[PieceOfVideo]:
+        """Decode one video and take the pieces that it is scored by once training is over.
+
+        Args:
+            video_id: As in the tables.
+
+        Raises:
+            TableError: The video's rows give no pieces.
+        """
+        try:
+            clip, boxes = self._rows(video_id)
+            return video_pieces(self.method, clip, boxes, shape=self.shape)
+        except AigcVqaError as error:
+            raise TableError(f"{video_id}: {error}") from None
+
+    def _rows(self, video_id: str) -> tuple[list[ClipFrame], dict[int, Box] | None]:
+        clip = read_clip(self.frames_table.read(video_id, CLIP_COLUMNS))
+        needed = Need.CROPS in self.method.needs
+        return clip, self._selected(video_id) if needed else None
+
+    def _selected(self, video_id: str) -> dict[int, Box]:
         # A few numbers a video, picked out of some hundred candidates: later epochs find them here.
         if video_id not in self._boxes:
-            self._boxes[video_id] = selected_boxes(crops_table.read(video_id, SELECTED_COLUMNS))
+            self._boxes[video_id] = selected_boxes(self.crops_table.read(video_id, SELECTED_COLUMNS))
         return self._boxes[video_id]
 
     @property
@@ -176,9 +185,11 @@ class GivenBatches(Sampler[list[Key]]):
             batches: Positions in the data set, batch by batch.
             seed: Of the epoch's draws; every position has numbers of its own. None: nothing is drawn.
         """
-        self._batches = [
-            [(position, None if seed is None else epoch_seed(seed, position)) for position in batch] for batch in batches
-        ]
+
+        def key(position: int) -> Key:
+            return position, None if seed is None else epoch_seed(seed, position)
+
+        self._batches = [[key(position) for position in batch] for batch in batches]
 
     def __len__(self) -> int:
         return len(self._batches)
