@@ -109,7 +109,7 @@ def run_torchscript(path: Path, pixels: NDArray[np.float32]) -> list[NDArray[np.
     """The outputs of a written file, on the CPU."""
     with _NoWarnings(), torch.inference_mode():
         outputs = torch.jit.load(str(path), map_location="cpu")(torch.from_numpy(pixels))
-    return [output.numpy() for output in outputs]
+    return [output.numpy() for output in ([outputs] if isinstance(outputs, torch.Tensor) else outputs)]
 
 
 class _NoWarnings(warnings.catch_warnings):

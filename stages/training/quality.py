@@ -104,7 +104,7 @@ def train_epoch(training: Training, data: QualityData, epoch: int) -> dict[str, 
         samples, mos = samples.to(device, non_blocking=True), data.train_mos[group].to(device)
         if settings.flip and training.method.mirrors:
             samples = mirror_clips(samples, flips[indices])
-        rate = max(schedule.get_last_lr())
+        rate = float(max(schedule.get_last_lr()))
         try:
             loss, terms = train_step(training, samples, mos, data.labels)
         except NonFiniteError as error:
@@ -114,8 +114,8 @@ def train_epoch(training: Training, data: QualityData, epoch: int) -> dict[str, 
                 raise
             raise DatasetError(
                 f"epoch {epoch + 1}, step {number + 1}: a batch normalisation of the network has one value a channel "
-                f"and needs more: {len(group)} video, {tuple(samples.shape[1:])}; another train.batch_videos, more "
-                "decode.frames, larger frames or a network without it helps"
+                f"and needs more: {len(group)} video, a sample of {tuple(samples.shape[1:])}; another "
+                "train.batch_videos, more decode.frames, larger frames or a network without it helps"
             ) from None
         if training.mean is not None:
             training.mean.update(training.network, step=epoch * len(groups) + number + 1)

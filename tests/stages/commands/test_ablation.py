@@ -23,11 +23,11 @@ from tests.pipeline.toy import environment, make_one_stage
 EVALUATE = """
 import json, pathlib, yaml
 params = yaml.safe_load(open("params.yaml"))
-train, crop = params["train"], params["crop"]
-if train["seed"] == 9 and train["loss"] == "mae":
+train, crop, loss = params["train"], params["crop"], params["methods"]["frame_consistency"]["loss"]
+if train["seed"] == 9 and loss == "mae":
     raise SystemExit("no such luck")
 mean = 0.5 + train["seed"] / 1000
-mean += (0.1 + train["seed"] / 100) * (train["loss"] == "fcl") + 0.05 * (crop["method"] == "s2cnet")
+mean += (0.1 + train["seed"] / 100) * (loss == "fcl") + 0.05 * (crop["method"] == "s2cnet")
 pathlib.Path("results").mkdir(exist_ok=True)
 metrics = dict.fromkeys(["srocc", "plcc", "krocc", "mean"], mean)
 metrics |= {"val_srocc": 0.9, "epsilon": train["fgm"]["epsilon"]}
@@ -41,7 +41,7 @@ def project(workplace: Path, write_params: Callable[..., None], monkeypatch: pyt
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     write_params()
-    return make_one_stage(workplace, EVALUATE, params=("train", "crop"))
+    return make_one_stage(workplace, EVALUATE, params=("train", "crop", "methods"))
 
 
 def call(*arguments: str) -> int | None:
@@ -108,7 +108,8 @@ def test_draws_are_all_combinations_and_name_what_they_change() -> None:
     assert last.name == "ablation-fcl-random-fgm-2-split7-demo9"
     assert last.changes == {
         "crop": {"method": "random"},
-        "train": {"loss": "fcl", "fgm": {"epsilon": 0.5}, "seed": 2},
+        "methods": {"frame_consistency": {"loss": "fcl"}},
+        "train": {"fgm": {"epsilon": 0.5}, "seed": 2},
         "split": {"seed": 7},
         "demo": {"seed": 9},
     }
