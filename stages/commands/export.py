@@ -23,6 +23,7 @@ from models.errors import AigcVqaError
 from models.methods.interface import ExportPlan
 from stages.commands.options import File, check_out
 from stages.io.files import replacing
+from stages.io.outs import QUALITY_WEIGHTS, WEIGHTS
 from stages.steps.scores import QualityModel, load_quality
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript"}
@@ -147,7 +148,7 @@ def largest_difference(
 def export(
     *,
     file_format: Annotated[Literal["onnx", "torchscript"], Parameter(name="--format", metavar="FORMAT")],
-    model: Path = Path("weights"),
+    model: Path = WEIGHTS,
     out: File | None = None,
 ) -> None:
     """Write the quality model as ONNX or TorchScript.
@@ -164,7 +165,7 @@ def export(
         MethodError: The model's method has no such form.
         WeightsError: The weights are missing or of something else.
     """
-    weights = model / "quality.safetensors" if model.is_dir() else model
+    weights = model / QUALITY_WEIGHTS if model.is_dir() else model
     quality = load_quality(weights, device=torch.device("cpu"))
     path = out if out is not None else weights.with_suffix(SUFFIXES[file_format])
     write, run = {"onnx": (write_onnx, run_onnx), "torchscript": (write_torchscript, run_torchscript)}[file_format]

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from models.detectors.interface import Detections, Detector
 from models.s2cnet.scoring import CropScores
@@ -23,6 +25,7 @@ from stages.engine.run import Item, reason_of
 from stages.engine.runners.local import in_processes
 from stages.errors import VideoError, WeightsError
 from stages.io.digests import file_sha256, library_versions
+from stages.io.outs import CROPPER_WEIGHTS, DETECTOR_WEIGHTS, QUALITY_WEIGHTS
 from stages.io.schemas import BOX_COLUMNS
 from stages.params.schema.engine import available_cores
 from stages.steps.clips import ClipFrame, read_clip
@@ -33,7 +36,7 @@ from stages.steps.history import History
 from stages.steps.objects import find_objects, objects_by_frame, plan_looks, proposals_table
 from stages.steps.scores import QualityModel, load_quality
 
-WEIGHTS = {"detector": "detector.safetensors", "cropper": "s2cnet.safetensors", "quality": "quality.safetensors"}
+WEIGHTS = {"detector": DETECTOR_WEIGHTS, "cropper": CROPPER_WEIGHTS, "quality": QUALITY_WEIGHTS}
 
 
 class Analysis(NamedTuple):
@@ -43,6 +46,7 @@ class Analysis(NamedTuple):
         clip: The decoded frames.
         objects: What the detector found in each.
         candidates: The crop candidates of each, with their scores.
+        selected_xyxy_px: (F, 4) float32, the selected crop of each.
         scores: One row per segment: the columns of FRAME_SCORES but the video's id, and the selected crop (x0, y0, x1,
             y1; pixels of the frame).
     """
@@ -50,7 +54,17 @@ class Analysis(NamedTuple):
     clip: list[ClipFrame]
     objects: list[Detections]
     candidates: list[CropScores]
+    selected_xyxy_px: NDArray[np.float32]
     scores: pd.DataFrame
+
+    def row(self, position: int) -> "pd.Series[Any]":
+        """The row of scores whose segment's middle is nearest to a frame.
+
+        Args:
+            position: Of the frame in the clip.
+        """
+        distance = (self.scores["frame_index"] - self.clip[position].frame_index).abs()
+        return self.scores.iloc[int(distance.argmin())]
 
 
 @dataclass(frozen=True)
@@ -224,6 +238,7 @@ class Scorer:
             clip,
             [objects_of[index] for index in indices],
             candidates,
+            chosen[list(BOX_COLUMNS)].to_numpy(),
             scores.merge(chosen, on="frame_index", how="left", validate="many_to_one"),
         )
 
