@@ -55,8 +55,9 @@ def test_the_queue_runs_every_row_and_seed(project: Path, capfd: pytest.CaptureF
     rows = {row["row"]: row for row in found["rows"]}
     assert list(rows) == [
         "none", "fcl", "fcl-fgm", "fcl-s2cnet", "fcl-s2cnet-fgm", "fcl-center-fgm", "fcl-random-fgm",
+        "fcl-fgm-letterbox", "fcl-s2cnet-fgm-letterbox",
     ]  # fmt: skip
-    assert [row["n"] for row in rows.values()] == [1, 2, 2, 2, 2, 2, 2]
+    assert [row["n"] for row in rows.values()] == [1] + 8 * [2]
     # Validation stands first in the table: rows may be chosen by it.
     assert rows["none"]["val_srocc_mean"] == pytest.approx(0.9)
     # 0.501; then 0.611 and 0.699: their mean is 0.655, their deviation 0.088 / sqrt 2.
@@ -72,7 +73,7 @@ def test_the_queue_runs_every_row_and_seed(project: Path, capfd: pytest.CaptureF
     assert re.search(r"\| ✓ +\| S²CNet +\| +\| 2 +\| 0.9000 ± 0.0000 +\| +\| 0.7050 ± 0.0622 ", text)
     assert "Runs without metrics: ablation-none-9." in text
     assert (
-        "ablation: 14 experiments queued, 2 at a time; what else is in DVC's queue runs too" in capfd.readouterr().out
+        "ablation: 18 experiments queued, 2 at a time; what else is in DVC's queue runs too" in capfd.readouterr().out
     )
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     assert found["commit"] == head
