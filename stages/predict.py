@@ -4,7 +4,6 @@ frame_scores.parquet holds the segments, such as frames, predictions.parquet one
 reason.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,11 +13,11 @@ import pyarrow as pa
 from models.methods import method_module
 from models.methods.interface import Need
 from stages.engine.batches import Batched
-from stages.engine.cache import WritingBehind
+from stages.engine.cache import WritingBehind, renamed
 from stages.engine.command import run, stage_arguments
 from stages.engine.device import LIBRARIES, make_deterministic, pick_device, surroundings
 from stages.engine.fingerprint import fingerprint
-from stages.engine.run import Item, check_failures, closing_line, run_items
+from stages.engine.run import Item, check_failures, closing_line, read_item, run_items
 from stages.io.digests import digest, file_sha256, library_versions
 from stages.io.schemas import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS
 from stages.io.shards import Shards
@@ -75,8 +74,6 @@ def predict(
     around = surroundings(device, batch_frames=params.engine.batch_frames)
     items = [Item(name, digest("predict", made, around, crops_table.keys[name]), name) for name in crops_table.ids]
     needs_crops = Need.CROPS in model.method.needs
-    # While the network works on one batch of frames, the videos of the next are decoded.
-    batch_videos = math.ceil(params.engine.batch_frames / model.frames)
     compute = Batched(
         load=lambda name: model.pieces(
             read_clip(frames_table.read(name, CLIP_COLUMNS)),
@@ -86,16 +83,15 @@ def predict(
         infer=model.score,
         finish=lambda item, pieces, scores: model.rows(item.video_id, pieces, scores),
         batch_size=max(1, params.engine.batch_frames // model.method.frames_a_piece),
-        read_ahead=2 * batch_videos,
     )
     with WritingBehind("predict") as cache:
         outcome = run_items("predict", items, compute, cache, failed_before=crops_table.failed)
-    print(closing_line("predict", outcome))
-    check_failures("predict", outcome, max_failed_fraction=params.engine.max_failed_fraction)
-
-    scored = [item for item in items if item.video_id not in outcome.failed]
+        print(closing_line("predict", outcome))
+        check_failures("predict", outcome, max_failed_fraction=params.engine.max_failed_fraction)
+        scored = [item for item in items if item.video_id not in outcome.failed]
+        tables = [renamed(read_item("predict", item, compute, cache), item.video_id) for item in scored]
     made_by = model.made_by | {"predict": made}
-    frame_table = pa.concat_tables([cache.read_as(item.key, item.video_id) for item in scored]).cast(FRAME_SCORES)
+    frame_table = pa.concat_tables(tables).cast(FRAME_SCORES)
     labels = read_labels(manifest, split)
     table = predictions(labels, to_frame(frame_table), outcome.failed, model)
     keys = {item.video_id: item.key for item in scored}

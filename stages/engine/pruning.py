@@ -4,7 +4,6 @@ Finished work is only ever removed whole, file by file; what is needed again is 
 """
 
 import json
-import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.errors import EngineError
+from stages.io.files import is_alive
 from stages.io.tables import read_keys
 
 # A temporary file that is older was left by a run that was killed.
@@ -41,7 +41,7 @@ class CachedFile:
 
     @property
     def kind(self) -> str:
-        """The endings: parquet for an item, zip for a folder, and pt, result.pt or validation.pt for a training."""
+        """The endings: item for a video's work, zip for a folder, and pt, result.pt or validation.pt for a training."""
         return self.path.name.partition(".")[2]
 
 
@@ -54,7 +54,7 @@ def find_entries(root: Path) -> list[CachedFile]:
     Returns:
         The entries, least recently used first.
     """
-    paths = [*root.glob("*/??/*.parquet"), *root.glob("*/*.pt"), *root.glob("*/*.zip")]
+    paths = [*root.glob("*/??/*.item"), *root.glob("*/*.pt"), *root.glob("*/*.zip")]
     entries = [entry for path in paths if not path.name.startswith(".") for entry in _entry(path, root)]
     return sorted(entries, key=lambda entry: (entry.used_s, entry.path))
 
@@ -112,7 +112,7 @@ def find_unused(entries: Iterable[CachedFile], keys: set[str]) -> list[CachedFil
         by_stage[entry.stage, entry.kind].append(entry)
     unused: list[CachedFile] = []
     for (_, kind), found in by_stage.items():
-        if kind == "parquet":
+        if kind == "item":
             kept = {entry.key for entry in found} & keys or {entry.key for entry in found}
         else:
             kept = {max(found, key=lambda entry: entry.used_s).key}
@@ -174,15 +174,5 @@ def check_idle(project: Path) -> None:
         except (OSError, ValueError):
             continue
         for holder in [lock["write"] for lock in locks if lock.get("write")]:
-            if _is_alive(holder["pid"]):
+            if is_alive(holder["pid"]):
                 raise EngineError(f"`{holder['cmd']}` runs (process {holder['pid']}); prune when it has ended")
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

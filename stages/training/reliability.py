@@ -68,10 +68,10 @@ def validation_errors(
             in_batches(range(len(ids)), data.val_batch_videos), desc="errors, val", unit="batch", leave=False
         ):
             videos = list(threads.map(source.read_pieces, [ids[place] for place in group]))
-            found = iter(score_pieces(method, network, [piece for video in videos for piece in video], device=device))
             for place, video in zip(group, videos, strict=True):
                 segments = [segment for piece in video for segment in piece.segments]
-                own = [score for _ in video for score in next(found)]
+                # Video by video: the last bits depend on the batch, and a new video is scored alone.
+                own = [score for piece in score_pieces(method, network, video, device=device) for score in piece]
                 counted = [own[slot] for slot in counted_segments(method, len(own), places=source.frames)]
                 scores = [each.score for each in counted]
                 statistics.append(np.stack([segment.statistics for segment in segments]))

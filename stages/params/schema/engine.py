@@ -25,7 +25,7 @@ class EngineParams(Section):
     threads: int = Field(
         ge=0, description="threads of a network on a CPU; small ones are fastest with 1, large ones with 0: one a core"
     )
-    batch_frames: int = Field(ge=1, description="frames a network sees at once")
+    batch_frames: int = Field(ge=1, description="most frames of a video that a network sees at once")
     device: Literal["auto", "cpu", "cuda"] = Field(description="where networks run; auto: a GPU when there is one")
     processes: int = Field(ge=0, description="processes that train the quality model, a GPU each; 0: one for each GPU")
     cache_gib: float = Field(
