@@ -37,8 +37,8 @@ def decode(params: Params, *, manifest: Path, root: Path, out: Path) -> None:
         TableError: The manifest is missing or another table.
     """
     table, metadata = read_table(manifest, schema=MANIFEST)
-    code, libraries = fingerprint("stages.decode"), library_versions("opencv-python-headless")
-    builds = library_builds("opencv-python-headless")
+    code, libraries = fingerprint("stages.decode"), library_versions("av", "opencv-python-headless")
+    builds = library_builds("av", "opencv-python-headless")
     settings = params.decode.model_dump()
     failed, items = {}, []
     for row in table.to_pylist():

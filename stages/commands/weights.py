@@ -18,6 +18,7 @@ from huggingface_hub import hf_hub_url, try_to_load_from_cache
 from models.detectors.config import VISUAL_GENOME
 from models.detectors.detectron_config import INSTALL
 from models.detectors.faster_rcnn import PUBLISHED
+from models.methods import load_method
 from stages.commands.options import Preset
 from stages.errors import WeightsError
 from stages.io.digests import file_sha256
@@ -53,7 +54,7 @@ class Wanted(NamedTuple):
     """A file that a key of the params names.
 
     Attributes:
-        key: The key, such as "train.pretrained".
+        key: The key, such as "cropper.training.pretrained".
         path: The file that it names.
         origin: Where the file comes from.
     """
@@ -72,7 +73,7 @@ def wanted_files(params: Params) -> Iterator[Wanted]:
     Yields:
         The files, each with its key and its origin.
     """
-    detector, cropper, train = params.detector, params.cropper, params.train
+    detector, cropper = params.detector, params.cropper
     if Path(detector.source).suffix and not Path(detector.source).is_dir():
         origin = detector_origin(params)
         yield Wanted("detector.source", Path(detector.source), origin._replace(sha256=detector.sha256 or origin.sha256))
@@ -84,8 +85,8 @@ def wanted_files(params: Params) -> Iterator[Wanted]:
         yield Wanted("cropper.source", Path(cropper.source), Origin(note=note))
     if pretrained := cropper.training.pretrained:
         yield Wanted("cropper.training.pretrained", Path(pretrained), backbone_origin(cropper.network.backbone))
-    if train.pretrained:
-        yield Wanted("train.pretrained", Path(train.pretrained), timm_origin(train.backbone))
+    if (start := load_method(params.method, params.chosen).start()) is not None:
+        yield Wanted(f"methods.{params.method}.{start.key}", Path(start.path), timm_origin(start.timm_name))
 
 
 def detector_origin(params: Params) -> Origin:

@@ -14,6 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from stages.errors import VideoError
+from stages.evaluation.near_copies import evenly_spaced, frame_hash
 from stages.io.decoder.files import OpenFile
 from stages.io.decoder.pictures import orientation_of
 from stages.io.decoder.reading import VideoReader, opened
@@ -101,6 +102,7 @@ def _shown(video: VideoReader) -> dict[str, Any]:
     n_frames = n_interlaced = n_changes = n_identical = n_near = freeze = longest = 0
     size = last = None
     is_transparent = False
+    hashes: list[int] = []
     columns: dict[str, Any] = {}
     for picture in video.pictures():
         frame, rgb = picture.frame, picture.rgb()
@@ -125,6 +127,7 @@ def _shown(video: VideoReader) -> dict[str, Any]:
         n_interlaced += frame.interlaced_frame
         freeze += 1
         longest = max(longest, freeze)
+        hashes.append(frame_hash(rgb))
         size, last = (frame.width, frame.height), rgb
     if last is None:
         raise VideoError("no frame can be decoded")
@@ -132,6 +135,7 @@ def _shown(video: VideoReader) -> dict[str, Any]:
         "n_frames": n_frames,
         "n_interlaced": n_interlaced,
         "is_transparent": is_transparent,
+        "frame_hashes": evenly_spaced(hashes),
         "n_size_changes": n_changes,
         "n_identical": n_identical,
         "n_nearly_identical": n_near,

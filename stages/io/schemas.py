@@ -123,6 +123,8 @@ AUDIT = pa.schema(
         ("longest_freeze_frames", pa.int64()),
         ("identical_share", pa.float64()),
         ("same_file_as", pa.string()),
+        ("frame_hashes", pa.list_(pa.uint64())),
+        ("near_copy_of", pa.string()),
         ("status", pa.string()),
         ("reason", pa.string()),
     ]

@@ -265,6 +265,8 @@ def file_notes(row: dict[str, Any]) -> list[str]:
     # A video without a row in the audit has NaN here, which counts as true.
     if isinstance(row["audit_same_file_as"], str):
         notes.append(f"same file as {row['audit_same_file_as']}")
+    if isinstance(row["audit_near_copy_of"], str):
+        notes.append(f"shows the same as {row['audit_near_copy_of']}")
     return notes
 
 
@@ -283,6 +285,8 @@ AUDIT_COUNTS = (
     ("n_size_changes", "size changes inside the file"),
     ("n_with_identical_neighbours", "repeated frames"),
     ("n_same_file", "byte for byte the same as another"),
+    ("n_near_copies", "showing the same as another, in other bytes"),
+    ("n_near_copies_apart", "showing the same as a video of another group (prompt)"),
 )
 
 

@@ -23,6 +23,8 @@ from tests.pipeline.toy import call, dvc, environment, make_project
 
 STAGES = list(yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 
+OWN = "methods.frame_consistency"
+
 
 def ran(output: str) -> list[str]:
     return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
@@ -65,7 +67,7 @@ def test_a_second_run_does_nothing(finished: Path) -> None:
     ("section", "key", "value", "expected"),
     [
         ("evaluate", "seed", 7, ["evaluate"]),
-        ("train", "loss", "mae", ["train", "predict", "evaluate"]),
+        (OWN, "loss", "mae", ["train", "predict", "evaluate"]),
         ("split", "seed", 3, ["split", "train", "predict", "evaluate"]),
         ("engine", "workers", 1, []),
         ("crop", "method", "center", ["crop", "train", "predict", "evaluate"]),
@@ -158,12 +160,12 @@ def test_experiments_run_beside_the_work_and_are_compared(project: Path) -> None
     for command in (["add", "-A"], ["commit", "-q", "-m", "results"]):
         call(project, "git", *command)
     before = (project / "results/metrics.json").read_bytes()
-    output = dvc(project, "exp", "run", "--temp", "--name", "with-mae", "-S", "train.loss=mae").stdout
+    output = dvc(project, "exp", "run", "--temp", "--name", "with-mae", "-S", f"{OWN}.loss=mae").stdout
     assert ran(output) == ["train", "predict", "evaluate"]
     assert call(project, "git", "status", "--short").stdout == ""
     assert (project / "results/metrics.json").read_bytes() == before
     table = pd.read_csv(io.StringIO(dvc(project, "exp", "show", "--csv").stdout))
-    assert table.loc[table["Experiment"] == "with-mae", "train.loss"].tolist() == ["mae"]
+    assert table.loc[table["Experiment"] == "with-mae", f"{OWN}.loss"].tolist() == ["mae"]
     assert table["srocc"].notna().all()
 
 

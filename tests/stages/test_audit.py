@@ -19,6 +19,7 @@ from PIL import Image
 from stages import audit, prepare
 from stages.errors import TableError
 from stages.evaluation.inspection import inspect_file
+from stages.evaluation.near_copies import N_FRAMES
 from stages.io.schemas import AUDIT
 from stages.io.tables import read_frame
 from tests.conftest import noise_clip, write_clip, write_dataset
@@ -55,6 +56,7 @@ def write_coded(
 def test_a_sound_file_has_no_findings(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.avi", noise_clip(0, n_frames=8), fps=8.0)
     found = inspect_file(path)
+    hashes = found.pop("frame_hashes")
     assert found | {"size_bytes": 0} == {
         "size_bytes": 0, "status": "ok", "reason": None, "codec": "ffv1", "pixel_format": found["pixel_format"],
         "n_frames_header": 8, "n_packets": 8, "n_frames": 8, "fps": 8.0, "duration_s": 1.0,
@@ -65,7 +67,8 @@ def test_a_sound_file_has_no_findings(tmp_path: Path) -> None:
         "colour_matrix": "unspecified", "colour_primaries": "unspecified", "colour_transfer": "unspecified",
     }  # fmt: skip
     assert found["size_bytes"] == path.stat().st_size
-    assert set(found) == set(AUDIT.names) - {"video_id", "same_file_as"}
+    assert len(hashes) == N_FRAMES
+    assert set(found) | {"frame_hashes"} == set(AUDIT.names) - {"video_id", "same_file_as", "near_copy_of"}
 
 
 def test_repeated_frames_are_counted(tmp_path: Path) -> None:
@@ -219,6 +222,33 @@ def test_the_stage_counts_and_lists_every_video_once_computed(audited, capsys) -
     audited()
     assert "audit: 0 computed, 10 cached, 0 failed" in capsys.readouterr().out
     assert (Path("audit.json").read_bytes(), Path("audit.parquet").read_bytes()) == before
+
+
+def test_near_copies_are_named_and_those_of_other_groups_counted(tmp_path: Path) -> None:
+    """Smooth scenes; the copies are half as large and coded with loss."""
+    drawn = np.random.default_rng(0).integers(0, 256, (2, 9, 12, 3), dtype=np.uint8)
+    scenes = [np.stack([cv2.resize(one, (192, 144), interpolation=cv2.INTER_CUBIC)] * 5) for one in drawn]
+    write_clip(tmp_path / "a.avi", scenes[0])
+    write_clip(tmp_path / "b.avi", scenes[1])
+    write_coded(tmp_path / "c.mp4", scenes[0][:, ::2, ::2])
+    write_coded(tmp_path / "d.mp4", scenes[1][:, ::2, ::2])
+    (tmp_path / "e.avi").write_bytes((tmp_path / "a.avi").read_bytes())
+    names = ["a.avi", "b.avi", "c.mp4", "d.mp4", "e.avi"]
+    manifest = pd.DataFrame(
+        {"video_id": names, "sha256": ["1", "2", "3", "4", "1"], "status": "ok", "mos": 1.0, "reason": None}
+    )
+    rows = audit.audit_rows(manifest, {name: inspect_file(tmp_path / name) for name in names}, {})
+    assert rows["near_copy_of"].where(rows["near_copy_of"].notna(), None).tolist() == [
+        None,
+        None,
+        "a.avi",
+        "b.avi",
+        None,
+    ]
+    assert rows["same_file_as"].tolist()[-1] == "a.avi"
+    groups = pd.Series(["p", "q", "p", "r", "p"], index=names)
+    summary = audit.summarise(rows, groups=groups, n_unusable_labels=0)
+    assert (summary["n_near_copies"], summary["n_near_copies_apart"], summary["n_same_file"]) == (2, 1, 1)
 
 
 def test_a_data_set_without_scores_has_no_unusable_labels() -> None:

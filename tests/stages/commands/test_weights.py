@@ -36,17 +36,17 @@ def test_the_demo_needs_nothing() -> None:
 
 def test_a_preset_s_files_and_where_they_come_from() -> None:
     files = wanted("t2vqa_db+detectors/coco")
-    assert set(files) == {"detector.source", "cropper.source", "train.pretrained"}
+    assert set(files) == {"detector.source", "cropper.source", "methods.frame_consistency.pretrained"}
     detector = files["detector.source"]
     assert detector.path == Path("weights/pretrained/fasterrcnn_resnet50_fpn_v2_coco.pth")
     # torchvision's name for it: ...-dd69338a.pth.
     assert re.search(r"/fasterrcnn_resnet50_fpn_v2_coco-(\w{8})\.pth$", detector.origin.url)
     assert detector.origin.sha256 == detector.origin.url[-12:-4]
     assert detector.origin.cached == Path(torch.hub.get_dir()) / "checkpoints" / detector.origin.url.split("/")[-1]
-    assert files["train.pretrained"].origin.url.endswith(
+    assert files["methods.frame_consistency.pretrained"].origin.url.endswith(
         "timm/convnext_tiny.fb_in22k_ft_in1k/resolve/main/model.safetensors"
     )
-    assert files["train.pretrained"].origin.repo == "timm/convnext_tiny.fb_in22k_ft_in1k"
+    assert files["methods.frame_consistency.pretrained"].origin.repo == "timm/convnext_tiny.fb_in22k_ft_in1k"
     assert (files["cropper.source"].origin.url, bool(files["cropper.source"].origin.note)) == ("", True)
 
 
@@ -119,7 +119,7 @@ def test_a_damaged_blob_of_hugging_face_is_fetched_anew(
 
     def bring() -> str:
         path.unlink(missing_ok=True)
-        return provide(Wanted("train.pretrained", path, timm_origin(name)))
+        return provide(Wanted("methods.frame_consistency.pretrained", path, timm_origin(name)))
 
     assert f"fetched from {server.url(f'timm/{name}/resolve/main/model.safetensors')}, SHA-256 {SHA256}" in bring()
     assert "copied from" in bring()
@@ -133,8 +133,8 @@ def test_a_damaged_blob_of_hugging_face_is_fetched_anew(
 
 
 def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"\(train\.pretrained\) is a folder; allowed: a file"):
-        provide(Wanted("train.pretrained", tmp_path, Origin("http://127.0.0.1:1/")))
+    with pytest.raises(WeightsError, match=r"\(methods\.frame_consistency\.pretrained\) is a folder; allowed: a file"):
+        provide(Wanted("methods.frame_consistency.pretrained", tmp_path, Origin("http://127.0.0.1:1/")))
 
 
 def test_command(
