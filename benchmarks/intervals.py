@@ -1,4 +1,4 @@
-"""Bootstrap intervals of 1,000 resamples: scipy.stats.bootstrap against `models.metrics`, for 112 and 2,000 videos.
+"""Bootstrap intervals of 1,000 resamples: scipy.stats.bootstrap against `models.resampling`, for 112 and 2,000 videos.
 
 Both draw the same videos from the same generator, as many at once, and measure them with the same functions by rows. A
 ratio above 1: scipy takes longer. Last, what each has in memory at its highest, and scipy without blocks.
@@ -14,15 +14,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.compare import Row, duration_row, ratio_row, time_in_turn
-from models.metrics import (
-    BOOTSTRAP_VALUES_MAX,
-    _metric_rows,
-    bootstrap_interval,
-    krocc,
-    paired_bootstrap,
-    plcc,
-    srocc,
-)
+from models.metrics import krocc, metric_rows, plcc, srocc
+from models.resampling import BOOTSTRAP_VALUES_MAX, bootstrap_interval, paired_bootstrap
 
 FloatArray = NDArray[np.float64]
 RESAMPLES, CONFIDENCE = 1000, 0.95
@@ -51,11 +44,11 @@ def scipy_interval(statistic: Callable[..., FloatArray], *arrays: FloatArray, ba
 
 
 def single(metric: Callable[..., float], x: FloatArray, y: FloatArray, axis: int) -> FloatArray:
-    return _metric_rows(metric, x, y)
+    return metric_rows(metric, x, y)
 
 
 def change(metric: Callable[..., float], a: FloatArray, b: FloatArray, y: FloatArray, axis: int) -> FloatArray:
-    return _metric_rows(metric, a, y) - _metric_rows(metric, b, y)
+    return metric_rows(metric, a, y) - metric_rows(metric, b, y)
 
 
 def peak_mib(run: Callable[[], object]) -> float:
@@ -72,7 +65,7 @@ def rows() -> list[Row]:
     for n in (112, 2000):
         mos, a, b = runs(n)
         batch = BOOTSTRAP_VALUES_MAX // n
-        # Kendall's correlation has no function by rows: at 2,000 videos it takes half a minute in either.
+        # Kendall's correlation at 2,000 videos takes half a minute in either.
         for metric in (srocc, plcc, krocc) if n < 1000 else (srocc, plcc):
             ours = partial(bootstrap_interval, metric, a, mos, samples=RESAMPLES, confidence=CONFIDENCE, seed=0)
             theirs = partial(scipy_interval, partial(single, metric), a, mos, batch=batch)

@@ -1,15 +1,15 @@
 """How well predicted quality scores agree with mean opinion scores (MOS).
 
 Rank and linear correlations (SROCC, PLCC, KROCC), errors, the logistic fit of VQEG, the final score of the
-NTIRE 2024 challenge on short-form user video, pairs within a prompt, bootstrap intervals of one run and of the
-difference of two. Arrays in, floats out; everything is float64.
+NTIRE 2024 challenge on short-form user video, pairs within a prompt. Arrays in, floats out; everything is float64.
+Intervals of these are in `models.resampling`.
 
 `scores` and `mos` are one-dimensional, of the same length N, finite. A shape that is not, (N, 1) among them,
 raises ShapeError; a NaN or an infinity NonFiniteError; and where the number does not exist (fewer than 3
 videos, constant input) UndefinedMetricError.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,8 +25,10 @@ Numbers = TypeVar("Numbers", float, FloatArray)
 
 N_MIN = 3
 LOGISTIC_EVALUATIONS_MAX = 2000
-# Rows of resampled data that are in memory at once hold at most this many values (32 MiB of float64).
-BOOTSTRAP_VALUES_MAX = 4 * 2**20
+# Of the logistic fit: a steep curve, and a wide one for data that hardly bend.
+LOGISTIC_WIDTHS = (0.5, 2.0)
+# Kendall's correlation by rows compares all pairs: beyond so many videos scipy's sorting is faster.
+KENDALL_ROWS_MAX = 256
 
 
 class UndefinedMetricError(AigcVqaError, ValueError):
@@ -53,19 +55,19 @@ class LogisticFit:
 
 def srocc(scores: ArrayLike, mos: ArrayLike) -> float:
     """Spearman's rank correlation, -1..1: Pearson's of the ranks, ties at their mean rank."""
-    x, y = _checked_pair(scores, mos)
+    x, y = checked_pair(scores, mos)
     return float(_pearson_rows(stats.rankdata(x), stats.rankdata(y)))
 
 
 def plcc(scores: ArrayLike, mos: ArrayLike) -> float:
     """Pearson's linear correlation, -1..1, of the scores as they are (no logistic fit)."""
-    x, y = _checked_pair(scores, mos)
+    x, y = checked_pair(scores, mos)
     return float(_pearson_rows(x, y))
 
 
 def krocc(scores: ArrayLike, mos: ArrayLike) -> float:
     """Kendall's rank correlation, -1..1, variant tau-b (corrected for ties)."""
-    x, y = _checked_pair(scores, mos)
+    x, y = checked_pair(scores, mos)
     return float(stats.kendalltau(x, y, variant="b").statistic)
 
 
@@ -81,7 +83,8 @@ def logistic_fit(scores: ArrayLike, mos: ArrayLike) -> LogisticFit:
     """Fit q = b2 + (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) to the MOS by least squares (VQEG).
 
     x are the predictions standardised to mean 0 and standard deviation 1, so that one start suits every
-    scale: (max mos, min mos, mean x, 0.5). At most 2000 evaluations.
+    scale: (max mos, min mos, mean x, 0.5), and where the fit from there fails a wider one, 2.0. At most 2000
+    evaluations each.
 
     Args:
         scores: (N,).
@@ -91,14 +94,16 @@ def logistic_fit(scores: ArrayLike, mos: ArrayLike) -> LogisticFit:
         The curve. A fit that fails is marked, not raised: fewer than 4 videos, no minimum in that many evaluations, or
         a flat curve.
     """
-    x, y = _checked_pair(scores, mos)
+    x, y = checked_pair(scores, mos)
     centred = _centred_rows(x)
     standardised = centred / centred.std()
-    if x.size >= 4:
+    for width in LOGISTIC_WIDTHS if x.size >= 4 else ():
         result = optimize.least_squares(
             _logistic_residuals,
             args=(standardised, y),
-            x0=(y.max(), y.min(), standardised.mean(), 0.5),
+            x0=(y.max(), y.min(), standardised.mean(), width),
+            # Differences in place of the derivatives lose the way where the curve is nearly a line.
+            jac=_logistic_jacobian,
             method="lm",
             max_nfev=LOGISTIC_EVALUATIONS_MAX,
         )
@@ -222,177 +227,44 @@ def group_pair_accuracy(scores: ArrayLike, mos: ArrayLike, groups: Sequence[Hash
     return PairAccuracy(right / pairs, pairs)
 
 
-# Why not scipy.stats.bootstrap: one resample without the metric makes its interval NaN, with a warning about another
-# method, and it is no faster: 0.95 to 1.3 times our time for 112 and for 2,000 videos, with the same draws and the same
-# peak of memory (`python -m benchmarks intervals`).
-def bootstrap_interval(
-    metric: Callable[[ArrayLike, ArrayLike], float],
-    scores: ArrayLike,
-    mos: ArrayLike,
-    *,
-    samples: int,
-    confidence: float,
-    seed: int,
-) -> tuple[float, float]:
-    """Percentile interval of a metric over videos drawn again with replacement.
-
-    Resamples on which the metric is not defined (one video drawn N times) are left out.
+def metric_rows(metric: Callable[[ArrayLike, ArrayLike], float], scores: FloatArray, mos: FloatArray) -> FloatArray:
+    """A metric of every row at once.
 
     Args:
-        metric: One of this module, or any function of (scores, mos). Ranks are those of the resampled data.
+        metric: One of this module, or any function of (scores, mos).
+        scores: (R, N) finite.
+        mos: (R, N) finite.
+
+    Returns:
+        (R,), NaN where the metric is not defined.
+    """
+    rowwise = _ROWWISE.get(metric)
+    return rowwise(scores, mos) if rowwise else _each_row(metric, scores, mos)
+
+
+def checked_pair(scores: ArrayLike, mos: ArrayLike, *, name: str = "scores") -> tuple[FloatArray, FloatArray]:
+    """Both as (N,) float64, for metrics that need N >= 3 and two inputs with spread.
+
+    Args:
         scores: (N,).
-        mos: (N,), entry i of both is video i.
-        samples: Number of resamples, >= 1.
-        confidence: Between 0 and 1; 0.95 gives the 2.5 and 97.5 percentiles.
-        seed: Of the interval's own random generator.
-
-    Returns:
-        Lower and upper end.
+        mos: (N,).
+        name: What messages call the scores.
 
     Raises:
-        MetricOptionError: `samples` or `confidence` is out of range.
-        UndefinedMetricError: The metric is not defined on these videos, or on less than half of the resamples.
         ShapeError: Shapes differ or are not (N,).
-        NonFiniteError: A score or MOS is NaN or infinite.
+        NonFiniteError: A number is NaN or infinite.
+        UndefinedMetricError: N is below 3, or one of the two is constant.
     """
-    x, y = _checked_pair(scores, mos)
-    _check_resampling("samples", samples, confidence)
-    draws = resampled_indices(x.size, samples, np.random.default_rng(seed))
-    values = np.concatenate([_metric_rows(metric, x[drawn], y[drawn]) for drawn in draws])
-    return percentile_interval(values, confidence)
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """Result of `paired_bootstrap`: the difference metric(a) - metric(b) on the same videos.
-
-    Attributes:
-        difference: On all videos.
-        low: Lower end of the percentile interval over resamples.
-        high: Its upper end.
-        n_resamples: Resamples that the metric is defined on.
-    """
-
-    difference: float
-    low: float
-    high: float
-    n_resamples: int
-
-
-def paired_bootstrap(
-    mos: ArrayLike,
-    predicted_a: ArrayLike,
-    predicted_b: ArrayLike,
-    *,
-    metric: Callable[[ArrayLike, ArrayLike], float],
-    n_resamples: int,
-    seed: int,
-    confidence: float = 0.95,
-) -> PairedDifference:
-    """The difference of two runs on the same videos, with its interval.
-
-    Both are measured on every resample, so what makes a draw of videos easy or hard for both drops out of the
-    difference: much smaller differences stand out than from two single intervals. Resamples on which either run has no
-    metric are left out.
-
-    Args:
-        mos: (N,), entry i of all three is video i.
-        predicted_a: (N,), scores of the first run.
-        predicted_b: (N,), scores of the second run.
-        metric: As in `bootstrap_interval`.
-        n_resamples: >= 1.
-        seed: Of the interval's own random generator.
-        confidence: Between 0 and 1.
-
-    Returns:
-        The difference and its interval.
-
-    Raises:
-        MetricOptionError: `n_resamples` or `confidence` is out of range.
-        UndefinedMetricError: The metric is not defined on these videos, or on less than half of the resamples.
-        ShapeError: Shapes differ or are not (N,).
-        NonFiniteError: A score or MOS is NaN or infinite.
-    """
-    a, y = _checked_pair(predicted_a, mos, name="predicted_a")
-    b, _ = _checked_pair(predicted_b, mos, name="predicted_b")
-    _check_resampling("n_resamples", n_resamples, confidence)
-    differences = resampled_differences(metric, y, a, b, n_resamples=n_resamples, rng=np.random.default_rng(seed))
-    low, high = percentile_interval(differences, confidence)
-    return PairedDifference(
-        difference=metric(a, y) - metric(b, y),
-        low=low,
-        high=high,
-        n_resamples=int(np.sum(~np.isnan(differences))),
-    )
-
-
-def resampled_differences(
-    metric: Callable[[ArrayLike, ArrayLike], float],
-    mos: FloatArray,
-    predicted_a: FloatArray,
-    predicted_b: FloatArray,
-    *,
-    n_resamples: int,
-    rng: np.random.Generator,
-) -> FloatArray:
-    """The difference of two runs on videos drawn again with replacement.
-
-    Args:
-        metric: As in `bootstrap_interval`.
-        mos: (N,) finite, entry i of all three is video i.
-        predicted_a: (N,) finite, scores of the first run.
-        predicted_b: (N,) finite, scores of the second run.
-        n_resamples: >= 1.
-        rng: Where the draws come from; generators of one seed give two metrics the same draws.
-
-    Returns:
-        (n_resamples,) metric(a) - metric(b), NaN where the metric is not defined on a draw.
-    """
-    parts = [
-        _metric_rows(metric, predicted_a[drawn], mos[drawn]) - _metric_rows(metric, predicted_b[drawn], mos[drawn])
-        for drawn in resampled_indices(mos.size, n_resamples, rng)
-    ]
-    return np.concatenate(parts)
-
-
-def resampled_indices(n: int, samples: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Draw 0 to n - 1 again with replacement, n at a time.
-
-    Args:
-        n: What is drawn from, >= 1.
-        samples: Number of resamples.
-        rng: Where they come from; the draws do not depend on the size of the blocks.
-
-    Yields:
-        (rows, n), blocks of bounded memory with `samples` rows in all.
-    """
-    rows_at_once = max(1, BOOTSTRAP_VALUES_MAX // n)
-    for start in range(0, samples, rows_at_once):
-        yield rng.integers(0, n, size=(min(rows_at_once, samples - start), n))
-
-
-def percentile_interval(values: FloatArray, confidence: float) -> tuple[float, float]:
-    """The percentiles of a metric over resamples that leave equal tails on both sides.
-
-    Args:
-        values: (samples,), NaN where a resample has no metric: these are left out.
-        confidence: Between 0 and 1.
-
-    Returns:
-        Lower and upper end.
-
-    Raises:
-        UndefinedMetricError: More than half of the values are NaN.
-    """
-    defined = values[~np.isnan(values)]
-    if 2 * defined.size < values.size:
+    x, y = _checked_arrays((name, scores), ("mos", mos))
+    if x.size < N_MIN:
+        raise UndefinedMetricError(f"{x.size} videos: a correlation needs at least {N_MIN}")
+    named = ((name, x), ("mos", y))
+    constant = [f"{label} ({values[0]:g})" for label, values in named if np.ptp(values) == 0]
+    if constant:
         raise UndefinedMetricError(
-            f"the metric is defined on only {defined.size} of {values.size} resamples: too few distinct values in "
-            "scores or mos for an interval"
+            f"constant over all {x.size} videos: {' and '.join(constant)}; correlations need inputs that vary"
         )
-    tail = 50.0 * (1.0 - confidence)
-    low, high = np.percentile(defined, [tail, 100.0 - tail])
-    return float(low), float(high)
+    return x, y
 
 
 def _logistic(x: FloatArray, parameters: FloatArray) -> FloatArray:
@@ -404,6 +276,16 @@ def _logistic(x: FloatArray, parameters: FloatArray) -> FloatArray:
 
 def _logistic_residuals(parameters: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
     return _logistic(x, parameters) - y
+
+
+def _logistic_jacobian(parameters: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Derivatives of the residuals by the four parameters, (N, 4)."""
+    upper, lower, centre, width = parameters
+    size = max(abs(width), 1e-12)
+    place = (x - centre) / size
+    share = special.expit(place)
+    slope = (upper - lower) * share * (1 - share) / size
+    return np.stack([share, 1 - share, -slope, -slope * place * (1 if width >= 0 else -1)], axis=1)
 
 
 def _plcc_of_fit(fit: LogisticFit, scores: ArrayLike, mos: ArrayLike) -> float:
@@ -434,22 +316,27 @@ def _srocc_rows(x: FloatArray, y: FloatArray) -> FloatArray:
     return _pearson_rows(stats.rankdata(x, axis=-1), stats.rankdata(y, axis=-1))
 
 
+def _krocc_rows(x: FloatArray, y: FloatArray) -> FloatArray:
+    if x.shape[1] > KENDALL_ROWS_MAX:
+        return _each_row(krocc, x, y)
+    values = np.full(len(x), np.nan)
+    for row in range(len(x)):
+        orders = [np.sign(one[row][:, None] - one[row]).astype(np.int8) for one in (x, y)]
+        untied = [np.count_nonzero(order) for order in orders]
+        if all(untied):
+            agreement = np.sum(orders[0] * orders[1], dtype=np.int64)
+            values[row] = agreement / np.sqrt(untied[0]) / np.sqrt(untied[1])
+    return values
+
+
+def _mean_rows(x: FloatArray, y: FloatArray) -> FloatArray:
+    means: FloatArray = (_srocc_rows(x, y) + _pearson_rows(x, y) + _krocc_rows(x, y)) / 3.0
+    return means
+
+
 def _rmse_rows(x: FloatArray, y: FloatArray) -> FloatArray:
     errors: FloatArray = np.sqrt(np.mean((x - y) ** 2, axis=-1))
     return errors
-
-
-def _check_resampling(name: str, samples: int, confidence: float) -> None:
-    if samples < 1:
-        raise MetricOptionError(f"{name} is {samples}; needed: at least 1")
-    if not 0 < confidence < 1:
-        raise MetricOptionError(f"confidence is {confidence}; allowed: more than 0 and less than 1")
-
-
-def _metric_rows(metric: Callable[[ArrayLike, ArrayLike], float], x: FloatArray, y: FloatArray) -> FloatArray:
-    """The metric of every row: (R, N), (R, N) -> (R,); NaN where it is not defined."""
-    rowwise = _ROWWISE.get(metric)
-    return rowwise(x, y) if rowwise else _each_row(metric, x, y)
 
 
 def _each_row(metric: Callable[[ArrayLike, ArrayLike], float], x: FloatArray, y: FloatArray) -> FloatArray:
@@ -465,6 +352,8 @@ def _each_row(metric: Callable[[ArrayLike, ArrayLike], float], x: FloatArray, y:
 _ROWWISE: dict[Callable[[ArrayLike, ArrayLike], float], Callable[[FloatArray, FloatArray], FloatArray]] = {
     srocc: _srocc_rows,
     plcc: _pearson_rows,
+    krocc: _krocc_rows,
+    mean_of_three: _mean_rows,
     rmse: _rmse_rows,
 }
 
@@ -477,18 +366,4 @@ def _checked_arrays(first: tuple[str, ArrayLike], second: tuple[str, ArrayLike])
         if not (finite := np.isfinite(values)).all():
             index = int(np.argmin(finite))
             raise NonFiniteError(f"{name}[{index}] is {values[index]}; needed: finite numbers")
-    return x, y
-
-
-def _checked_pair(scores: ArrayLike, mos: ArrayLike, *, name: str = "scores") -> tuple[FloatArray, FloatArray]:
-    """Both as (N,) float64, for metrics that need N >= 3 and two inputs with spread."""
-    x, y = _checked_arrays((name, scores), ("mos", mos))
-    if x.size < N_MIN:
-        raise UndefinedMetricError(f"{x.size} videos: a correlation needs at least {N_MIN}")
-    named = ((name, x), ("mos", y))
-    constant = [f"{label} ({values[0]:g})" for label, values in named if np.ptp(values) == 0]
-    if constant:
-        raise UndefinedMetricError(
-            f"constant over all {x.size} videos: {' and '.join(constant)}; correlations need inputs that vary"
-        )
     return x, y

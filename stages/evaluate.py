@@ -12,7 +12,6 @@ import pandas as pd
 from models.errors import AigcVqaError
 from models.metrics import (
     UndefinedMetricError,
-    bootstrap_interval,
     group_pair_accuracy,
     logistic_fit,
     ntire_score,
@@ -25,8 +24,10 @@ from stages.engine.command import run, stage_arguments
 from stages.errors import EvaluationError
 from stages.evaluation.baselines import label_baselines, sharpness_srocc
 from stages.evaluation.generators import generator_rows
-from stages.evaluation.metrics import CORRELATIONS, METRICS, PAIR_KINDS
+from stages.evaluation.intervals import interval_of
+from stages.evaluation.metrics import CORRELATIONS, INTERVAL_ENDS, METRICS, PAIR_KINDS
 from stages.evaluation.plots import plot_curves, plot_frame_scores, plot_generators, plot_residuals, plot_scatter
+from stages.evaluation.units import drawn_groups, groups_of, too_few_to_draw
 from stages.io.json import write_json
 from stages.io.schemas import FRAME_SCORES, MANIFEST, PAIRS, PREDICTIONS
 from stages.io.tables import read_frame
@@ -36,25 +37,37 @@ from stages.params.schema import EvaluateParams, Params
 FUNCTIONS = {key: METRICS[key].judge_videos for key in CORRELATIONS}
 
 
-def video_metrics(rows: pd.DataFrame, params: EvaluateParams) -> dict[str, float | int]:
-    """The metrics of one part, all finite; rows of the PREDICTIONS schema, failed videos included.
+def video_metrics(
+    rows: pd.DataFrame, params: EvaluateParams, *, drawn: pd.Series | None = None
+) -> dict[str, float | int]:
+    """The metrics of one part, all finite.
 
-    Raises EvaluationError when a scored video has a NaN, the predictions are constant, or too few are left.
+    Args:
+        rows: Rows of the PREDICTIONS schema, failed videos included.
+        params: How intervals are resampled.
+        drawn: What intervals draw as one, by video id (`units.drawn_groups`); None: every video by itself.
+
+    Returns:
+        Metrics, ends of intervals and counts; no ends where the scored videos are of fewer than 3 groups.
+
+    Raises:
+        EvaluationError: A scored video has a NaN, the predictions are constant, or too few are left.
     """
     scored = rows[rows["status"] == "ok"]
     counts = {"n_expected": len(rows), "n_scored": len(scored), "n_failed": len(rows) - len(scored)}
+    if drawn is not None:
+        counts["n_groups"] = drawn.loc[scored["video_id"]].nunique()
     broken = scored.loc[~np.isfinite(scored[["score", "mos"]]).all(axis=1), "video_id"]
     if len(broken):
         raise EvaluationError(f"scores or MOS of {len(broken)} videos are not finite (first: {broken.iloc[0]!r})")
     scores, mos = scored["score"].to_numpy(), scored["mos"].to_numpy()
-    intervals = {}
+    intervals: dict[str, float] = {}
     try:
         correlations = {name: metric(scores, mos) for name, metric in FUNCTIONS.items()}
         fit = logistic_fit(scores, mos)
-        for name, metric in FUNCTIONS.items():
-            intervals[f"{name}_ci_low"], intervals[f"{name}_ci_high"] = bootstrap_interval(
-                metric, scores, mos, samples=params.bootstrap_samples, confidence=params.confidence, seed=params.seed
-            )
+        for name, metric in FUNCTIONS.items() if not too_few_to_draw(counts.get("n_groups")) else ():
+            ends = interval_of(metric, scored, params, drawn=drawn)
+            intervals |= {f"{name}{end}": value for end, value in zip(INTERVAL_ENDS, ends, strict=True)}
     except AigcVqaError as error:
         raise EvaluationError(f"no metrics from {len(scored)} scored test videos: {error}") from None
     return {
@@ -108,9 +121,9 @@ def interval_metrics(rows: pd.DataFrame) -> dict[str, float | int]:
 def prompt_metrics(rows: pd.DataFrame, groups: pd.Series) -> dict[str, float | int]:
     """Pair accuracy within groups (prompts); `groups` maps video ids. Empty where no group has a pair to compare."""
     scored = rows[rows["status"] == "ok"]
-    names = scored["video_id"].map(groups).fillna(scored["video_id"])
+    names = groups_of(scored["video_id"], groups).tolist()
     try:
-        found = group_pair_accuracy(scored["score"].to_numpy(), scored["mos"].to_numpy(), names.tolist())
+        found = group_pair_accuracy(scored["score"].to_numpy(), scored["mos"].to_numpy(), names)
     except UndefinedMetricError:
         return {}
     return {"within_prompt_accuracy": found.accuracy, "n_within_prompt_pairs": found.n_pairs}
@@ -157,7 +170,7 @@ def evaluate(
 
     Args:
         params: The checked params.
-        manifest: Table of videos, for the prompts (Parquet).
+        manifest: Table of videos, for the groups (prompts) (Parquet).
         pairs: Rated pairs (Parquet).
         predictions: Scores of videos (Parquet).
         scores: Scores of frames (Parquet).
@@ -174,8 +187,10 @@ def evaluate(
     rows = read_frame(predictions, schema=PREDICTIONS)
     test = rows[rows["part"] == "test"]
     settings = params.evaluate
-    groups = read_frame(manifest, schema=MANIFEST).set_index("video_id")["group"]
-    found = validation_metrics(rows[rows["part"] == "val"]) | video_metrics(test, settings)
+    videos = read_frame(manifest, schema=MANIFEST)
+    groups = videos.set_index("video_id")["group"]
+    drawn = drawn_groups(rows, videos)
+    found = validation_metrics(rows[rows["part"] == "val"]) | video_metrics(test, settings, drawn=drawn)
     found |= interval_metrics(test)
     found |= prompt_metrics(test, groups)
     found |= pair_metrics(test, read_frame(pairs, schema=PAIRS), found)
@@ -193,6 +208,8 @@ def evaluate(
         f"evaluate: {found['n_scored']} of {found['n_expected']} test videos scored, SROCC {found['srocc']:.4f}, "
         f"PLCC {found['plcc']:.4f}; sharpness alone {simple['sharpness_srocc']:.4f}"
     )
+    if reason := too_few_to_draw(drawn if drawn is None else int(found["n_groups"])):
+        print(f"evaluate: no intervals: {reason}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

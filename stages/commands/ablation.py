@@ -20,8 +20,7 @@ from stages.errors import ExperimentError
 from stages.evaluation.metrics import SUMMARY, VALIDATION
 from stages.experiments.ablation_table import markdown, reading
 from stages.experiments.dvc import present_commit
-from stages.experiments.series import PlannedRun, run_series, summarise
-from stages.io.digests import digest
+from stages.experiments.series import PlannedRun, params_digest, run_series, summarise
 from stages.io.files import write_text
 from stages.io.json import write_json
 from stages.params.load import load_params, merge
@@ -42,6 +41,7 @@ class Row:
         fcl: Whether FCL is the loss; else the MAE of the mean frame score.
         crop: Who chooses the crop, as `crop.method`.
         fgm: Whether the weights are perturbed.
+        shape: How a crop fills the network's square, as `crop.shape`.
         paper_mean: The paper's mean of SROCC, PLCC and KROCC on T2VQA-DB; None for a row that it does not have.
     """
 
@@ -49,12 +49,13 @@ class Row:
     fcl: bool
     crop: str
     fgm: bool
+    shape: str = "stretch"
     paper_mean: float | None = None
 
     def changes(self, *, epsilon: float) -> dict[str, Any]:
         """Changes of params that switch the components; `epsilon` is FGM's, where it is on."""
         return {
-            "crop": {"method": self.crop},
+            "crop": {"method": self.crop, "shape": self.shape},
             "train": {"loss": "fcl" if self.fcl else "mae", "fgm": {"epsilon": epsilon if self.fgm else 0}},
         }
 
@@ -68,6 +69,9 @@ ROWS = (
     # What S²CNet has to beat: crops too, but chosen without looking. The paper calls the random one the usual way.
     Row("fcl-center-fgm", fcl=True, crop="center", fgm=True),
     Row("fcl-random-fgm", fcl=True, crop="random", fgm=True),
+    # Crops differ in their stretch too; here neither whole frames nor S²CNet's crops are stretched.
+    Row("fcl-fgm-letterbox", fcl=True, crop="full", fgm=True, shape="letterbox"),
+    Row("fcl-s2cnet-fgm-letterbox", fcl=True, crop="s2cnet", fgm=True, shape="letterbox"),
 )
 # Component, what it is added to, the row with it and the row without: all pairs of rows that one component separates.
 STEPS = (
@@ -78,6 +82,8 @@ STEPS = (
     ("FGM", "FCL and S²CNet", "fcl-s2cnet-fgm", "fcl-s2cnet"),
     ("S²CNet", "FCL and FGM, for center crops", "fcl-s2cnet-fgm", "fcl-center-fgm"),
     ("S²CNet", "FCL and FGM, for random crops", "fcl-s2cnet-fgm", "fcl-random-fgm"),
+    ("S²CNet", "FCL and FGM, without a stretch", "fcl-s2cnet-fgm-letterbox", "fcl-fgm-letterbox"),
+    ("letterbox", "FCL and FGM, for a stretch", "fcl-fgm-letterbox", "fcl-fgm"),
 )
 
 
@@ -134,8 +140,8 @@ def summarise_row(row: Row, found: Sequence[Mapping[str, Any]]) -> dict[str, Any
         found: The metrics of its runs.
     """
     result: dict[str, Any] = {
-        "row": row.name, "fcl": row.fcl, "crop": row.crop, "s2cnet": row.crop == "s2cnet", "fgm": row.fgm,
-        "n": len(found),
+        "row": row.name, "fcl": row.fcl, "crop": row.crop, "shape": row.shape,
+        "s2cnet": row.crop == "s2cnet", "fgm": row.fgm, "n": len(found),
     }  # fmt: skip
     for metric in (*VALIDATION, *SUMMARY):
         values = [one[metric] for one in found if metric in one]
@@ -151,8 +157,8 @@ def compare_steps(values: Mapping[str, Mapping[str, float]]) -> list[dict[str, A
         values: Name of the row -> name of the draw -> metric.
 
     Returns:
-        For each step the mean difference over the draws that both rows have, the 95 % interval of a paired t-test
-        (null below two draws) and the paper's difference, null where it has no such rows.
+        For each step the mean difference over the draws that both rows have, the 95 % interval and the p-value of a
+        paired t-test (null below two draws) and the paper's difference, null where it has no such rows.
     """
     paper = {row.name: row.paper_mean for row in ROWS}
     steps = []
@@ -160,15 +166,16 @@ def compare_steps(values: Mapping[str, Mapping[str, float]]) -> list[dict[str, A
         draws = sorted(values[with_it].keys() & values[without].keys())
         pairs = np.array([(values[with_it][draw], values[without][draw]) for draw in draws]).reshape(-1, 2)
         differences = pairs[:, 0] - pairs[:, 1]
-        low = high = None
+        low = high = p = None
         if len(draws) > 1 and np.ptp(differences) > ROUNDING:
-            low, high = map(float, ttest_rel(pairs[:, 0], pairs[:, 1]).confidence_interval(CONFIDENCE))
+            test = ttest_rel(pairs[:, 0], pairs[:, 1])
+            low, high, p = (*map(float, test.confidence_interval(CONFIDENCE)), float(test.pvalue))
         printed, printed_without = paper[with_it], paper[without]
         steps.append(
             {
                 "component": component, "added_to": base, "n": len(draws),
                 "difference": float(differences.mean()) if len(draws) else None,
-                "low": low, "high": high,
+                "low": low, "high": high, "p": p,
                 "paper_difference": printed and printed_without and round(printed - printed_without, 3),
             }
         )  # fmt: skip
@@ -203,7 +210,7 @@ def report_of(
     steps = compare_steps({name: {draw: one["mean"] for draw, one in runs.items()} for name, runs in found.items()})
     return {
         "commit": commit,
-        "params": digest(params.model_dump(mode="json")),
+        "params": params_digest(params),
         "draws": [draw.name for draw in draws],
         "rows": [summarise_row(row, list(found[row.name].values())) for row in ROWS],
         "steps": steps,

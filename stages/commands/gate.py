@@ -7,7 +7,7 @@ with among others. The table is Markdown, for a terminal and for a comment on a 
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,10 +19,18 @@ from models.errors import AigcVqaError
 from stages.commands.options import File, check_out
 from stages.errors import EvaluationError, GateError, RevisionError, TableError
 from stages.evaluation.intervals import Intervals
-from stages.evaluation.metrics import PAIR_KINDS, Direction
-from stages.evaluation.runs import Run, belong_together, changed_videos, read_test_part, tested_videos
+from stages.evaluation.metrics import PAIR_KINDS, Direction, label_of
+from stages.evaluation.runs import (
+    Run,
+    belong_together,
+    changed_videos,
+    read_predictions,
+    read_test_part,
+    tested_videos,
+)
+from stages.evaluation.units import drawn_groups, too_few_to_draw
 from stages.evaluation.verdict_table import markdown
-from stages.evaluation.verdicts import comparable, judge, rules_with
+from stages.evaluation.verdicts import POWER, Rule, comparable, judge, rules_with, smallest_fall
 from stages.experiments.revisions import describe_revision, read_at
 from stages.io.files import write_text
 from stages.io.json import parse_object
@@ -87,9 +95,10 @@ def gate(
     if problems or now.test is None or old.test is None:
         intervals = Intervals(replace(now, test=None), replace(old, test=None), params)
     else:
-        groups, rated = _questions(now, manifest, pairs, notes)
-        intervals = Intervals(now, old, params, groups=groups, pairs=rated)
+        groups, drawn = _groups(manifest, predictions, now, notes)
+        intervals = Intervals(now, old, params, groups=groups, pairs=_rated(pairs, now, notes), drawn=drawn)
     verdicts = judge(now.metrics, old.metrics, rules, intervals.of)
+    notes += _power_note(intervals, rules)
     text = markdown(verdicts, old.name, confidence=params.confidence, problems=problems, notes=notes)
     if out is not None:
         write_text(out, f"{text}\n")
@@ -158,17 +167,54 @@ def _metrics(data: bytes, source: str, *, error_type: type[AigcVqaError] = GateE
     return parse_object(data, source, needed="a JSON object of metrics", error_type=error_type)
 
 
-def _questions(now: Run, manifest: Path, pairs: Path, notes: list[str]) -> tuple[pd.Series | None, pd.DataFrame | None]:
-    """Prompts and rated pairs where this run has metrics of them; appends to `notes` why they cannot be read."""
-    groups = rated = None
+def _power_note(intervals: Intervals, rules: Mapping[str, Rule]) -> list[str]:
+    """What `verdicts.smallest_fall` says of SROCC, as a sentence.
+
+    Args:
+        intervals: Of this run against the baseline.
+        rules: How metrics are judged.
+
+    Returns:
+        No sentence where nothing can be resampled, or the two runs rank alike on every resample.
+    """
+    key = "srocc"
+    found = intervals.difference(key)
+    if found is None or found.error == 0:
+        return []
+    fall = smallest_fall(rules[key], found.error, confidence=intervals.params.confidence)
+    n_videos, drawn = len(intervals.both), intervals.drawn
+    units = f"{n_videos} videos" + ("" if drawn is None else f" of {drawn.nunique()} prompts, drawn whole")
+    return [
+        f"The smallest fall of {label_of(key)} that this test set can tell between two such runs, in {POWER:.0%} of "
+        f"cases: {fall:.3f} ({units}; standard error of the change {found.error:.4f})."
+    ]
+
+
+def _groups(manifest: Path, predictions: Path, now: Run, notes: list[str]) -> tuple[pd.Series | None, pd.Series | None]:
+    """Prompt by video id (None: not known), and what intervals draw as one (None: videos); what is amiss to `notes`."""
     try:
-        if "within_prompt_accuracy" in now.metrics:
-            groups = read_frame(manifest, schema=MANIFEST).set_index("video_id")["group"]
-        if not now.metrics.keys().isdisjoint(PAIR_KINDS):
-            rated = read_frame(pairs, schema=PAIRS)
+        videos = read_frame(manifest, schema=MANIFEST)
     except TableError as error:
-        notes.append(f"Prompts or rated pairs are not there ({error}): the tolerance alone decides on theirs.")
-    return groups, rated
+        asked = "within_prompt_accuracy" in now.metrics
+        theirs = ", and the tolerance alone decides on pairs within a prompt" if asked else ""
+        notes.append(f"Prompts are not known ({error}): intervals draw single videos, and may be too narrow{theirs}.")
+        return None, None
+    rows = read_predictions(predictions.read_bytes())
+    drawn = None if rows is None else drawn_groups(rows, videos)
+    if drawn is not None and (reason := too_few_to_draw(drawn.loc[now.scored["video_id"]].nunique())):
+        notes.append(f"No intervals: {reason}.")
+    return videos.set_index("video_id")["group"], drawn
+
+
+def _rated(pairs: Path, now: Run, notes: list[str]) -> pd.DataFrame | None:
+    """Rated pairs where this run has metrics of them; None, and why in `notes`, where they cannot be read."""
+    if now.metrics.keys().isdisjoint(PAIR_KINDS):
+        return None
+    try:
+        return read_frame(pairs, schema=PAIRS)
+    except TableError as error:
+        notes.append(f"Rated pairs are not there ({error}): the tolerance alone decides on theirs.")
+        return None
 
 
 def _test_set_problems(now: Run, old: Run, notes: list[str]) -> list[str]:

@@ -6,6 +6,8 @@ Everything that people wrote (names, prompts, reasons) is escaped, and the page'
 import base64
 import hashlib
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +18,7 @@ from markupsafe import Markup
 from stages.commands.options import File, Folder, check_out
 from stages.errors import EvaluationError
 from stages.experiments.revisions import head
+from stages.experiments.series import params_digest
 from stages.io.files import write_text
 from stages.params.load import load_params
 from stages.params.schema import EvaluateParams
@@ -67,6 +70,9 @@ def report(
     if len(sources.test) < 3:
         raise EvaluationError(f"{results}: {len(sources.test)} scored test videos; a report needs at least 3")
     params = load_params()
+    if sources.ablation is not None and sources.ablation.get("params") != params_digest(params):
+        print(f"{results / 'ablation.json'}: of other params than params.yaml, not shown", file=sys.stderr)
+        sources = replace(sources, ablation=None)
     text = page(sources, params.evaluate, title=title or params.dataset.root, revision=head())
     write_text(out, text)
     print(f"{out}: {len(sources.videos)} videos, {len(text.encode()) / 2**20:.1f} MiB")
@@ -86,7 +92,8 @@ def page(sources: Sources, params: EvaluateParams, *, title: str, revision: str 
     test, audit = sources.test, sources.audit
     metric_rows = content.metric_rows(sources, params)
     errors = content.worst_errors(test)
-    generators = content.generator_rows(test, params)
+    drawn = sources.drawn
+    generators = content.generator_rows(test, params, drawn=drawn)
     videos = content.table_rows(sources)
     ablation = content.ablation_rows(sources.ablation) if sources.ablation else []
     return environment.get_template("page.html").render(
@@ -100,6 +107,7 @@ def page(sources: Sources, params: EvaluateParams, *, title: str, revision: str 
         metric_rows=metric_rows,
         noise_known=any(row.change_interval for row in metric_rows),
         confidence=params.confidence,
+        n_groups=None if drawn is None else drawn.loc[test["video_id"]].nunique(),
         sharpness=sources.baselines.get("sharpness_srocc"),
         previous=sources.previous,
         previous_name=sources.previous.run.name if sources.previous else None,

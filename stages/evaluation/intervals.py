@@ -1,8 +1,9 @@
 """Intervals of the change between two runs on the same test videos: both are measured on every resample.
 
-What is drawn with replacement: the test videos for correlations and errors; whole prompts, whose videos belong
-together, for the pairs within a prompt; the rated pairs for Rank1 and Rank2; videos and pairs, each on their own, for
-the NTIRE score (what the two share is left out, and the ranks weigh a tenth).
+What is drawn with replacement: for correlations and errors the test videos, or whole groups of them where the test part
+was dealt by group; whole prompts, whose videos belong together, for the pairs within a prompt; the rated pairs for
+Rank1 and Rank2; videos (or groups) and pairs, each on their own, for the NTIRE score (what the two share is left out,
+and the ranks weigh a tenth).
 """
 
 from collections.abc import Callable, Hashable
@@ -18,15 +19,20 @@ from models.metrics import (
     UndefinedMetricError,
     group_pair_accuracy,
     ntire_score,
+    plcc,
+    srocc,
+)
+from models.resampling import (
+    PairedDifference,
+    bootstrap_interval,
     paired_bootstrap,
     percentile_interval,
-    plcc,
     resampled_differences,
     resampled_indices,
-    srocc,
 )
 from stages.evaluation.metrics import METRICS
 from stages.evaluation.runs import Run
+from stages.evaluation.units import groups_of
 from stages.params.schema import EvaluateParams
 
 FloatArray = NDArray[np.float64]
@@ -89,8 +95,7 @@ def prompt_units(both: pd.DataFrame, groups: pd.Series) -> Units:
         groups: Prompt by video id; a video that it lacks is alone.
     """
     rows: list[tuple[float, float, int]] = []
-    names: pd.Series = both["video_id"].map(groups).fillna(both["video_id"])
-    for _, own in both.groupby(names.to_numpy(), sort=True):
+    for _, own in both.groupby(groups_of(both["video_id"], groups).to_numpy(), sort=True):
         one_prompt: list[Hashable] = [0] * len(own)
         try:
             now = group_pair_accuracy(own["score"], own["mos"], one_prompt)
@@ -131,6 +136,7 @@ class Intervals:
         params: How intervals are resampled.
         groups: Prompt by video id; None: not known.
         pairs: Rows of the PAIRS schema; None: not known.
+        drawn: What is drawn as one, by video id (`units.drawn_groups`); None: every video by itself.
     """
 
     def __init__(
@@ -141,11 +147,12 @@ class Intervals:
         *,
         groups: pd.Series | None = None,
         pairs: pd.DataFrame | None = None,
+        drawn: pd.Series | None = None,
     ) -> None:
         old = baseline.scored[["video_id", "score"]]
         self.both = now.scored.merge(old, on="video_id", suffixes=("", "_baseline"))
         self.now, self.baseline, self.params = now, baseline, params
-        self.groups, self.pairs = groups, pairs
+        self.groups, self.pairs, self.drawn = groups, pairs, drawn
 
     def of(self, key: str) -> Interval | None:
         """The interval of a metric's change.
@@ -158,27 +165,36 @@ class Intervals:
         """
         metric = METRICS[key]
         if metric.unit == "videos":
-            return self._of_videos(metric.judge_videos)
+            found = self.difference(key)
+            return None if found is None else (found.low, found.high)
         differences = self._score_differences() if metric.unit == "videos and pairs" else self._share_differences(key)
         try:
             return None if differences is None else percentile_interval(differences, self.params.confidence)
         except UndefinedMetricError:
             return None
 
-    def _of_videos(self, metric: Callable[..., float]) -> Interval | None:
+    def difference(self, key: str) -> PairedDifference | None:
+        """The difference of a metric of single videos, with its interval and standard error.
+
+        Args:
+            key: Of `METRICS`, one whose unit is videos.
+
+        Returns:
+            None where nothing can be drawn for it.
+        """
         try:
-            found = paired_bootstrap(
+            return paired_bootstrap(
                 self.both["mos"],
                 self.both["score"],
                 self.both["score_baseline"],
-                metric=metric,
+                metric=METRICS[key].judge_videos,
                 n_resamples=self.params.bootstrap_samples,
                 confidence=self.params.confidence,
                 seed=self.params.seed,
+                groups=_names(self.both, self.drawn),
             )
         except AigcVqaError:
             return None
-        return found.low, found.high
 
     def _share_differences(self, key: str, stream: int = 0) -> FloatArray | None:
         metric = METRICS[key]
@@ -195,15 +211,54 @@ class Intervals:
     def _score_differences(self) -> FloatArray | None:
         # Streams of their own: draws of equal seed would tie the first pair to the first video.
         rank1, rank2 = self._share_differences("rank1", 1), self._share_differences("rank2", 2)
-        if rank1 is None or rank2 is None or len(self.both) < N_MIN:
+        names = _names(self.both, self.drawn)
+        if rank1 is None or rank2 is None or len(set(self.both["video_id"] if names is None else names)) < N_MIN:
             return None
         mos, now, baseline = (self.both[name].to_numpy(np.float64) for name in ("mos", "score", "score_baseline"))
         # The same stream twice: both correlations on the same videos.
         by_rank, by_line = (
             resampled_differences(
-                metric, mos, now, baseline, n_resamples=len(rank1), rng=np.random.default_rng([self.params.seed, 3])
+                metric,
+                mos,
+                now,
+                baseline,
+                n_resamples=len(rank1),
+                rng=np.random.default_rng([self.params.seed, 3]),
+                groups=names,
             )
             for metric in (srocc, plcc)
         )
         # The score is linear: that of the changes is the change of the score.
         return ntire_score(srocc=by_rank, plcc=by_line, rank1=rank1, rank2=rank2)
+
+
+def interval_of(
+    function: Callable[..., float], rows: pd.DataFrame, params: EvaluateParams, *, drawn: pd.Series | None
+) -> Interval:
+    """The interval of a metric of one run.
+
+    Args:
+        function: Of (scores (N,), mos (N,)).
+        rows: Columns video_id, score and mos, one row per scored video.
+        params: How intervals are resampled.
+        drawn: As `Intervals` has it.
+
+    Returns:
+        Lower and upper end.
+
+    Raises:
+        AigcVqaError: Nothing can be drawn: too few videos or groups, or scores that do not vary.
+    """
+    return bootstrap_interval(
+        function,
+        rows["score"],
+        rows["mos"],
+        samples=params.bootstrap_samples,
+        confidence=params.confidence,
+        seed=params.seed,
+        groups=_names(rows, drawn),
+    )
+
+
+def _names(rows: pd.DataFrame, drawn: pd.Series | None) -> NDArray[np.str_] | None:
+    return None if drawn is None else drawn.loc[rows["video_id"]].to_numpy(dtype=str)

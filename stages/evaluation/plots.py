@@ -31,9 +31,11 @@ def plot_scatter(rows: pd.DataFrame, metrics: Mapping[str, float | int], folder:
     figure, axes = _figure(5.4, 5.2)
     reach = _reach(scored, confidence)
     draw_scatter(axes, scored, palette=PALETTE, reach=reach)
-    interval = f"[{metrics['srocc_ci_low']:.3f}, {metrics['srocc_ci_high']:.3f}]"
+    # A test part of one or two prompts has none.
+    known = "srocc_ci_low" in metrics
+    interval = f" [{metrics['srocc_ci_low']:.3f}, {metrics['srocc_ci_high']:.3f}]" if known else ""
     axes.set_title(
-        f"{len(scored)} test videos: SROCC {metrics['srocc']:.3f} {interval}, PLCC {metrics['plcc']:.3f}", fontsize=10
+        f"{len(scored)} test videos: SROCC {metrics['srocc']:.3f}{interval}, PLCC {metrics['plcc']:.3f}", fontsize=10
     )
     band = f"line: score = MOS; band: ± {reach:.1f}, {confidence:.0%} of the videos"
     axes.text(0.02, 0.98, band, transform=axes.transAxes, va="top", fontsize=8, color=INK)

@@ -45,13 +45,19 @@ class Run:
         return number(self.metrics.get(key))
 
 
-def read_test_part(predictions: bytes) -> pd.DataFrame | None:
-    """The test part of a table of predictions, whatever columns later versions added; None for other bytes."""
+def read_predictions(predictions: bytes) -> pd.DataFrame | None:
+    """COLUMNS of a table of predictions, whatever columns later versions added; None for other bytes."""
     try:
         rows = pq.read_table(io.BytesIO(predictions), columns=COLUMNS).to_pandas()
     except (pa.ArrowException, OSError):
         return None
-    return rows[rows["part"] == "test"] if set(COLUMNS) <= set(rows.columns) else None
+    return rows if set(COLUMNS) <= set(rows.columns) else None
+
+
+def read_test_part(predictions: bytes) -> pd.DataFrame | None:
+    """The test part's rows of `read_predictions`; None for other bytes."""
+    rows = read_predictions(predictions)
+    return None if rows is None else rows[rows["part"] == "test"]
 
 
 def tested_videos(test: pd.DataFrame | None, split: bytes | None, *, source: str) -> dict[str, float | None] | None:

@@ -49,7 +49,7 @@ def markdown(
 def _interval(verdict: Verdict) -> str:
     if verdict.interval is None:
         unasked = verdict.change is not None and verdict.key in METRICS and METRICS[verdict.key].slow
-        return "tolerance alone" if verdict.alone else "only after a drop" if unasked else ""
+        return "tolerance alone" if verdict.alone else "only beyond tolerance" if unasked else ""
     return f"{verdict.interval[0]:+.4f} to {verdict.interval[1]:+.4f}"
 
 

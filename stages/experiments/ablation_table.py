@@ -42,17 +42,18 @@ def markdown(report: Mapping[str, Any]) -> str:
     """
     head = ["FCL", "crop", "FGM", "runs", *map(label_of, COLUMNS), "paper, T2VQA-DB"]
     cells = [
-        ["✓" if row["fcl"] else "", CROPS[row["crop"]], "✓" if row["fgm"] else "", row["n"],
+        ["✓" if row["fcl"] else "", _crop(row), "✓" if row["fgm"] else "", row["n"],
          *(_spread(row, metric) for metric in COLUMNS),
          "" if row["paper_mean"] is None else f"{row['paper_mean']:.3f}"]
         for row in report["rows"]
     ]  # fmt: skip
     step_cells = [
         [step["component"], step["added_to"], _number(step["difference"]), _interval(step),
+         "" if step["p"] is None else f"{step['p']:.3f}",
          "" if step["paper_difference"] is None else f"{step['paper_difference']:+.3f}"]
         for step in report["steps"]
     ]  # fmt: skip
-    columns = ["component", "added to", "difference of the mean", "95 % interval", "paper"]
+    columns = ["component", "added to", "difference of the mean", "95 % interval", "p", "paper"]
     lines = [
         "# Ablation",
         "",
@@ -73,6 +74,10 @@ def markdown(report: Mapping[str, Any]) -> str:
     if report["failed"]:
         lines += ["", f"Runs without metrics: {', '.join(report['failed'])}."]
     return "\n".join(lines) + "\n"
+
+
+def _crop(row: Mapping[str, Any]) -> str:
+    return CROPS[row["crop"]] + ("" if row["shape"] == "stretch" else f", {row['shape']}")
 
 
 def _spread(row: Mapping[str, Any], metric: str) -> str:

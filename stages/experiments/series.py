@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stages.experiments.dvc import metrics_of, queue, run_now, run_queued
+from stages.io.digests import digest
 from stages.params.presets import change_arguments
+from stages.params.schema import Params
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ def _result(run: PlannedRun, status: int, metrics: str, commit: str) -> Mapping[
         return {"failed": f"dvc exp run ended with status {status}"}
     found = metrics_of(run.name, metrics, commit=commit)
     return {"failed": f"the experiment has no {metrics}"} if found is None else found
+
+
+def params_digest(params: Params) -> str:
+    """What tells a table of these params from one of others; how stages run (`engine`) is no part of it."""
+    return digest(params.model_dump(mode="json", exclude={"engine"}))
 
 
 def summarise(values: Sequence[float]) -> dict[str, float | int | None]:

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 
 from models.errors import AigcVqaError
-from models.metrics import bootstrap_interval, srocc
+from models.metrics import srocc
 from stages.evaluation import generators as evaluation
-from stages.evaluation.intervals import Interval, Intervals
+from stages.evaluation.intervals import Interval, Intervals, interval_of
 from stages.evaluation.metrics import COMPARED, METRICS
 from stages.evaluation.runs import Run
-from stages.evaluation.verdicts import RULES, wants_interval
 from stages.params.schema import EvaluateParams
 from stages.report.pictures import StripFrame, curve_points, film_strip, thumbnail
 from stages.report.sources import Sources
@@ -85,16 +84,17 @@ def metric_rows(sources: Sources, params: EvaluateParams) -> list[MetricRow]:
     previous = sources.previous
     comparable = previous is None or not previous.differences
     changes = change_intervals(sources, params)
+    drawn = sources.drawn
     rows = []
     for key in COMPARED:
         if key not in sources.metrics:
             continue
         metric = METRICS[key]
         by_video = metric.unit == "videos" and not metric.slow
-        low, high = interval(metric.judge_videos, sources.test, params) if by_video else (None, None)
+        low, high = interval(metric.judge_videos, sources.test, params, drawn=drawn) if by_video else (None, None)
         before = previous.run.value(key) if previous else None
         value, change = sources.metrics[key], None
-        if changes and before is not None and wants_interval(key, RULES[key], value - before):
+        if changes and before is not None and not metric.slow:
             change = changes.of(key)
         failed = key == "plcc_logistic" and sources.metrics.get("logistic_converged") == 0
         flag = "the fit failed: this is the plain PLCC" if failed else ""
@@ -131,41 +131,38 @@ def change_intervals(sources: Sources, params: EvaluateParams) -> Intervals | No
         return None
     now = Run("this run", dict(sources.metrics), sources.test, None)
     groups = sources.videos.set_index("video_id")["group"]
-    return Intervals(now, previous.run, params, groups=groups, pairs=sources.pairs)
+    return Intervals(now, previous.run, params, groups=groups, pairs=sources.pairs, drawn=sources.drawn)
 
 
 def interval(
-    function: Callable[..., float], rows: pd.DataFrame, params: EvaluateParams
+    function: Callable[..., float], rows: pd.DataFrame, params: EvaluateParams, *, drawn: pd.Series | None
 ) -> tuple[float, float] | tuple[None, None]:
-    """The bootstrap interval of a metric over some videos.
+    """The interval of a metric over some videos, where there is one.
 
     Args:
         function: Of (scores (N,), mos (N,)).
-        rows: One row per video with the columns score and mos.
+        rows: One row per video with the columns video_id, score and mos.
         params: How intervals are resampled.
+        drawn: What is drawn as one, by video id; None: every video by itself.
 
     Returns:
-        Lower and upper end; (None, None) where too few videos differ.
+        Lower and upper end; (None, None) where too few videos, or groups, differ.
     """
     try:
-        return bootstrap_interval(
-            function,
-            rows["score"],
-            rows["mos"],
-            samples=params.bootstrap_samples,
-            confidence=params.confidence,
-            seed=params.seed,
-        )
+        return interval_of(function, rows, params, drawn=drawn)
     except AigcVqaError:
         return None, None
 
 
-def generator_rows(test: pd.DataFrame, params: EvaluateParams) -> list[dict[str, Any]]:
+def generator_rows(
+    test: pd.DataFrame, params: EvaluateParams, *, drawn: pd.Series | None = None
+) -> list[dict[str, Any]]:
     """The evaluation's row of each generator, with its mean MOS and the interval of its SROCC.
 
     Args:
         test: One row per scored test video.
         params: How intervals are resampled.
+        drawn: As in `interval`.
 
     Returns:
         The keys of `stages.evaluation.generators.generator_rows`, and mos, low, high.
@@ -173,7 +170,7 @@ def generator_rows(test: pd.DataFrame, params: EvaluateParams) -> list[dict[str,
     rows = evaluation.generator_rows(test)
     for row in rows:
         group = test[test["generator"] == row["generator"]]
-        low, high = interval(srocc, group, params) if row["srocc"] is not None else (None, None)
+        low, high = interval(srocc, group, params, drawn=drawn) if row["srocc"] is not None else (None, None)
         row |= {"mos": float(group["mos"].mean()), "low": low, "high": high}
     return rows
 
@@ -188,7 +185,8 @@ def ablation_rows(ablation: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _components(row: dict[str, Any]) -> list[str]:
     crop = {"s2cnet": "S²CNet", "center": "center crops", "random": "random crops"}.get(row["crop"])
-    return [name for name in ("FCL" if row["fcl"] else None, crop, "FGM" if row["fgm"] else None) if name]
+    shape = None if row["shape"] == "stretch" else row["shape"]
+    return [name for name in ("FCL" if row["fcl"] else None, crop, "FGM" if row["fgm"] else None, shape) if name]
 
 
 def cards(sources: Sources, rows: pd.DataFrame, row_of: dict[str, int]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from stages.errors import EvaluationError, RevisionError, TableError
 from stages.evaluation.runs import Run, belong_together, changed_videos, read_test_part, tested_videos
+from stages.evaluation.units import drawn_groups
 from stages.experiments.revisions import other_version, read_at
 from stages.io.json import read_json
 from stages.io.schemas import AUDIT, CROPS, FRAME_SCORES, FRAMES, MANIFEST, PAIRS, PREDICTIONS
@@ -40,8 +41,8 @@ class Sources:
         metrics: Those of this run.
         baselines: Plain numbers that a model has to beat.
         previous: The run to compare with.
-        videos: One row per video: the columns of PREDICTIONS, the manifest's `prompt` and `group`, the audit's (prefix
-            `audit_`) where there is one, and `error` (score - MOS, points of 0-100).
+        videos: One row per video: the columns of PREDICTIONS, the manifest's `prompt`, `group` and `sha256`, the
+            audit's (prefix `audit_`) where there is one, and `error` (score - MOS, points of 0-100).
         pairs: Rated pairs; None without a table of them.
         frame_scores: Rows of the FRAME_SCORES schema.
         frames: Table of decoded frames.
@@ -68,6 +69,11 @@ class Sources:
         """The scored videos of the test part."""
         return self.videos[(self.videos["part"] == "test") & (self.videos["status"] == "ok")]
 
+    @property
+    def drawn(self) -> pd.Series | None:
+        """What intervals draw as one: group by test video where whole groups were dealt; None: videos."""
+        return drawn_groups(self.videos, self.videos)
+
 
 def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:
     """Read everything from the two folders that stages write.
@@ -88,7 +94,7 @@ def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:
     table, metadata = read_table(results / "predictions.parquet", schema=PREDICTIONS)
     videos = to_frame(table)
     videos["error"] = videos["score"] - videos["mos"]
-    prompts = read_frame(data / "manifest.parquet", schema=MANIFEST)[["video_id", "prompt", "group"]]
+    prompts = read_frame(data / "manifest.parquet", schema=MANIFEST)[["video_id", "prompt", "group", "sha256"]]
     videos = videos.merge(prompts, on="video_id", how="left")
     if (results / "audit.parquet").is_file():
         audit = read_frame(results / "audit.parquet", schema=AUDIT).add_prefix("audit_")

@@ -1,20 +1,28 @@
-"""`python -m tests.rules.readme_graph` (`make deps`) writes README's graph from dvc.yaml, as `dvc dag` draws it."""
+"""`python -m tests.rules.readme_graph` (`make deps`) writes README's graph from `dvc dag`, with a line per stage."""
 
 import re
 import subprocess
 import sys
+from collections import defaultdict
 
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"
 BLOCK = re.compile(r"(?s)(?<=<!-- graph -->\n).*?(?=<!-- /graph -->)")
+NODE = re.compile(r'^\s*(node\d+)\["(.+)"\]$', re.M)
+EDGE = re.compile(r"^\s*(node\d+)-->(node\d+)$", re.M)
 
 
 def drawn() -> str:
     """The graph as a fenced block that GitHub draws."""
     command = [sys.executable, "-m", "dvc", "dag", "--mermaid"]
     text = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return f"```mermaid\n{text.expandtabs(4).strip()}\n```\n"
+    names = dict(NODE.findall(text))
+    followers: dict[str, list[str]] = defaultdict(list)
+    for first, then in EDGE.findall(text):
+        followers[names[first]].append(names[then])
+    lines = [f"    {name} --> {' & '.join(sorted(followers[name]))}" for name in sorted(followers)]
+    return "\n".join(["```mermaid", "flowchart TD", *lines, "```\n"])
 
 
 def main() -> None:

@@ -128,7 +128,8 @@ def bce_loss(logits: Tensor, mos: Tensor, sigma: float) -> Tensor:
         logits: (B, F, 100) float.
         mos: (B,), 0-100.
         sigma: In MOS points, at least 1 / sqrt(2 pi) = 0.399, so that the target stays within [0, 1] (the paper takes
-            the standard deviation of the training MOS, about 17).
+            the standard deviation "across the dataset"; that of the training part alone is ours, so that no test
+            label decides anything).
 
     Returns:
         A scalar >= 0, in nats.

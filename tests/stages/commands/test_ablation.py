@@ -105,9 +105,9 @@ def test_draws_are_all_combinations_and_name_what_they_change() -> None:
     runs = plan(draws, epsilon=0.5)
     assert len(runs) == len(ROWS) * 4
     last = runs[-1]
-    assert last.name == "ablation-fcl-random-fgm-2-split7-demo9"
+    assert last.name == "ablation-fcl-s2cnet-fgm-letterbox-2-split7-demo9"
     assert last.changes == {
-        "crop": {"method": "random"},
+        "crop": {"method": "s2cnet", "shape": "letterbox"},
         "train": {"loss": "fcl", "fgm": {"epsilon": 0.5}, "seed": 2},
         "split": {"seed": 7},
         "demo": {"seed": 9},
@@ -123,7 +123,7 @@ def test_differences_are_paired_by_draw() -> None:
     assert (first["component"], first["n"]) == ("FCL", 3)
     assert first["difference"] == pytest.approx(0.2)
     assert [first["low"], first["high"]] == pytest.approx([-0.0484, 0.4484], abs=1e-4)
-    assert [step["paper_difference"] for step in steps] == [0.007, 0.003, 0.012, 0.011, 0.002, None, None]
+    assert [step["paper_difference"] for step in steps] == [0.007, 0.003, 0.012, 0.011, 0.002, None, None, None, None]
 
 
 def test_a_seed_without_its_pair_does_not_count() -> None:

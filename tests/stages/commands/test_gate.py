@@ -164,7 +164,7 @@ def test_pairs_within_a_prompt_have_an_interval_where_the_prompts_are_there(proj
     assert gate() == 1
     assert interval_cell(text := capsys.readouterr().out, label) == "tolerance alone"
     assert interval_cell(text, "SROCC") != "tolerance alone"
-    assert "Prompts or rated pairs are not there (data/manifest.parquet: no such table" in text
+    assert "Prompts are not known (data/manifest.parquet: no such table" in text
 
 
 def test_a_baseline_whose_predictions_are_of_another_run_is_judged_by_its_metrics(project, capsys) -> None:

@@ -192,6 +192,17 @@ def test_without_audit_ablation_frames_and_git_the_rest_is_there(ready: Path) ->
     assert "No other run is in Git to compare with." in page.text
 
 
+def test_an_ablation_of_other_params_is_not_shown_and_said_so(
+    ready: Path, write_params: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_run()
+    write_params(evaluate={"bootstrap_samples": 100}, engine={"workers": 3})
+    assert "ablation" in {attributes["id"] for attributes in report().all("section")}
+    write_params(evaluate={"bootstrap_samples": 100}, train={"epochs": 7})
+    assert "ablation" not in {attributes["id"] for attributes in report().all("section")}
+    assert "ablation.json: of other params than params.yaml, not shown" in capfd.readouterr().err
+
+
 def test_a_fit_that_failed_and_the_ranks_are_shown(ready: Path) -> None:
     metrics = make_run()
     page = report()

@@ -6,20 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from models import metrics
+from models import resampling
 from models.errors import NonFiniteError, ShapeError
-from models.metrics import (
-    MetricOptionError,
-    UndefinedMetricError,
-    bootstrap_interval,
-    krocc,
-    paired_bootstrap,
-    percentile_interval,
-    plcc,
-    resampled_indices,
-    rmse,
-    srocc,
-)
+from models.metrics import MetricOptionError, UndefinedMetricError, krocc, metric_rows, plcc, rmse, srocc
+from models.resampling import bootstrap_interval, paired_bootstrap, percentile_interval, resampled_indices
 
 
 def runs(n: int = 150, *, seed: int = 0, noise_a: float = 10.0, noise_b: float = 10.0) -> tuple[np.ndarray, ...]:
@@ -120,7 +110,7 @@ def test_draws_without_a_metric_are_left_out_but_not_most() -> None:
 def test_the_draws_do_not_depend_on_the_size_of_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = np.random.default_rng(5).integers(0, 7, size=(9, 7))
     for values in (1, 14, 21, 1000):  # one row at a time, two, three, all
-        monkeypatch.setattr(metrics, "BOOTSTRAP_VALUES_MAX", values)
+        monkeypatch.setattr(resampling, "BOOTSTRAP_VALUES_MAX", values)
         blocks = list(resampled_indices(7, 9, np.random.default_rng(5)))
         assert max(map(len, blocks)) == min(9, max(1, values // 7))
         assert np.array_equal(np.concatenate(blocks), whole)
@@ -131,7 +121,7 @@ def test_scipy_has_no_interval_where_one_resample_has_no_metric() -> None:
     mos = np.array([1.0, 2.0, 3.0])
 
     def with_gaps(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
-        return metrics._metric_rows(plcc, x, y)
+        return metric_rows(plcc, x, y)
 
     with pytest.warns(stats.DegenerateDataWarning):
         found = stats.bootstrap(
