@@ -19,6 +19,7 @@ from stages.params.schema import Params
 from stages.steps.clips import read_clip
 from stages.steps.crops import blind_candidates, crops_table
 
+
 def blind(params: Params, *, frames: Path, method: Literal["center", "random", "full"], out: Path) -> None:
     """Write the candidates of every frame, the chosen one marked.
 

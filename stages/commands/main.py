@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Every command is the function of that name in the module of that name, beside this one.
 COMMANDS = (
+    "check",
     "run",
     "score",
     "crops",

@@ -1,6 +1,6 @@
 """`aigc-vqa metrics`: the results of the last run as a table for people; the JSON files beside are for programs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,10 @@ from stages.commands.options import Folder
 from stages.errors import EvaluationError
 from stages.evaluation.metrics import INTERVAL_ENDS, METRICS
 from stages.io.json import number, read_json
+from stages.params.load import load_params
 
+PARAMS = "params.yaml"
+CHOOSERS = ("detector.json", "cropper.json")
 # Of the other files: name, key, label. Rows whose file or key is not there are left out.
 OTHERS = (
     ("baselines.json", "sharpness_srocc", "SROCC of plain sharpness"),
@@ -32,15 +35,22 @@ def metrics(*, results: Folder = Path("results")) -> None:
     Raises:
         EvaluationError: There are no metrics yet.
     """
-    print(metrics_table(results))
+    # The detector's and the cropper's numbers may be of a run before this one, which had no use for them.
+    is_blind = Path(PARAMS).is_file() and load_params(PARAMS).crop.is_blind
+    print(metrics_table(results, without=CHOOSERS if is_blind else ()))
 
 
 def _is_unfitted(key: str, values: Mapping[str, float]) -> bool:
     return key == "plcc_logistic" and values.get("logistic_converged") == 0
 
 
-def metrics_table(results: Path) -> str:
-    """The lines for the screen; raise EvaluationError without metrics, and for files that hold none."""
+def metrics_table(results: Path, *, without: Sequence[str] = ()) -> str:
+    """The lines for the screen; raise EvaluationError without metrics, and for files that hold none.
+
+    Args:
+        results: Folder of the JSON files.
+        without: Files that are left out.
+    """
     path = results / "metrics.json"
     values = read_json(path)
     if values is None:
@@ -53,7 +63,7 @@ def metrics_table(results: Path) -> str:
         flag = "  the fit failed: the plain PLCC" if _is_unfitted(key, values) else ""
         lines.append(_line(metric.label, values[key], metric.digits, _interval(key, values) + flag))
     for name, key, label in OTHERS:
-        others = read_json(results / name) or {}
+        others = {} if name in without else read_json(results / name) or {}
         if key in others:
             lines.append(_line(label, others[key], 4))
     if not lines:

@@ -16,6 +16,7 @@ from stages.io.json import read_json
 from stages.io.schemas import AUDIT, CROPS, FRAME_SCORES, FRAMES, MANIFEST, PAIRS, PREDICTIONS
 from stages.io.shards import Shards
 from stages.io.tables import read_frame, read_table, to_frame
+from stages.steps.history import crop_method
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:
     if (results / "audit.parquet").is_file():
         audit = read_frame(results / "audit.parquet", schema=AUDIT).add_prefix("audit_")
         videos = videos.merge(audit, left_on="video_id", right_on="audit_video_id", how="left")
+    chosen_by = crop_method(metadata["made_by"])
+    crops = data / "crops" / chosen_by if chosen_by else None
     return Sources(
         metrics=metrics,
         baselines=read_json(results / "baselines.json") or {},
@@ -107,7 +110,7 @@ def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:
         pairs=read_frame(data / "pairs.parquet", schema=PAIRS) if (data / "pairs.parquet").is_file() else None,
         frame_scores=read_frame(results / "frame_scores.parquet", schema=FRAME_SCORES),
         frames=Shards(data / "frames", schema=FRAMES) if (data / "frames").is_dir() else None,
-        crops=Shards(data / "crops", schema=CROPS) if (data / "crops").is_dir() else None,
+        crops=Shards(crops, schema=CROPS) if crops and crops.is_dir() else None,
         audit=read_json(results / "audit.json"),
         ablation=read_json(results / "ablation.json"),
         made_by=metadata["made_by"],

@@ -154,6 +154,18 @@ def crop_shape(made_by: Mapping[str, Any]) -> Shape:
     return CropRecord.model_validate(made_by["crop"]).params.shape
 
 
+def crop_method(made_by: Mapping[str, Any]) -> str | None:
+    """Who chose the crops, by the history in a table's metadata: the name of their folder.
+
+    Args:
+        made_by: That history: stage -> what made its values.
+
+    Returns:
+        The name; None for a table that derives from no crops.
+    """
+    return CropRecord.model_validate(made_by["crop"]).params.method if "crop" in made_by else None
+
+
 def decoded_frames(made_by: Mapping[str, Any]) -> int:
     """Frames per video that a table derives from, by the history in its metadata.
 

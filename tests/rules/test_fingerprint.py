@@ -5,12 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 
 from stages.engine.fingerprint import NEUTRAL, closure, fingerprint, is_neutral
-from tests.conftest import ROOT
+from tests.conftest import ROOT, read_stages
 
-STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+STAGES = list(read_stages())
 EVERY_CLOSURE = {stage: closure(f"stages.{stage}") for stage in STAGES}
 MODULES = sorted({name for names in EVERY_CLOSURE.values() for name in names})
 

@@ -15,11 +15,11 @@ from stages.engine.device import LIBRARIES
 from stages.engine.fingerprint import closure
 from stages.params.describe import iter_fields
 from stages.params.schema import Params
-from tests.conftest import ROOT
+from tests.conftest import PIPELINES, ROOT, read_stages
 from tests.rules.dvc_deps import CODE, code_deps
 from tests.rules.readme_graph import BLOCK, README, drawn
 
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+STAGES = read_stages()
 SHARED_SECTIONS = {"dataset", "engine"}
 LIBRARIES_FILE = "libraries.yaml"
 TRAININGS = {"detector", "cropper", "train"}
@@ -50,7 +50,8 @@ def test_commands_have_one_name_in_all_places() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_yaml_calls_a_stage_with_the_options_that_it_has(stage: str) -> None:
     module = importlib.import_module(f"stages.{stage}")
-    words = shlex.split(STAGES[stage]["cmd"])
+    several = {f"${{item.{key}}}": values[0] for key, values in STAGES[stage].get("matrix", {}).items()}
+    words = [several.get(word, word) for word in shlex.split(STAGES[stage]["cmd"])]
     arguments = stage_arguments(getattr(module, stage), words[3:])
     assert {f"--{name}" for name in arguments} == set(words[3::2])
 
@@ -138,5 +139,5 @@ def test_readme_shows_the_graph_of_dvc_yaml() -> None:
 
 
 def test_dvc_yaml_and_readme_stay_readable_in_one_sitting() -> None:
-    for name in ("dvc.yaml", "README.md"):
+    for name in (*PIPELINES, "README.md"):
         assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= 200, name

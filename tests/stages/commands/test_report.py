@@ -181,7 +181,7 @@ def test_generators_with_too_few_videos_have_no_correlation() -> None:
 
 def test_without_audit_ablation_frames_and_git_the_rest_is_there(ready: Path) -> None:
     make_run(audit=False, ablation=False)
-    for folder in ("frames", "crops"):
+    for folder in ("frames", "crops/s2cnet"):
         for path in (Path("data") / folder).iterdir():
             path.unlink()
         (Path("data") / folder).rmdir()
