@@ -14,7 +14,7 @@ import pyarrow as pa
 from stages.engine.cache import ItemCache
 from stages.engine.command import run, stage_arguments
 from stages.engine.fingerprint import fingerprint
-from stages.engine.run import Item, closing_line, run_items
+from stages.engine.run import Item, closing_line, read_item, run_items
 from stages.engine.runners.local import in_processes
 from stages.evaluation import inspection
 from stages.io.digests import digest, library_builds, library_versions
@@ -110,10 +110,14 @@ def audit(params: Params, *, manifest: Path, root: Path, out: Path, videos: Path
         for row in labels
         if row["sha256"]
     ]
-    cache = ItemCache("audit")
-    outcome = run_items("audit", items, in_processes(inspect_payload, workers=params.engine.n_workers), cache)
+    cache, compute = ItemCache("audit"), in_processes(inspect_payload, workers=params.engine.n_workers)
+    outcome = run_items("audit", items, compute, cache)
     print(closing_line("audit", outcome))
-    inspected = {item.video_id: cache.read(item.key).to_pylist()[0] for item in items if cache.has(item.key)}
+    inspected = {
+        item.video_id: read_item("audit", item, compute, cache).to_pylist()[0]
+        for item in items
+        if item.video_id not in outcome.failed
+    }
     frame = pd.DataFrame(labels, columns=MANIFEST.names)
     rows = audit_rows(frame, inspected, outcome.failed)
     summary = summarise(rows, n_unusable_labels=int(unusable_labels(frame).sum()))

@@ -24,6 +24,10 @@ class TableError(AigcVqaError):
     """A Parquet table is missing, damaged, or not the table that its place asks for."""
 
 
+class DamagedFileError(AigcVqaError):
+    """A file of `.cache` is not what was written there; whoever reads it makes it anew."""
+
+
 class WeightsError(AigcVqaError):
     """A weights file is missing, damaged, or made for another network."""
 

@@ -11,11 +11,11 @@ import pandas as pd
 import pyarrow as pa
 
 from stages.engine.batches import Batched
-from stages.engine.cache import WritingBehind
+from stages.engine.cache import WritingBehind, renamed
 from stages.engine.command import run, stage_arguments
 from stages.engine.device import LIBRARIES, make_deterministic, pick_device, surroundings
 from stages.engine.fingerprint import fingerprint
-from stages.engine.run import Item, check_failures, closing_line, run_items
+from stages.engine.run import Item, check_failures, closing_line, read_item, run_items
 from stages.io.digests import digest, file_sha256, library_versions
 from stages.io.schemas import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS
 from stages.io.shards import Shards
@@ -88,12 +88,12 @@ def predict(
     )
     with WritingBehind("predict") as cache:
         outcome = run_items("predict", items, compute, cache, failed_before=crops_table.failed)
-    print(closing_line("predict", outcome))
-    check_failures("predict", outcome, max_failed_fraction=params.engine.max_failed_fraction)
-
-    scored = [item for item in items if item.video_id not in outcome.failed]
+        print(closing_line("predict", outcome))
+        check_failures("predict", outcome, max_failed_fraction=params.engine.max_failed_fraction)
+        scored = [item for item in items if item.video_id not in outcome.failed]
+        tables = [renamed(read_item("predict", item, compute, cache), item.video_id) for item in scored]
     made_by = model.made_by | {"predict": made}
-    frame_table = pa.concat_tables([cache.read_as(item.key, item.video_id) for item in scored]).cast(FRAME_SCORES)
+    frame_table = pa.concat_tables(tables).cast(FRAME_SCORES)
     labels = read_labels(manifest, split)
     table = predictions(labels, to_frame(frame_table), outcome.failed, model)
     keys = {item.video_id: item.key for item in scored}

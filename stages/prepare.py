@@ -20,7 +20,7 @@ from stages.engine.cache import ItemCache
 from stages.engine.command import run, stage_arguments
 from stages.engine.fingerprint import fingerprint
 from stages.engine.progress import progress
-from stages.engine.run import Item, check_failures, closing_line, run_items
+from stages.engine.run import Item, check_failures, closing_line, read_item, run_items
 from stages.engine.runners.local import in_processes
 from stages.io.digests import digest, file_sha256, library_builds, library_versions
 from stages.io.probe import probe
@@ -125,7 +125,7 @@ def prepare(params: Params, *, root: Path, out: Path, pairs: Path) -> None:
 
     for item in items:
         if item.video_id not in outcome.failed:
-            rows[item.video_id] |= cache.read(item.key).to_pylist()[0]
+            rows[item.video_id] |= read_item("prepare", item, compute, cache).to_pylist()[0]
     for video_id, row in rows.items():
         reason = outcome.failed.get(video_id)
         row |= {"status": "ok" if reason is None else "failed", "reason": reason}

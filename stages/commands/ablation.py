@@ -8,7 +8,6 @@ frames; without FGM epsilon is 0.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from stages.experiments.dvc import present_commit
 from stages.experiments.series import PlannedRun, params_digest, run_series, summarise
 from stages.io.files import write_text
 from stages.io.json import write_json
+from stages.io.outs import RESULTS
 from stages.params.load import load_params, merge
 from stages.params.schema import Params
 
@@ -249,7 +249,7 @@ def ablation(
     splits: Seeds = (),
     demos: Seeds = (),
     jobs: PositiveCount = 1,
-    results: Folder = Path("results"),
+    results: Folder = RESULTS,
     collect_only: bool = False,
 ) -> int:
     """Repeat the paper's table II on your data: components switched one by one, over seeds.

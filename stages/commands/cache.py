@@ -4,7 +4,6 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
@@ -23,6 +22,7 @@ from stages.engine.pruning import (
     remove,
 )
 from stages.errors import EngineError
+from stages.io.outs import DATA, RESULTS
 
 AGES_S = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -130,8 +130,8 @@ def prune(
     larger_than: Annotated[int | None, Parameter(converter=_size, metavar="SIZE")] = None,
     unused: bool = False,
     dry_run: bool = False,
-    data: Folder = Path("data"),
-    results: Folder = Path("results"),
+    data: Folder = DATA,
+    results: Folder = RESULTS,
 ) -> None:
     """Remove finished work; what is needed again is computed again.
 

@@ -13,13 +13,14 @@ from stages.errors import DatasetError
 from stages.evaluation.plots import INK, save_figure
 from stages.io.files import replacing
 from stages.io.images import Frame
+from stages.io.outs import WEIGHTS
 from stages.steps.scorer import Analysis, Scorer
 
 OBJECT, SELECTED, BEST, WORST = "#f2c14e", "#2ecc71", "#3d8bfd", "#e4572e"
 FILM_HEIGHT_PX = 480
 
 
-def crops(video: Path, /, *, out: File, model: Folder = Path("weights"), device: Device = "auto") -> None:
+def crops(video: Path, /, *, out: File, model: Folder = WEIGHTS, device: Device = "auto") -> None:
     """Draw a video's objects, crops and frame scores.
 
     Args:

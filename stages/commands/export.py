@@ -23,6 +23,7 @@ from models.methods.frame_consistency.losses import frame_scores
 from models.methods.frame_consistency.network import PIXEL_MAX, QualityNet
 from stages.commands.options import File, check_out
 from stages.io.files import replacing
+from stages.io.outs import QUALITY_WEIGHTS, WEIGHTS
 from stages.steps.scores import QualityModel, load_quality
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript"}
@@ -162,7 +163,7 @@ def largest_difference(model: QualityModel, outputs: Any) -> float:
 def export(
     *,
     file_format: Annotated[Literal["onnx", "torchscript"], Parameter(name="--format", metavar="FORMAT")],
-    model: Path = Path("weights"),
+    model: Path = WEIGHTS,
     out: File | None = None,
 ) -> None:
     """Write the quality model as ONNX or TorchScript.
@@ -178,7 +179,7 @@ def export(
         ExportError: A package is missing, or the outputs are not those of the model; nothing is written.
         WeightsError: The weights are missing or of something else.
     """
-    weights = model / "quality.safetensors" if model.is_dir() else model
+    weights = model / QUALITY_WEIGHTS if model.is_dir() else model
     quality = load_quality(weights, device=torch.device("cpu"))
     path = out if out is not None else weights.with_suffix(SUFFIXES[file_format])
     write, run = {"onnx": (write_onnx, run_onnx), "torchscript": (write_torchscript, run_torchscript)}[file_format]

@@ -34,11 +34,10 @@ from stages.evaluation.verdicts import POWER, Rule, comparable, judge, rules_wit
 from stages.experiments.revisions import describe_revision, read_at
 from stages.io.files import write_text
 from stages.io.json import parse_object
+from stages.io.outs import DATA, MANIFEST_TABLE, METRICS_FILE, PAIRS_TABLE, PREDICTIONS_TABLE, RESULTS, SPLIT_TABLE
 from stages.io.schemas import MANIFEST, PAIRS
 from stages.io.tables import read_frame
 from stages.params.load import load_params
-
-RESULTS, DATA = Path("results"), Path("data")
 
 
 def gate(
@@ -47,11 +46,11 @@ def gate(
     tolerance: Annotated[Sequence[str], Parameter(metavar="KEY=VALUE")] = (),
     floor: Annotated[Sequence[str], Parameter(metavar="KEY=VALUE")] = (),
     better: Annotated[Sequence[str], Parameter(metavar="KEY=higher|lower")] = (),
-    metrics: File = RESULTS / "metrics.json",
-    predictions: File = RESULTS / "predictions.parquet",
-    split: File = DATA / "split.csv",
-    manifest: File = DATA / "manifest.parquet",
-    pairs: File = DATA / "pairs.parquet",
+    metrics: File = RESULTS / METRICS_FILE,
+    predictions: File = RESULTS / PREDICTIONS_TABLE,
+    split: File = DATA / SPLIT_TABLE,
+    manifest: File = DATA / MANIFEST_TABLE,
+    pairs: File = DATA / PAIRS_TABLE,
     out: File | None = None,
 ) -> int:
     """Compare the metrics with a Git revision's: may this run be merged?

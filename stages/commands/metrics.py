@@ -8,25 +8,26 @@ from stages.commands.options import Folder
 from stages.errors import EvaluationError
 from stages.evaluation.metrics import INTERVAL_ENDS, METRICS
 from stages.io.json import number, read_json
+from stages.io.outs import BASELINES_FILE, CROPPER_FILE, DETECTOR_FILE, METRICS_FILE, RESULTS
 from stages.params.load import load_params
 
 PARAMS = "params.yaml"
-CHOOSERS = ("detector.json", "cropper.json")
+CHOOSERS = (DETECTOR_FILE, CROPPER_FILE)
 # Of the other files: name, key, label. Rows whose file or key is not there are left out.
 OTHERS = (
-    ("baselines.json", "sharpness_srocc", "SROCC of plain sharpness"),
-    ("baselines.json", "generator_srocc", "SROCC of labels: generator"),
-    ("baselines.json", "prompt_srocc", "SROCC of labels: prompt"),
-    ("baselines.json", "generator_prompt_srocc", "SROCC of labels: both"),
-    ("baselines.json", "generator_within_prompt_accuracy", "pairs by the generator alone"),
-    ("detector.json", "recall_at_n", "detector: recall, IoU 0.5"),
-    ("cropper.json", "srcc", "cropper: SRCC"),
-    ("cropper.json", "acc5", "cropper: Acc5"),
-    ("cropper.json", "acc10", "cropper: Acc10"),
+    (BASELINES_FILE, "sharpness_srocc", "SROCC of plain sharpness"),
+    (BASELINES_FILE, "generator_srocc", "SROCC of labels: generator"),
+    (BASELINES_FILE, "prompt_srocc", "SROCC of labels: prompt"),
+    (BASELINES_FILE, "generator_prompt_srocc", "SROCC of labels: both"),
+    (BASELINES_FILE, "generator_within_prompt_accuracy", "pairs by the generator alone"),
+    (DETECTOR_FILE, "recall_at_n", "detector: recall, IoU 0.5"),
+    (CROPPER_FILE, "srcc", "cropper: SRCC"),
+    (CROPPER_FILE, "acc5", "cropper: Acc5"),
+    (CROPPER_FILE, "acc10", "cropper: Acc10"),
 )
 
 
-def metrics(*, results: Folder = Path("results")) -> None:
+def metrics(*, results: Folder = RESULTS) -> None:
     """Show the metrics of the last run.
 
     Args:
@@ -51,7 +52,7 @@ def metrics_table(results: Path, *, without: Sequence[str] = ()) -> str:
         results: Folder of the JSON files.
         without: Files that are left out.
     """
-    path = results / "metrics.json"
+    path = results / METRICS_FILE
     values = read_json(path)
     if values is None:
         raise EvaluationError(f"{path}: no metrics yet; `dvc repro` writes them")

@@ -21,6 +21,7 @@ from stages.experiments.dvc import present_commit
 from stages.experiments.series import PlannedRun, run_series, summarise
 from stages.io.files import write_text
 from stages.io.json import write_json
+from stages.io.outs import RESULTS
 from stages.params.load import load_params, merge
 from stages.params.presets import read_preset
 from stages.params.schema import Params
@@ -125,7 +126,7 @@ def protocol(
     preset: Preset = None,
     by: Annotated[Sequence[Kind], Parameter(metavar="KIND", consume_multiple=(1, None))] = ("group",),
     splits: Annotated[PositiveCount, Parameter(metavar="K")] = 10,
-    results: Folder = Path("results"),
+    results: Folder = RESULTS,
 ) -> int:
     """Repeat the experiment over splits: mean, deviation, median.
 

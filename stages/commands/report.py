@@ -8,7 +8,6 @@ import hashlib
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -20,6 +19,7 @@ from stages.errors import EvaluationError
 from stages.experiments.revisions import head
 from stages.experiments.series import params_digest
 from stages.io.files import write_text
+from stages.io.outs import DATA, RESULTS
 from stages.params.load import load_params
 from stages.params.schema import EvaluateParams
 from stages.report import content, figures
@@ -44,8 +44,8 @@ def report(
     *,
     out: File,
     baseline: Annotated[str | None, Parameter(metavar="REV")] = None,
-    results: Folder = Path("results"),
-    data: Folder = Path("data"),
+    results: Folder = RESULTS,
+    data: Folder = DATA,
     title: Annotated[str | None, Parameter(metavar="TEXT")] = None,
 ) -> None:
     """Write the last run as one HTML page.

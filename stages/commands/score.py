@@ -18,6 +18,7 @@ from stages.engine.device import make_deterministic
 from stages.engine.progress import progress
 from stages.errors import DatasetError
 from stages.io.files import replacing, write_text
+from stages.io.outs import WEIGHTS
 from stages.params.schema.engine import available_cores
 from stages.steps.scorer import Scorer
 
@@ -122,7 +123,7 @@ def score(
     *,
     out: File | None = None,
     frames: bool = False,
-    model: Folder = Path("weights"),
+    model: Folder = WEIGHTS,
     device: Device = "auto",
     workers: Count = 0,
     threads: Count = 1,

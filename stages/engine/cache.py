@@ -1,4 +1,4 @@
-"""The item cache: one small Parquet file a video and key, written before any shard; no work is done twice."""
+"""The item cache: one small sealed table per video and key, written before any shard; no work is done twice."""
 
 import os
 import zipfile
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.io.files import replacing, replacing_folder
+from stages.io.sealed import has_seal, read_sealed, write_sealed
 
 
 def cache_root() -> Path:
@@ -65,45 +66,47 @@ def restore_folder(archive: Path, folder: Path) -> bool:
     return True
 
 
+def renamed(rows: pa.Table, video_id: str) -> pa.Table:
+    """An item with its first column set to `video_id`: equal files under two names share one item."""
+    ids = pa.array([video_id] * rows.num_rows, pa.string())
+    return rows.set_column(0, "video_id", ids)
+
+
 class ItemCache:
-    """The items of one stage, `ROOT/STAGE/KE/KEY.parquet`."""
+    """The items of one stage, `ROOT/STAGE/KE/KEY.item`: a table as Parquet, sealed (`stages.io.sealed`)."""
 
     def __init__(self, stage: str, root: Path | None = None) -> None:
         self.folder = (cache_root() if root is None else root) / stage
 
     def path(self, key: str) -> Path:
         """Where the item of a key lies, whether it is there or not."""
-        return self.folder / key[:2] / f"{key}.parquet"
+        return self.folder / key[:2] / f"{key}.item"
 
     def has(self, key: str) -> bool:
-        """Whether the item is there and whole: Parquet ends with its magic, which a file cut by a crash lacks.
+        """Whether the item is there and ends as a whole one does; `read` proves the rest.
 
         The file's time becomes that of this use: pruning goes by it.
         """
-        try:
-            with self.path(key).open("rb") as file:
-                file.seek(-4, os.SEEK_END)
-                is_whole = file.read() == b"PAR1"
-        except OSError:
+        if not has_seal(self.path(key)):
             return False
         note_use(self.path(key))
-        return is_whole
+        return True
 
     def write(self, key: str, table: pa.Table) -> None:
         """Keep a table under its key, whole or not at all."""
-        with replacing(self.path(key)) as temporary:
-            # The shards compress; items are read once, soon, so they do not.
-            pq.write_table(table, temporary, compression="none", use_dictionary=False)
+        buffer = pa.BufferOutputStream()
+        # The shards compress; items are read once, soon, so they do not.
+        pq.write_table(table, buffer, compression="none", use_dictionary=False)
+        write_sealed(self.path(key), key, memoryview(buffer.getvalue()))
 
     def read(self, key: str) -> pa.Table:
-        """The table of a key."""
-        return pq.read_table(self.path(key), partitioning=None)
+        """The table of a key.
 
-    def read_as(self, key: str, video_id: str) -> pa.Table:
-        """An item with its first column set to `video_id`: equal files under two names share one item."""
-        rows = self.read(key)
-        ids = pa.array([video_id] * rows.num_rows, pa.string())
-        return rows.set_column(0, "video_id", ids)
+        Raises:
+            DamagedFileError: The file is not what was written under this key.
+        """
+        with pq.ParquetFile(pa.BufferReader(read_sealed(self.path(key), key))) as file:
+            return file.read(use_threads=False)
 
 
 class WritingBehind(ItemCache):
@@ -132,5 +135,5 @@ class WritingBehind(ItemCache):
         self._written.append(self._writer.submit(super().write, key, table))
 
     def read(self, key: str) -> pa.Table:
-        """The table of a key, from memory where it was written by this cache."""
+        """The table of a key, from memory where it was written by this cache; raises as `ItemCache.read` does."""
         return self._tables[key] if key in self._tables else super().read(key)

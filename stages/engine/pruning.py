@@ -41,7 +41,7 @@ class CachedFile:
 
     @property
     def kind(self) -> str:
-        """The endings: parquet for an item, zip for a folder, and pt, result.pt or validation.pt for a training."""
+        """The endings: item for a video's work, zip for a folder, and pt, result.pt or validation.pt for a training."""
         return self.path.name.partition(".")[2]
 
 
@@ -54,7 +54,7 @@ def find_entries(root: Path) -> list[CachedFile]:
     Returns:
         The entries, least recently used first.
     """
-    paths = [*root.glob("*/??/*.parquet"), *root.glob("*/*.pt"), *root.glob("*/*.zip")]
+    paths = [*root.glob("*/??/*.item"), *root.glob("*/*.pt"), *root.glob("*/*.zip")]
     entries = [entry for path in paths if not path.name.startswith(".") for entry in _entry(path, root)]
     return sorted(entries, key=lambda entry: (entry.used_s, entry.path))
 
@@ -112,7 +112,7 @@ def find_unused(entries: Iterable[CachedFile], keys: set[str]) -> list[CachedFil
         by_stage[entry.stage, entry.kind].append(entry)
     unused: list[CachedFile] = []
     for (_, kind), found in by_stage.items():
-        if kind == "parquet":
+        if kind == "item":
             kept = {entry.key for entry in found} & keys or {entry.key for entry in found}
         else:
             kept = {max(found, key=lambda entry: entry.used_s).key}

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from models.errors import AigcVqaError, listed
-from stages.engine.cache import ItemCache
+from stages.engine.cache import ItemCache, renamed
 from stages.engine.progress import progress
-from stages.errors import NO_ROOM, EngineError
+from stages.errors import NO_ROOM, DamagedFileError, EngineError
 from stages.io.shards import write_shards
 
 
@@ -96,10 +96,11 @@ def run_stage(
     outcome = run_items(stage, items, compute, cache, failed_before=failed_before)
     print(closing_line(stage, outcome))
     check_failures(stage, outcome, max_failed_fraction=max_failed_fraction)
+    left = {item.video_id: item for item in items if item.video_id not in outcome.failed}
     write_shards(
         out,
-        {item.video_id: item.key for item in items if item.video_id not in outcome.failed},
-        cache.read_as,
+        {video_id: item.key for video_id, item in left.items()},
+        lambda _, video_id: renamed(read_item(stage, left[video_id], compute, cache), video_id),
         schema=schema,
         n_shards=n_shards,
         made_by=made_by,
@@ -139,6 +140,28 @@ def run_items(
                 failed[item.video_id] = reason
                 results.set_postfix(failed=len(failed))
     return Outcome(computed=computed, cached=len(items) - len(missing), failed=failed)
+
+
+def read_item(stage: str, item: Item, compute: Compute, cache: ItemCache) -> pa.Table:
+    """The table of an item that is there, as it was written; one that is damaged is computed anew, with a word.
+
+    Args:
+        stage: Name of the stage, for the message.
+        item: The video.
+        compute: Computes it.
+        cache: Where its table is kept.
+
+    Raises:
+        EngineError: The item is damaged, and cannot be computed now.
+    """
+    try:
+        return cache.read(item.key)
+    except DamagedFileError as error:
+        print(f"{stage}: {item.video_id}: {error}; computed anew")
+    for _, reason in compute([item], cache):
+        if reason is not None:
+            raise EngineError(f"{stage}: {item.video_id}: its damaged item cannot be computed anew: {reason}")
+    return cache.read(item.key)
 
 
 def closing_line(stage: str, outcome: Outcome, *, shown: int = 20) -> str:

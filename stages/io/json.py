@@ -35,7 +35,7 @@ def parse_object(
     """
     try:
         value = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise error_type(f"{source}: not JSON ({error})") from None
     if not isinstance(value, dict):
         raise error_type(f"{source}: {needed} is needed, not {type(value).__name__}")

@@ -68,6 +68,13 @@ def write_shards(
                     writer.write_table(rows, row_group_size=max(1, rows.num_rows))
 
 
+def _shard_metadata(metadata: dict[str, Any], path: Path) -> dict[str, Any]:
+    kinds = {"keys": dict, "failed": dict, "n_shards": int}
+    if wrong := [name for name, kind in kinds.items() if not isinstance(metadata.get(name), kind)]:
+        raise TableError(f"{path}: metadata: {', '.join(wrong)} missing or damaged; `dvc repro` writes the table")
+    return metadata
+
+
 class Shards:
     """A sharded table, read one video at a time.
 
@@ -97,7 +104,7 @@ class Shards:
         self._forget_files()
         for path in paths:
             with open_table(path, schema) as file:
-                metadata = metadata_of(file.schema_arrow, path)
+                metadata = _shard_metadata(metadata_of(file.schema_arrow, path), path)
                 if file.num_row_groups != len(metadata["keys"]):
                     raise TableError(f"{path}: {file.num_row_groups} row groups for {len(metadata['keys'])} videos")
             self.made_by = metadata["made_by"]

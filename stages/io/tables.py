@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from stages.errors import TableError
 from stages.io.files import replacing
+from stages.io.json import parse_object
 from stages.io.schemas import MANIFEST
 
 METADATA_KEY = b"aigc_vqa"
@@ -37,13 +38,15 @@ def metadata_of(schema: pa.Schema, path: Path) -> dict[str, Any]:
         path: The file, for the message.
 
     Raises:
-        TableError: There is no such key.
+        TableError: There is no such key, or it holds no object with `made_by`.
     """
     text = (schema.metadata or {}).get(METADATA_KEY)
     if text is None:
         raise TableError(f"{path}: not a table of this pipeline (its metadata has no key {METADATA_KEY.decode()!r})")
-    metadata: dict[str, Any] = json.loads(text)
-    return metadata
+    metadata = parse_object(text, f"{path}: metadata", error_type=TableError)
+    if not isinstance(metadata.get("made_by", {}), dict):
+        raise TableError(f"{path}: metadata: `made_by` is no object of stages")
+    return {"made_by": {}} | metadata
 
 
 def open_table(path: Path, schema: pa.Schema) -> pq.ParquetFile:
@@ -121,13 +124,16 @@ def read_keys(path: Path) -> dict[str, str]:
 
     Returns:
         Video id -> key; empty where the file is not readable or no table of this pipeline.
+
+    Raises:
+        TableError: The metadata is damaged.
     """
     try:
         text = (pq.read_schema(path).metadata or {}).get(METADATA_KEY, b"{}")
     except (pa.ArrowInvalid, OSError):
         return {}
-    keys: dict[str, str] = json.loads(text).get("keys", {})
-    return keys
+    keys: object = parse_object(text, f"{path}: metadata", error_type=TableError).get("keys")
+    return keys if isinstance(keys, dict) else {}
 
 
 def read_frame(path: str | Path, *, schema: pa.Schema) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +18,11 @@ from stages.errors import WeightsError
 from stages.io.checkpoints import read_pickle
 from stages.io.digests import file_sha256
 from stages.io.files import write_bytes
+from stages.io.json import parse_object
 
 CONFIG_KEY = "aigc_vqa"
+# In the configuration: of the tensors and of all else that it holds.
+SHA256_KEY = "content_sha256"
 PICKLES = (".pkl", ".pickle")
 # The options of torchvision's training scripts: an object whose attributes hold what a checkpoint may hold anyway.
 HARMLESS: list[Any] = [argparse.Namespace]
@@ -38,7 +40,13 @@ def save_weights(path: str | Path, state: Mapping[str, Tensor], config: Mapping[
         ValueError: A number of the configuration is NaN or infinite.
     """
     tensors = {name: state[name].detach().cpu().contiguous() for name in sorted(state)}
-    write_bytes(path, save(tensors, metadata={CONFIG_KEY: json.dumps(config, sort_keys=True, allow_nan=False)}))
+    text = json.dumps(config, sort_keys=True, allow_nan=False)
+    bare = memoryview(save(tensors))
+    sha256 = hashlib.sha256(bare[_header_bytes(bare[:8]) :])
+    sha256.update(text.encode())
+    # One key: safetensors writes several in an order of chance.
+    whole = _written({**config, SHA256_KEY: sha256.hexdigest()})
+    write_bytes(path, save(tensors, metadata={CONFIG_KEY: whole}))
 
 
 def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -48,7 +56,7 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         The tensors by name, on the CPU, and the configuration.
 
     Raises:
-        WeightsError: The file is missing, damaged or another program's.
+        WeightsError: The file is missing, damaged (its bytes are not those that were written) or another program's.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -60,7 +68,17 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise WeightsError(f"{path}: not a readable safetensors file ({error})") from None
     if CONFIG_KEY not in metadata:
         raise WeightsError(f"{path}: safetensors of another program (no {CONFIG_KEY!r} in the metadata)")
-    return state, json.loads(metadata[CONFIG_KEY])
+    config = parse_object(metadata[CONFIG_KEY].encode(), f"{path}: metadata", error_type=WeightsError)
+    if config.pop(SHA256_KEY, None) != _content_sha256(path, _written(config)):
+        raise WeightsError(
+            f"{path}: damaged, or changed by hand: its bytes are not those that were written; `dvc repro` "
+            "writes it anew"
+        )
+    return state, config
+
+
+def _written(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, sort_keys=True)
 
 
 def is_own_weights(path: str | Path) -> bool:
@@ -156,10 +174,21 @@ def check_sha256(path: str | Path, wanted: str | None) -> str:
 
 def tensors_sha256(path: str | Path) -> str:
     """SHA-256 of the tensors of a safetensors file: files that differ in their metadata alone have the same."""
+    return _content_sha256(path, "")
+
+
+def _header_bytes(start: bytes | memoryview) -> int:
+    """Where the tensors begin: behind eight bytes that give the length of the header, and the header."""
+    return 8 + int.from_bytes(start, "little")
+
+
+def _content_sha256(path: str | Path, text: str) -> str:
+    """SHA-256 of the tensors of a safetensors file, and of what `text` adds."""
     with Path(path).open("rb") as file:
-        # The format: eight bytes that give the length of the header, the header, the tensors.
-        file.seek(int.from_bytes(file.read(8), "little"), os.SEEK_CUR)
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(_header_bytes(file.read(8)))
+        found = hashlib.file_digest(file, "sha256")
+    found.update(text.encode())
+    return found.hexdigest()
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:

@@ -13,6 +13,19 @@ from stages.evaluation.runs import Run, belong_together, changed_videos, read_te
 from stages.evaluation.units import drawn_groups
 from stages.experiments.revisions import other_version, read_at
 from stages.io.json import read_json
+from stages.io.outs import (
+    AUDIT_FILE,
+    AUDIT_TABLE,
+    BASELINES_FILE,
+    CROPS_FOLDER,
+    FRAME_SCORES_TABLE,
+    FRAMES_FOLDER,
+    MANIFEST_TABLE,
+    METRICS_FILE,
+    PAIRS_TABLE,
+    PREDICTIONS_TABLE,
+    SPLIT_TABLE,
+)
 from stages.io.schemas import AUDIT, CROPS, FRAME_SCORES, FRAMES, MANIFEST, PAIRS, PREDICTIONS
 from stages.io.shards import Shards
 from stages.io.tables import read_frame, read_table, to_frame
@@ -88,30 +101,30 @@ def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:
         EvaluationError: There are no metrics.
         TableError: A table that is needed is missing or damaged.
     """
-    path = results / "metrics.json"
+    path = results / METRICS_FILE
     metrics = read_json(path)
     if metrics is None:
         raise EvaluationError(f"{path}: no metrics yet; `dvc repro` writes them")
-    table, metadata = read_table(results / "predictions.parquet", schema=PREDICTIONS)
+    table, metadata = read_table(results / PREDICTIONS_TABLE, schema=PREDICTIONS)
     videos = to_frame(table)
     videos["error"] = videos["score"] - videos["mos"]
-    prompts = read_frame(data / "manifest.parquet", schema=MANIFEST)[["video_id", "prompt", "group", "sha256"]]
+    prompts = read_frame(data / MANIFEST_TABLE, schema=MANIFEST)[["video_id", "prompt", "group", "sha256"]]
     videos = videos.merge(prompts, on="video_id", how="left")
-    if (results / "audit.parquet").is_file():
-        audit = read_frame(results / "audit.parquet", schema=AUDIT).add_prefix("audit_")
+    if (results / AUDIT_TABLE).is_file():
+        audit = read_frame(results / AUDIT_TABLE, schema=AUDIT).add_prefix("audit_")
         videos = videos.merge(audit, left_on="video_id", right_on="audit_video_id", how="left")
     chosen_by = crop_method(metadata["made_by"])
-    crops = data / "crops" / chosen_by if chosen_by else None
+    crops = data / CROPS_FOLDER / chosen_by if chosen_by else None
     return Sources(
         metrics=metrics,
-        baselines=read_json(results / "baselines.json") or {},
-        previous=_previous(path, metrics, baseline, test=videos[videos["part"] == "test"], split=data / "split.csv"),
+        baselines=read_json(results / BASELINES_FILE) or {},
+        previous=_previous(path, metrics, baseline, test=videos[videos["part"] == "test"], split=data / SPLIT_TABLE),
         videos=videos,
-        pairs=read_frame(data / "pairs.parquet", schema=PAIRS) if (data / "pairs.parquet").is_file() else None,
-        frame_scores=read_frame(results / "frame_scores.parquet", schema=FRAME_SCORES),
-        frames=Shards(data / "frames", schema=FRAMES) if (data / "frames").is_dir() else None,
+        pairs=read_frame(data / PAIRS_TABLE, schema=PAIRS) if (data / PAIRS_TABLE).is_file() else None,
+        frame_scores=read_frame(results / FRAME_SCORES_TABLE, schema=FRAME_SCORES),
+        frames=Shards(data / FRAMES_FOLDER, schema=FRAMES) if (data / FRAMES_FOLDER).is_dir() else None,
         crops=Shards(crops, schema=CROPS) if crops and crops.is_dir() else None,
-        audit=read_json(results / "audit.json"),
+        audit=read_json(results / AUDIT_FILE),
         ablation=read_json(results / "ablation.json"),
         made_by=metadata["made_by"],
     )
@@ -124,7 +137,7 @@ def _previous(
     if version is None:
         return None
     name, before = version[0], json.loads(version[1])
-    then = _run_then(Run(name, before, None, None), path.with_name("predictions.parquet"), split, revision or name)
+    then = _run_then(Run(name, before, None, None), path.with_name(PREDICTIONS_TABLE), split, revision or name)
     if then.mos is not None:
         return Previous(then, changed_videos(tested_videos(test, None, source="") or {}, then.mos), known=True)
     counts = metrics.get("n_expected"), before.get("n_expected")

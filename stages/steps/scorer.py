@@ -23,6 +23,7 @@ from stages.engine.run import Item, reason_of
 from stages.engine.runners.local import in_processes
 from stages.errors import VideoError, WeightsError
 from stages.io.digests import file_sha256, library_versions
+from stages.io.outs import CROPPER_WEIGHTS, DETECTOR_WEIGHTS, QUALITY_WEIGHTS
 from stages.io.schemas import BOX_COLUMNS
 from stages.params.schema.engine import available_cores
 from stages.steps.clips import ClipFrame, read_clip
@@ -33,7 +34,7 @@ from stages.steps.history import History
 from stages.steps.objects import find_objects, objects_by_frame, plan_looks, proposals_table
 from stages.steps.scores import QualityModel, cut_crops, frame_rows, load_quality
 
-WEIGHTS = {"detector": "detector.safetensors", "cropper": "s2cnet.safetensors", "quality": "quality.safetensors"}
+WEIGHTS = {"detector": DETECTOR_WEIGHTS, "cropper": CROPPER_WEIGHTS, "quality": QUALITY_WEIGHTS}
 
 
 class Analysis(NamedTuple):

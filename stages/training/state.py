@@ -1,18 +1,18 @@
 """The state of a training between epochs, so that a killed one goes on instead of starting over."""
 
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from stages.engine.cache import note_use
-from stages.io.files import replacing
+from stages.errors import DamagedFileError
+from stages.io.sealed import read_sealed, write_sealed
 
 
 class TrainingState:
-    """One file, replaced whole after every epoch. Its name says all that the result depends on, code included.
+    """One sealed file, replaced whole after every epoch. Its name says all that the result depends on, code included.
 
     A finished training leaves its result there: run again, the stage writes the same bytes in seconds.
 
@@ -27,17 +27,18 @@ class TrainingState:
         """Read what `save` wrote last.
 
         Returns:
-            Values by name, tensors on the CPU; None when there is nothing, or nothing readable.
+            Values by name, tensors on the CPU; None when there is nothing, or what is there is damaged.
         """
         if not self.path.exists():
             return None
-        note_use(self.path)
         try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-            return state
-        except (RuntimeError, EOFError, pickle.UnpicklingError):
-            # A file that a crash of the machine spoiled is worth no more than none.
+            data = read_sealed(self.path, self.path.name)
+        except DamagedFileError as error:
+            print(f"{error}; the work on it starts over")
             return None
+        note_use(self.path)
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        return state
 
     def resume(self, stage: str, *, epochs: int) -> dict[str, Any] | None:
         """Read what `save` wrote last, and say where the training stands.
@@ -68,5 +69,4 @@ class TrainingState:
         # By way of memory: torch's own writer tells a full disk as a bug of its own.
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        with replacing(self.path) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
+        write_sealed(self.path, self.path.name, buffer.getbuffer())

@@ -142,11 +142,11 @@ def test_a_killed_stage_goes_on_with_the_same_result(project: Path, stage: str) 
         [sys.executable, *command[1:]], cwd=project, env=environment(), stdout=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 120
-    while not list((project / ".cache" / stage).glob("*/*.parquet")) and time.monotonic() < deadline:
+    while not list((project / ".cache" / stage).glob("*/*.item")) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = len(list((project / ".cache" / stage).glob("*/[0-9a-f]*.parquet")))
+    done = len(list((project / ".cache" / stage).glob("*/[0-9a-f]*.item")))
     assert done > 0
     output = call(project, sys.executable, *command[1:]).stdout
     counts = re.search(rf"{stage}: (\d+) computed, (\d+) cached, 0 failed", output)

@@ -13,6 +13,7 @@ from stages.commands.main import COMMANDS
 from stages.engine.command import stage_arguments
 from stages.engine.device import LIBRARIES
 from stages.engine.fingerprint import closure
+from stages.io import outs
 from stages.params.describe import iter_fields
 from stages.params.schema import Params
 from tests.conftest import PIPELINES, ROOT, read_stages
@@ -130,6 +131,25 @@ def test_no_data_path_is_written_in_python() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in documentation:
                 assert not re.match(r"(data|weights)/", node.value), f"{path.name}: {node.value}"
+
+
+def test_commands_look_for_outs_where_dvc_yaml_has_them() -> None:
+    written = {
+        name if isinstance(name, str) else next(iter(name))
+        for values in STAGES.values()
+        for kind in ("outs", "metrics", "plots")
+        for name in values.get(kind, [])
+    }
+    # Crops lie in a folder for each method.
+    written |= {str(Path(name).parent) for name in written if name.startswith("data/crops/")}
+    named = {
+        f"{folder}/{value}"
+        for name, value in vars(outs).items()
+        if name.endswith(("_FILE", "_TABLE", "_FOLDER", "_WEIGHTS"))
+        for folder in (outs.WEIGHTS if name.endswith("_WEIGHTS") else outs.DATA, outs.RESULTS)
+        if f"{folder}/{value}" in written
+    }
+    assert len(named) == sum(name.endswith(("_FILE", "_TABLE", "_FOLDER", "_WEIGHTS")) for name in vars(outs))
 
 
 def test_readme_shows_the_graph_of_dvc_yaml() -> None:

@@ -210,7 +210,7 @@ def test_equal_files_share_one_probe_and_keep_their_names(labels, workplace: Pat
     assert manifest["sha256"].nunique() == 1
     assert manifest["mos"].tolist() == [5, 6]
     assert manifest["n_frames"].tolist() == [8, 8]
-    assert len(list(Path(".cache/prepare").rglob("*.parquet"))) == 1
+    assert len(list(Path(".cache/prepare").rglob("*.item"))) == 1
 
 
 def test_odd_names_and_a_table_of_labels(labels, workplace: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from stages.commands import main as cli
 from stages.commands.cache import prune, read_age, read_size, show_age, show_size
-from stages.engine.cache import ItemCache
+from stages.engine.cache import ItemCache, renamed
 from stages.engine.run import Item, run_items
 from stages.errors import EngineError
 from stages.io.digests import digest
@@ -49,7 +49,7 @@ def write_run(*names: str) -> None:
     write_shards(
         "data/frames",
         keys,
-        ItemCache("decode").read_as,
+        lambda key, name: renamed(ItemCache("decode").read(key), name),
         schema=SCHEMA,
         n_shards=2,
         made_by={},
@@ -66,7 +66,7 @@ def test_the_list_has_a_row_per_stage(workplace: Path, capsys: pytest.CaptureFix
     assert cli.call(["cache", "list"]) is None
     head, *rows = [re.split(r"  +", line) for line in capsys.readouterr().out.splitlines()]
     assert head == ["stage", "items", "size", "last used", "oldest"]
-    size = sum(path.stat().st_size for path in Path(".cache/decode").rglob("*.parquet"))
+    size = sum(path.stat().st_size for path in Path(".cache/decode").rglob("*.item"))
     assert rows == [
         ["decode", "2", show_size(size), "2 h", "12 d"],
         ["train", "1", "3.0 MiB", "5 min", "5 min"],
@@ -153,7 +153,7 @@ def test_temporary_files_of_killed_runs_go_and_those_of_a_running_stage_stay(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add_item("decode", "a")
-    left, written = Path(".cache/decode/12/.12ab.parquet.x.tmp"), Path(".cache/train/.34cd.pt.y.tmp")
+    left, written = Path(".cache/decode/12/.12ab.item.x.tmp"), Path(".cache/train/.34cd.pt.y.tmp")
     for path, age_s in ((left, 25 * HOUR_S), (written, 23 * HOUR_S)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")

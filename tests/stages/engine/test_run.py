@@ -69,6 +69,27 @@ def test_one_added_video_costs_one_video(workplace: Path, capsys: pytest.Capture
     assert [shards.read(item.video_id)["score"].to_pylist() for item in items] == [[n] for n in range(300)]
 
 
+def test_a_damaged_item_is_computed_anew_with_a_word(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    items, cache = make_items(30), ItemCache("toy")
+    stage(items, one_after_another(refuse()))
+    before = {path.name: path.read_bytes() for path in Path("out").iterdir()}
+    capsys.readouterr()
+    flipped = bytearray(cache.path(items[4].key).read_bytes())
+    flipped[40] ^= 1
+    cache.path(items[4].key).write_bytes(flipped)
+    cache.path(items[9].key).write_bytes(cache.path(items[8].key).read_bytes())
+    called: list[int] = []
+    stage(items, one_after_another(lambda number: called.append(number) or [number]))
+    out = capsys.readouterr().out
+    assert sorted(called) == [4, 9]
+    assert out.count("damaged, or not the file of its name; computed anew") == 2
+    assert "toy: v009: " in out
+    assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
+    cache.path(items[4].key).write_bytes(flipped)
+    with pytest.raises(EngineError, match="v004: its damaged item cannot be computed anew: reason 4"):
+        stage(items, one_after_another(refuse(4)))
+
+
 def test_failures_are_named_not_cached_and_tried_again(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     items = make_items(12)
     outcome = stage(items, one_after_another(refuse(7)), failed_before={})

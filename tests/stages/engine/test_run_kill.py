@@ -169,7 +169,7 @@ def stop_in_the_middle(folder: Path, *, group: bool, number: int) -> tuple[subpr
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
-    while len(list((folder / ".cache" / "decode").rglob("[!.]*.parquet"))) < 3:
+    while len(list((folder / ".cache" / "decode").rglob("[!.]*.item"))) < 3:
         assert process.poll() is None, "it ended before it could be stopped"
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -179,7 +179,7 @@ def stop_in_the_middle(folder: Path, *, group: bool, number: int) -> tuple[subpr
 
 
 def finished(folder: Path) -> int:
-    return len(list((folder / ".cache" / "decode").rglob("[!.]*.parquet")))
+    return len(list((folder / ".cache" / "decode").rglob("[!.]*.item")))
 
 
 def contents(folder: Path) -> Sequence[tuple[str, bytes]]:

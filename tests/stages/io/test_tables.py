@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.engine.cache import ItemCache, cache_root
-from stages.errors import TableError
+from stages.engine.cache import ItemCache, cache_root, renamed
+from stages.errors import DamagedFileError, TableError
 from stages.io.digests import digest, library_versions
 from stages.io.schemas import FRAME_SCORES, FRAMES, MANIFEST, PROPOSALS
 from stages.io.shards import Shards, shard_of, write_shards
@@ -192,9 +192,19 @@ def test_refused_tables(tmp_path: Path) -> None:
         read_table(path, schema=FRAME_SCORES)
     pq.write_table(scores("video 01").drop_columns("score"), path)
     with pytest.raises(
-        TableError, match=r"one.parquet: columns are video_id, frame_index, time_s, sharpness; expected"
+        TableError,
+        match=r"one.parquet: columns are video_id, frame_index, time_s, deviation, distance, sharpness; expected",
     ):
         read_table(path, schema=FRAME_SCORES)
+    refused = {"{": "not JSON", "[" * 100_000: "not JSON", "[1]": "object is needed", '{"made_by": 3}': "made_by"}
+    for text, words in refused.items():
+        pq.write_table(scores("video 01").replace_schema_metadata({"aigc_vqa": text}), path)
+        with pytest.raises(TableError, match=rf"one.parquet: metadata: .*{words}"):
+            read_table(path, schema=FRAME_SCORES)
+    shard = out / "part-001.parquet"
+    pq.write_table(scores("video 01").replace_schema_metadata({"aigc_vqa": '{"keys": {}, "n_shards": "2"}'}), shard)
+    with pytest.raises(TableError, match=r"part-001.parquet: metadata: failed, n_shards missing or damaged"):
+        Shards(out, schema=FRAME_SCORES)
     path.write_text("text")
     with pytest.raises(TableError, match=r"one.parquet: not a readable Parquet file"):
         read_table(path, schema=FRAME_SCORES)
@@ -238,14 +248,14 @@ def test_items_are_written_whole_and_read_under_another_name(tmp_path: Path) -> 
     key = "ab" + "0" * 30
     assert not cache.has(key)
     cache.write(key, scores("video 05"))
-    assert cache.path(key) == tmp_path / "decode" / "ab" / f"{key}.parquet"
+    assert cache.path(key) == tmp_path / "decode" / "ab" / f"{key}.item"
     assert cache.has(key)
     assert cache.read(key).equals(scores("video 05"))
-    renamed = cache.read_as(key, "other")
-    assert renamed["video_id"].to_pylist() == ["other", "other"]
-    assert renamed.drop_columns("video_id").equals(scores("video 05").drop_columns("video_id"))
+    other = renamed(cache.read(key), "other")
+    assert other["video_id"].to_pylist() == ["other", "other"]
+    assert other.drop_columns("video_id").equals(scores("video 05").drop_columns("video_id"))
     cache.write(key, scores("video 03"))
-    assert cache.read_as(key, "other").schema.equals(FRAME_SCORES)
+    assert renamed(cache.read(key), "other").schema.equals(FRAME_SCORES)
 
 
 @pytest.mark.parametrize("share", [0, 0.0001, 0.5, 0.999])
@@ -257,6 +267,26 @@ def test_an_item_that_a_crash_cut_counts_as_missing(tmp_path: Path, share: float
     assert not cache.has("k" * 32)
     cache.path("k" * 32).write_bytes(bytes(len(data)))  # blocks that never reached the disk read as zeros
     assert not cache.has("k" * 32)
+
+
+def test_an_item_with_any_flipped_bit_or_of_another_key_is_told_when_it_is_read(tmp_path: Path) -> None:
+    cache = ItemCache("decode", tmp_path)
+    key, other = "k" * 32, "o" * 32
+    cache.write(key, scores("video 05"))
+    data = cache.path(key).read_bytes()
+    for place in [*range(0, len(data) - 8, 97), len(data) - 9]:
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << place % 8
+        cache.path(key).write_bytes(flipped)
+        assert cache.has(key)
+        with pytest.raises(DamagedFileError, match=f"{key}.item: damaged, or not the file of its name"):
+            cache.read(key)
+    cache.write(other, scores("video 03"))
+    cache.path(key).write_bytes(cache.path(other).read_bytes())
+    with pytest.raises(DamagedFileError):
+        cache.read(key)
+    cache.path(key).write_bytes(data)
+    assert cache.read(key).equals(scores("video 05"))
 
 
 def test_digests_name_values() -> None:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from stages.errors import WeightsError
-from stages.io.weights import read_checkpoint
+from stages.io.weights import load_weights, read_checkpoint, save_weights
 
 STATE = OrderedDict({"conv.weight": torch.arange(6.0).reshape(2, 3), "steps": torch.tensor(3)})
 
@@ -127,3 +127,24 @@ def test_damaged_files_are_errors_of_ours(tmp_path: Path) -> None:
             except WeightsError:
                 refused += 1
         assert refused > 10
+
+
+def test_own_weights_prove_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    save_weights(path, STATE, {"made_by": {"train": {"seed": 1}}})
+    state, config = load_weights(path)
+    assert config == {"made_by": {"train": {"seed": 1}}}
+    assert all(torch.equal(state[name], value) for name, value in STATE.items())
+    data = path.read_bytes()
+    for damaged in (data[:-1] + bytes([data[-1] ^ 1]), data.replace(b"seed", b"sead")):
+        path.write_bytes(damaged)
+        with pytest.raises(WeightsError, match=r"own.safetensors: damaged, or changed by hand"):
+            load_weights(path)
+
+
+@pytest.mark.parametrize("text", ["{not json", "[1, 2]", "[" * 200_000], ids=["broken", "list", "deep"])
+def test_metadata_of_another_program_is_an_error_of_ours(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file(dict(STATE), path, metadata={"aigc_vqa": text})
+    with pytest.raises(WeightsError, match=r"other.safetensors: "):
+        load_weights(path)

@@ -1,28 +1,22 @@
 """The Python interface: one call per video, a stream of many, and what a foreign history says."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from stages.errors import WeightsError
+from stages.io.weights import load_weights, save_weights
 from stages.steps import Scorer
 from tests.conftest import noise_clip, write_clip
 from tests.stages.commands.test_score import model  # noqa: F401 (a fixture)
-
-KEY = "aigc_vqa"
 
 
 def with_history(folder: Path, change: Any) -> Path:
     """The quality model with another history in its metadata."""
     path = folder / "quality.safetensors"
-    with safe_open(path, framework="pt") as file:
-        config = json.loads(file.metadata()[KEY])
-    config["made_by"] = change(config["made_by"])
-    save_file(load_file(path), path, metadata={KEY: json.dumps(config)})
+    state, config = load_weights(path)
+    save_weights(path, state, config | {"made_by": change(config["made_by"])})
     return folder
 
 

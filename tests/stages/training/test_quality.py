@@ -252,6 +252,23 @@ def test_the_state_goes_on_as_if_nothing_had_happened(clips: QualityData, tmp_pa
         assert torch.equal(second.kept.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.999])
+def test_a_damaged_state_starts_over_with_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], share: float
+) -> None:
+    state = TrainingState(tmp_path / "state.pt")
+    state.save(epochs_done=1, weights=torch.arange(1000.0))
+    data = bytearray(state.path.read_bytes())
+    data[int(share * len(data))] ^= 4
+    state.path.write_bytes(data)
+    assert state.resume("train", epochs=2) is None
+    assert "state.pt: damaged, or not the file of its name; the work on it starts over" in capsys.readouterr().out
+    # The state of another training under this name.
+    TrainingState(tmp_path / "other.pt").save(epochs_done=2)
+    (tmp_path / "other.pt").replace(state.path)
+    assert state.load() is None
+
+
 def test_fit_keeps_the_best_epoch(clips: QualityData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.1, 0.8, 0.3, 0.8])
     monkeypatch.setattr(
