@@ -13,10 +13,10 @@ from cyclopts import Parameter
 
 from models.errors import AigcVqaError
 from stages.commands.cache import show_size
-from stages.commands.options import Preset
 from stages.commands.weights import wanted_files
 from stages.datasets.folder import find_video_files
 from stages.engine.device import pick_device
+from stages.engine.options import Preset
 from stages.experiments.graph import Plan, plan_run
 from stages.params.load import check_params, flatten, merge, read_yaml
 from stages.params.presets import preset_changes, read_changes

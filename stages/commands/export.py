@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from models.errors import AigcVqaError
 from models.methods.frame_consistency.losses import frame_scores
 from models.methods.frame_consistency.network import PIXEL_MAX, QualityNet
-from stages.commands.options import File, check_out
+from stages.engine.options import File, check_out
 from stages.io.files import replacing
 from stages.io.outs import QUALITY_WEIGHTS, WEIGHTS
 from stages.steps.scores import QualityModel, load_quality

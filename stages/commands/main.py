@@ -17,6 +17,7 @@ COMMANDS = (
     "check",
     "run",
     "score",
+    "versus",
     "crops",
     "metrics",
     "export",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.commands.options import Folder
+from stages.engine.options import Folder
 from stages.errors import EvaluationError
 from stages.evaluation.metrics import INTERVAL_ENDS, METRICS
 from stages.io.json import number, read_json

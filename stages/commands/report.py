@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from stages.commands.options import File, Folder, check_out
+from stages.engine.options import File, Folder, check_out
 from stages.errors import EvaluationError
 from stages.experiments.revisions import head
 from stages.experiments.series import params_digest

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from stages.commands.check import changed_params, check_run, needs_table
-from stages.commands.options import Preset
+from stages.engine.options import Preset
 from stages.errors import ExperimentError
 from stages.experiments.dvc import changed_files, present_commit, run_here
 from stages.io.files import write_bytes

@@ -23,7 +23,7 @@ from models.detectors.detectron_config import INSTALL
 from models.detectors.faster_rcnn import PUBLISHED
 from models.efficientnet_lite import ARCHITECTURE as LITE0
 from models.efficientnet_lite import from_published
-from stages.commands.options import Preset
+from stages.engine.options import Preset
 from stages.errors import WeightsError
 from stages.io.digests import file_sha256
 from stages.io.download import blob_sha256, fetch, fetch_from_hub

@@ -39,7 +39,7 @@ def test_stages_have_one_name_in_all_places() -> None:
 def test_commands_have_one_name_in_all_places() -> None:
     """On the command line, of the module and of its function, of the test, and of a section of the documentation."""
     modules = {path.stem for path in (ROOT / "stages/commands").glob("*.py")}
-    assert modules - {"__init__", "main", "options"} == set(COMMANDS)
+    assert modules - {"__init__", "main"} == set(COMMANDS)
     text = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
     for name in COMMANDS:
         assert callable(getattr(importlib.import_module(f"stages.commands.{name}"), name))
