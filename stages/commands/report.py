@@ -116,6 +116,7 @@ def page(sources: Sources, params: EvaluateParams, *, title: str, revision: str 
         error_summary=content.summary_of_errors(test),
         compared=content.compared_srocc(sources),
         generators=generators,
+        compared_generators=content.compared_generators(test, params),
         generator_figure=Markup(figures.generator_figure(generators, sources.metrics["srocc"])) if generators else "",
         ablation=sources.ablation,
         ablation_rows=ablation,

@@ -17,7 +17,7 @@ from stages.engine.device import make_deterministic
 from stages.engine.options import Count, Device, File, Folder, PositiveCount, check_out
 from stages.engine.progress import progress
 from stages.errors import DatasetError
-from stages.evaluation.sides import find_sides
+from stages.evaluation.sides import find_sides, sides_of_manifest
 from stages.evaluation.versus import Duel, by_prompt, duels, largest, ranking
 from stages.io.files import write_text
 from stages.io.json import write_json
@@ -31,6 +31,7 @@ from stages.steps.scorer import Scorer
 
 EXAMPLES_MAX = 12
 EXAMPLES_OF_TWO = 6
+SEEN = "Videos that the model was trained on are among these where they are of its data set."
 LIMITS = (
     "The score looks at frames one by one: it sees neither the prompt nor the motion between frames.",
     "Intervals and p-values say how far a difference depends on the prompts that were drawn, "
@@ -43,6 +44,7 @@ def versus(
     /,
     *,
     prompts: File | None = None,
+    manifest: File | None = None,
     out: File | None = None,
     model: Folder = WEIGHTS,
     confidence: Annotated[float, Parameter(metavar="SHARE")] = 0.95,
@@ -54,12 +56,13 @@ def versus(
 ) -> int:
     """Compare two or more folders of videos, prompt by prompt.
 
-    Videos of one prompt have the same name in every folder, endings aside, or a row each in --prompts. Exit status 1
-    when a video could not be scored.
+    Videos of one prompt have the same name in every folder, endings aside, or a row each in --prompts. With --manifest
+    the generators of a data set are compared. Exit status 1 when a video could not be scored.
 
     Args:
-        folders: Folders of videos, one for each side.
+        folders: Folders of videos, one for each side; with --manifest the folder of the data set.
         prompts: CSV with the columns path (with its folder, within it, or the name alone) and prompt.
+        manifest: Table of videos that the stage prepare wrote: its generators are the sides.
         out: Page to write (.html); the numbers go beside it (.json).
         model: Folder of weights.
         confidence: Of the intervals, between 0 and 1.
@@ -74,6 +77,7 @@ def versus(
 
     Raises:
         DatasetError: A folder has no videos, the prompts do not fit, or the file cannot be written.
+        TableError: The manifest is missing or another table.
         EvaluationError: Fewer than three prompts are common to two sides.
         WeightsError: The weights are missing or damaged.
     """
@@ -81,7 +85,9 @@ def versus(
         raise DatasetError(f"--confidence {confidence}: allowed: more than 0 and less than 1")
     if out is not None:
         check_out(out, endings=(".html", ".htm"))
-    videos = find_sides(folders, prompts)
+    if manifest is not None and (len(folders) != 1 or prompts is not None):
+        raise DatasetError("--manifest: one folder is needed, that of the data set, and no --prompts")
+    videos = find_sides(folders, prompts) if manifest is None else sides_of_manifest(manifest, folders[0])
     make_deterministic(threads=threads or available_cores())
     scorer = Scorer.load(model, device=device)
     scored = score_videos(scorer, videos, workers=workers)
@@ -90,7 +96,8 @@ def versus(
     settings: dict[str, Any] = {"samples": samples, "confidence": confidence, "seed": seed}
     found, ranked = duels(table, **settings), ranking(table, **settings)
     sides = [asdict(row) | counts_of(scored, row.name) for row in ranked]
-    notes = [*unlike_notes(sides), *unpaired_notes(table), *LIMITS]
+    seen = [] if manifest is None else [SEEN]
+    notes = [*unlike_notes(sides), *unpaired_notes(table), *seen, *LIMITS]
     facts = [f"model: {Path(model).as_posix()}, trained on {trained_on(scorer)}", f"{len(good)} videos scored"]
     print(screen_text(sides, found, scored, confidence=confidence, notes=notes))
     if out is not None:

@@ -8,6 +8,8 @@ import pandas as pd
 from models.errors import listed
 from stages.datasets.folder import EXTENSIONS, find_video_files, shown_name
 from stages.errors import DatasetError
+from stages.io.schemas import MANIFEST
+from stages.io.tables import read_frame
 
 
 def find_sides(folders: Sequence[Path], prompts: Path | None) -> pd.DataFrame:
@@ -44,6 +46,31 @@ def find_sides(folders: Sequence[Path], prompts: Path | None) -> pd.DataFrame:
     if len(lost):
         raise DatasetError(f"{prompts}: no prompt for {len(lost)} videos: {listed([*map(str, lost)], shown=5)}")
     return table
+
+
+def sides_of_manifest(manifest: Path, root: Path) -> pd.DataFrame:
+    """The usable videos of a data set, its generators as sides.
+
+    Args:
+        manifest: Table of videos (Parquet), as the stage prepare writes it.
+        root: Folder that its paths start from.
+
+    Returns:
+        Columns side, path, prompt; videos without a generator or a prompt are left out.
+
+    Raises:
+        DatasetError: Fewer than two generators have prompts.
+        TableError: The file is missing or another table.
+    """
+    rows = read_frame(manifest, schema=MANIFEST)
+    rows = rows[(rows["status"] == "ok") & rows["generator"].notna() & rows["prompt"].notna()]
+    if rows["generator"].nunique() < 2:
+        raise DatasetError(
+            f"{manifest}: {rows['generator'].nunique()} generators with prompts; two or more are compared"
+        )
+    rows = rows.sort_values(["generator", "video_id"])
+    paths = [root / path for path in rows["path"]]
+    return pd.DataFrame({"side": rows["generator"], "path": paths, "prompt": rows["prompt"]}).reset_index(drop=True)
 
 
 def read_prompts(path: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ import pytest
 
 from stages.commands import main as cli
 from stages.errors import DatasetError, EvaluationError, TableError
-from stages.io.schemas import AUDIT
+from stages.io.schemas import AUDIT, MANIFEST
 from stages.io.tables import read_frame, write_frame
 from stages.params.schema import EvaluateParams
 from stages.report import content
@@ -177,6 +177,28 @@ def test_generators_with_too_few_videos_have_no_correlation() -> None:
     assert first["low"] <= 0.9 <= first["high"]
     assert (second["generator"], second["n_scored"], second["srocc"], second["low"]) == ("b", 2, None, None)
     assert second["bias"] == pytest.approx((54 + 63) / 2)
+
+
+def test_generators_are_compared_on_the_prompts_that_all_have(ready: Path) -> None:
+    rows = [(name, f"p{place}", 50.0 + step * place) for name, step in (("slow", 1), ("fast", 4)) for place in range(5)]
+    test = pd.DataFrame([*rows, ("fast", "alone", 99.0)], columns=["generator", "prompt", "score"])
+    first, second = content.compared_generators(test, PARAMS)
+    # 50, 54, 58, 62, 66 and 50, 51, 52, 53, 54: 3, 6, 9, 12 and 0 apart; only all signs alike are as far, whatever 0 has.
+    assert [(row["name"], row["mean"], row["n_prompts"]) for row in (first, second)] == [
+        ("fast", 58, 5),
+        ("slow", 52, 5),
+    ]
+    assert (first["next"].difference, first["next"].win_rate) == (6, 0.9)
+    assert first["next"].p_value == 4 / 32
+    assert second["next"] is None
+    assert content.compared_generators(test[test["generator"] == "fast"], PARAMS) == []
+    assert content.compared_generators(test.assign(prompt=None), PARAMS) == []
+    make_run()
+    assert "Which generator is better" not in report().text
+    manifest = read_frame("data/manifest.parquet", schema=MANIFEST)
+    manifest["prompt"] = [f"{HOSTILE_PROMPT} {number // 2}" for number in range(N_VIDEOS)]
+    write_frame("data/manifest.parquet", manifest, schema=MANIFEST, metadata={"made_by": {}})
+    assert "Which generator is better" in report().text
 
 
 def test_without_audit_ablation_frames_and_git_the_rest_is_there(ready: Path) -> None:

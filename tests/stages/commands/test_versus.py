@@ -7,12 +7,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from stages.commands import main as cli
 from stages.commands.versus import unlike_notes, verdict
 from stages.errors import DatasetError, EvaluationError
 from stages.evaluation.versus import Duel
+from stages.io.schemas import MANIFEST
+from stages.io.tables import write_frame
 from stages.steps import Scorer
 from tests.conftest import noise_clip, write_clip
 from tests.stages.commands.test_score import model  # noqa: F401 (a fixture)
@@ -114,6 +117,30 @@ def test_prompts_from_a_table(call: Callable[..., int]) -> None:
     Path("prompts.csv").write_text("\n".join(["path,prompt", *lines]))
     with pytest.raises(EvaluationError, match=r"2 prompts are common to bright, dark"):
         call("bright", "dark", "--prompts", "prompts.csv")
+
+
+def test_generators_of_a_manifest(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        (f"{side}/{prompt}.avi", side, f"prompt {prompt}") for side in ("bright", "dark") for prompt in range(PROMPTS)
+    ]
+    table = pd.DataFrame({name: pd.Series([None] * len(rows), dtype=object) for name in MANIFEST.names})
+    table["path"], table["generator"], table["prompt"] = zip(*rows, strict=True)
+    table["video_id"], table["status"] = table["path"], "ok"
+    table.loc[0, "status"] = "failed"
+    write_frame("manifest.parquet", table, schema=MANIFEST, metadata={"made_by": {}})
+    assert call(".", "--manifest", "manifest.parquet", "--out", "page.html") == 0
+    by_generator = json.loads(Path("page.json").read_text())["pairs"][0]
+    assert (by_generator["first"], by_generator["n_prompts"]) == ("bright", PROMPTS - 1)
+    assert "trained on are among these" in capsys.readouterr().out
+    Path("bright/0.avi").unlink()
+    assert call("bright", "dark", "--out", "folders.html") == 0
+    assert json.loads(Path("folders.json").read_text())["pairs"][0] == by_generator
+    with pytest.raises(DatasetError, match="--manifest: one folder is needed"):
+        call("bright", "dark", "--manifest", "manifest.parquet")
+    table["generator"] = "one"
+    write_frame("manifest.parquet", table, schema=MANIFEST, metadata={"made_by": {}})
+    with pytest.raises(DatasetError, match="1 generators with prompts; two or more"):
+        call(".", "--manifest", "manifest.parquet")
 
 
 def test_wrong_options(call: Callable[..., int]) -> None:
