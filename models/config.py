@@ -4,9 +4,24 @@ A network's configuration is such a section: what stands in params.yaml is what 
 weights keeps. Values that are not the user's choice are added by a subclass.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+
+# Generators of random numbers take larger seeds, but not their products with what tells epochs and processes apart.
+SEED_MAX = 2**31 - 1
+# More is a slip of the keyboard.
+COUNT_MAX = 1_000_000
+
+
+def _one_line(text: str) -> str:
+    if "'" in text or not text.isprintable():
+        raise ValueError("no quotation mark ' and no line break or other control character")
+    return text
+
+
+# A path or another text that dvc.yaml hands to a shell, in single quotes: all else is data there.
+ShellText = Annotated[str, AfterValidator(_one_line)]
 
 
 class Section(BaseModel):

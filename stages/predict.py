@@ -3,7 +3,6 @@
 frame_scores.parquet holds the frames, predictions.parquet one row a video, failed ones with their reason.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,8 +70,6 @@ def predict(
     }
     around = surroundings(device, batch_frames=params.engine.batch_frames)
     items = [Item(name, digest("predict", made, around, crops_table.keys[name]), name) for name in crops_table.ids]
-    # While the network works on one batch of frames, the videos of the next are decoded.
-    batch_videos = math.ceil(params.engine.batch_frames / model.frames)
     compute = Batched(
         load=lambda name: cut_crops(
             read_clip(frames_table.read(name, CLIP_COLUMNS)),
@@ -84,7 +81,6 @@ def predict(
         infer=model.score,
         finish=lambda item, crops, scores: frame_rows(item.video_id, crops, scores, model.reliability.familiarity),
         batch_size=params.engine.batch_frames,
-        read_ahead=2 * batch_videos,
     )
     with WritingBehind("predict") as cache:
         outcome = run_items("predict", items, compute, cache, failed_before=crops_table.failed)

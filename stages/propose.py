@@ -46,7 +46,7 @@ def looks_with_frames(frames: pa.Table, *, every: int) -> list[Look]:
 def by_network(
     network: Detector, frames: Shards, settings: ProposeParams, *, batch_size: int
 ) -> Batched[Look, Detections]:
-    """Find objects: frames of one size share a batch, whichever videos they are of."""
+    """Find objects: frames of one size share a batch."""
     return Batched(
         load=lambda video_id: looks_with_frames(frames.read(video_id), every=settings.every),
         group=lambda look: look.size,

@@ -11,7 +11,7 @@ from typing import Annotated
 import pandas as pd
 from cyclopts import Parameter
 
-from models.errors import listed
+from models.errors import listed, printable
 from stages.datasets.folder import EXTENSIONS, find_video_files
 from stages.engine.device import make_deterministic
 from stages.engine.options import Count, Device, File, Folder, check_out
@@ -89,7 +89,7 @@ def screen_table(
     low, high = scale
     # The data set's own scale is worth a column only where it differs.
     raw = "" if (low, high) == (0, 100) else f"  {f'of {low:g}-{high:g}':>10}"
-    names = [str(path) for path in rows["path"].head(shown)]
+    names = [printable(str(path)) for path in rows["path"].head(shown)]
     width = min(60, max([len(name) for name in names] + [5]))
     lines = []
     for name, row in zip(names, rows.head(shown).to_dict("records"), strict=True):

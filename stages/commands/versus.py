@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import pandas as pd
 from cyclopts import Parameter
 
+from models.errors import printable
 from stages.datasets.folder import shown_name
 from stages.engine.device import make_deterministic
 from stages.engine.options import Count, Device, File, Folder, PositiveCount, check_out
@@ -205,7 +206,7 @@ def screen_text(
         lines += [verdict(each, confidence), f"  {each.first} has the higher score for {wins} of the prompts"]
     failed = scored[scored["status"] != "ok"]
     lines += [f"failed: {path}: {reason}" for path, reason in zip(failed["path"], failed["reason"], strict=True)]
-    return "\n".join([*lines, *(f"note: {note}" for note in notes)])
+    return "\n".join(printable(line) for line in [*lines, *(f"note: {note}" for note in notes)])
 
 
 def pick_examples(table: pd.DataFrame, found: Sequence[Duel]) -> list[tuple[str, str, str, float, float]]:

@@ -1,9 +1,9 @@
-"""How the engine runs networks: batches across frames and videos, while background threads load the next videos."""
+"""How the engine runs networks: the frames of a video in batches, while background threads load the next videos."""
 
-from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -15,18 +15,14 @@ from stages.engine.run import Item, reason_of
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 
-# Inputs that waiting videos may hold in memory, in full batches; a single video may hold more by itself.
-HELD_BATCHES = 4
-
 
 @dataclass(frozen=True)
 class Batched(Generic[Input, Output]):
-    """Model work in batches across frames and videos, while background threads load the next videos.
+    """Model work video by video, in batches, while background threads load the next videos.
 
-    An exception is a failure of its video. When it occurs inside a batch of several videos, each of them is tried again
-    on its own. A video keeps all its inputs until the last of them has its output; so batches that are not full run
-    early when the waiting videos hold more than HELD_BATCHES batches. Memory therefore depends neither on the number of
-    videos nor on the number of groups.
+    The last bits of a network's output depend on the size of its batch. So no batch holds inputs of two videos: what a
+    video gets has the same bytes whatever else is computed in a run, interrupted or not. An exception is a failure of
+    its video. Memory depends on the longest videos, not on their number.
 
     Attributes:
         load: Gives the inputs of one video from its payload; runs in a background thread.
@@ -52,85 +48,31 @@ class Batched(Generic[Input, Output]):
             cache: Where their tables go.
 
         Yields:
-            Each item with None, or with the reason why it failed, in the order in which they are done.
+            Each item with None, or with the reason why it failed, in order.
         """
-        batches: dict[Hashable, list[tuple[_Work, int]]] = {}
         for item, loaded in _read_ahead(self.load, items, self.read_ahead):
             if isinstance(loaded, str):
                 yield item, loaded
                 continue
-            work = _Work(item, loaded, [None] * len(loaded))
-            if not loaded:
-                yield from self._close([work], cache)
-            for position, value in enumerate(loaded):
-                batch = batches.setdefault(self.group(value), [])
-                batch.append((work, position))
-                if len(batch) == self.batch_size:
-                    yield from self._close(self._infer(batches.pop(self.group(value))), cache)
-            while self._holds_too_much(batches.values()):
-                yield from self._close(self._infer(batches.pop(_most_freeing(batches))), cache)
-        for batch in batches.values():
-            yield from self._close(self._infer(batch), cache)
+            try:
+                table = self.finish(item, loaded, self._infer(loaded))
+            except Exception as error:
+                yield item, reason_of(error)
+                continue
+            cache.write(item.key, table)
+            yield item, None
 
-    def _holds_too_much(self, batches: Iterable[Sequence[tuple["_Work", int]]]) -> bool:
-        held = {id(work): len(work.inputs) for batch in batches for work, _ in batch}
-        return len(held) > 1 and sum(held.values()) > HELD_BATCHES * self.batch_size
-
-    def _infer(self, batch: list[tuple["_Work", int]]) -> list["_Work"]:
-        """Run a batch and store its outputs; returns the videos that are done, successfully or not."""
-        works = list({id(work): work for work, _ in batch}.values())
-        try:
-            outputs = self.infer([work.inputs[position] for work, position in batch])
-        except Exception as error:
-            reason = reason_of(error)
-            if len(works) == 1:
-                works[0].reason = works[0].reason or reason
-                outputs = []
-            else:
-                for single in works:
-                    self._infer([(work, position) for work, position in batch if work is single])
-                return [work for work in works if work.left == 0]
-        else:
-            for (work, position), output in zip(batch, outputs, strict=True):
-                work.outputs[position] = output
-        for work, _ in batch:
-            work.left -= 1
-        return [work for work in works if work.left == 0]
-
-    def _close(self, works: Iterable["_Work"], cache: ItemCache) -> Iterator[tuple[Item, str | None]]:
-        for work in works:
-            if work.reason is None:
-                try:
-                    table = self.finish(work.item, work.inputs, work.outputs)
-                except Exception as error:
-                    work.reason = reason_of(error)
-                else:
-                    cache.write(work.item.key, table)
-            yield work.item, work.reason
-
-
-@dataclass
-class _Work:
-    item: Item
-    inputs: Sequence[Any]
-    outputs: list[Any]
-    left: int = field(init=False)
-    reason: str | None = None
-
-    def __post_init__(self) -> None:
-        self.left = len(self.inputs)
-
-
-def _most_freeing(batches: Mapping[Hashable, Sequence[tuple[_Work, int]]]) -> Hashable:
-    """The group whose outputs free the most inputs; where none frees any, the fullest one."""
-
-    def freed(group: Hashable) -> tuple[int, int]:
-        batch = batches[group]
-        waiting = Counter(id(work) for work, _ in batch)
-        done = {id(work): len(work.inputs) for work, _ in batch if work.left == waiting[id(work)]}
-        return sum(done.values()), len(batch)
-
-    return max(batches, key=freed)
+    def _infer(self, inputs: Sequence[Input]) -> list[Output]:
+        """The outputs of one video's inputs, in their order."""
+        groups: dict[Hashable, list[int]] = {}
+        for place, value in enumerate(inputs):
+            groups.setdefault(self.group(value), []).append(place)
+        found: dict[int, Output] = {}
+        for places in groups.values():
+            for start in range(0, len(places), self.batch_size):
+                batch = places[start : start + self.batch_size]
+                found |= dict(zip(batch, self.infer([inputs[place] for place in batch]), strict=True))
+        return [found[place] for place in range(len(inputs))]
 
 
 def _read_ahead(

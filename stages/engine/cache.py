@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.io.files import replacing, replacing_folder
+from stages.io.files import replacing, replacing_folder, sweep
 from stages.io.sealed import has_seal, read_sealed, write_sealed
 
 
@@ -77,6 +77,10 @@ class ItemCache:
 
     def __init__(self, stage: str, root: Path | None = None) -> None:
         self.folder = (cache_root() if root is None else root) / stage
+
+    def sweep(self) -> None:
+        """Remove the temporary files of runs that were killed."""
+        sweep(self.folder.glob("??/.*.tmp"))
 
     def path(self, key: str) -> Path:
         """Where the item of a key lies, whether it is there or not."""

@@ -12,7 +12,7 @@ from functools import partial
 from inspect import BoundArguments
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from models.errors import AigcVqaError
+from models.errors import AigcVqaError, printable
 from stages.errors import NO_ROOM
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def run(main: Callable[[], int | None]) -> None:
     try:
         status = main()
     except AigcVqaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        lines = [printable(line) for line in str(error).split("\n")]
+        print("error: " + "\n".join(lines), file=sys.stderr)
         sys.exit(1)
     except OSError as error:
         if error.errno not in NO_ROOM:

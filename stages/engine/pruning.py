@@ -4,7 +4,6 @@ Finished work is only ever removed whole, file by file; what is needed again is 
 """
 
 import json
-import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.errors import EngineError
+from stages.io.files import is_alive
 from stages.io.tables import read_keys
 
 # A temporary file that is older was left by a run that was killed.
@@ -174,15 +174,5 @@ def check_idle(project: Path) -> None:
         except (OSError, ValueError):
             continue
         for holder in [lock["write"] for lock in locks if lock.get("write")]:
-            if _is_alive(holder["pid"]):
+            if is_alive(holder["pid"]):
                 raise EngineError(f"`{holder['cmd']}` runs (process {holder['pid']}); prune when it has ended")
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -128,6 +128,7 @@ def run_items(
         cache: Where their tables are kept.
         failed_before: video_id -> reason of the videos that failed in earlier stages.
     """
+    cache.sweep()
     missing = [item for item in items if not cache.has(item.key)]
     failed = dict(failed_before or {})
     computed = 0

@@ -1,11 +1,54 @@
 """Small files, written whole or not at all: a reader never sees half of one."""
 
+import hashlib
 import os
+import re
 import shutil
+import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# Part of the name of a temporary file: who writes it, this machine's process. Folders may be shared with others.
+MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+OWNER = re.compile(r"^\..+\.([0-9a-f]{8})-(\d+)\.[^.]+\.(tmp|old)$")
+
+
+def temporary_prefix(path: Path) -> str:
+    """How names of temporary files beside a path begin."""
+    return f".{path.name}.{MACHINE}-{os.getpid()}."
+
+
+def sweep(temporaries: Iterable[Path]) -> None:
+    """Remove those temporary files and folders whose process was killed; those of other machines stay.
+
+    Args:
+        temporaries: Files and folders; what no process of ours wrote stays too.
+    """
+    for path in temporaries:
+        owner = OWNER.match(path.name)
+        if owner is None or owner[1] != MACHINE or is_alive(int(owner[2])):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine runs.
+
+    Args:
+        process: Its number.
+    """
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _umask() -> int:
@@ -28,7 +71,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=temporary_prefix(path), suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -44,7 +87,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def replacing_folder(path: str | Path) -> Iterator[Path]:
     """Give an empty temporary folder beside `path`, and rename it to `path` when the block ends without an error.
 
-    An existing folder is replaced only then. When the block raises, the temporary folder is removed.
+    An existing folder is replaced only then. When the block raises, the temporary folder is removed; what a killed run
+    left of one is removed by the next.
 
     Args:
         path: The folder to replace; its parent is created.
@@ -54,7 +98,8 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    sweep([*path.parent.glob(f".{path.name}.*.tmp"), *path.parent.glob(f".{path.name}.*.old")])
+    temporary = Path(tempfile.mkdtemp(prefix=temporary_prefix(path), suffix=".tmp", dir=path.parent))
     outgoing = temporary.with_suffix(".old")
     try:
         yield temporary

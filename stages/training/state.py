@@ -8,6 +8,7 @@ import torch
 
 from stages.engine.cache import note_use
 from stages.errors import DamagedFileError
+from stages.io.files import sweep
 from stages.io.sealed import read_sealed, write_sealed
 
 
@@ -29,6 +30,7 @@ class TrainingState:
         Returns:
             Values by name, tensors on the CPU; None when there is nothing, or what is there is damaged.
         """
+        sweep(self.path.parent.glob(".*.tmp"))
         if not self.path.exists():
             return None
         try:

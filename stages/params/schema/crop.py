@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from models.config import SEED_MAX
 from models.s2cnet.config import CandidateConfig
 
 
@@ -20,7 +21,7 @@ class CropParams(CandidateConfig):
     precision: Literal["fp32", "bf16"] = Field(
         description="of the network's large products; bf16 pays where the hardware computes it (AMX, a GPU)"
     )
-    seed: int = Field(ge=0, description="seed of crop.method random")
+    seed: int = Field(ge=0, le=SEED_MAX, description="seed of crop.method random")
 
     @property
     def is_blind(self) -> bool:

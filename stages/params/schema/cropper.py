@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from models.config import Section
+from models.config import Section, ShellText
 from models.s2cnet.config import S2CNetSizes
 from stages.params.schema.training import ImageTraining
 
@@ -26,7 +26,7 @@ class CropperParams(Section):
     Both sub-sections are those of a training: an imported checkpoint brings its own sizes.
     """
 
-    source: str = Field(
+    source: ShellText = Field(
         min_length=1, description="folder to train on (images/, annotations/), or checkpoint file to import"
     )
     variant: Literal["paper", "release"] = Field(

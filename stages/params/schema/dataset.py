@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from models.config import Section
+from models.config import Section, ShellText
 
 # The scores that a row of VQualA 2025's labels holds.
 VQUALA_TARGETS = ("Overall_MOS", "Traditional_MOS", "Alignment_MOS", "Aesthetic_MOS", "Temporal_MOS")
@@ -74,7 +74,7 @@ class DatasetParams(Section):
     format: Literal["t2vqa_db", "kvq", "vquala", "fetv", "table", "folder"] = Field(
         description="format of the labels; folder: videos without scores, which can be scored and nothing else"
     )
-    root: str = Field(min_length=1, description="folder of the data set; DVC tracks it")
+    root: ShellText = Field(min_length=1, description="folder of the data set; DVC tracks it")
     labels: str = Field(
         min_length=1,
         description="label file, relative to dataset.root, or a folder of lists train.*, val.*, test.*; "

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from models.config import COUNT_MAX, ShellText
 from models.detectors.config import BoxRules, DetectronNetwork, TimmFpn, TorchvisionNetwork
 from stages.params.schema.training import ImageTraining
 
@@ -22,7 +23,7 @@ class DetectorTraining(ImageTraining):
     )
     merge_classes: bool = Field(description="learn one class, object, whatever the categories say")
     zoom: float = Field(ge=0, lt=1, description="strength of random zooming in and out of training images")
-    recall_boxes: int = Field(ge=1, description="best boxes per image that the reported recall looks at")
+    recall_boxes: int = Field(ge=1, le=COUNT_MAX, description="best boxes per image that the reported recall looks at")
 
 
 class DetectorParams(BoxRules):
@@ -34,7 +35,7 @@ class DetectorParams(BoxRules):
     backend: Literal["torchvision", "detectron2", "table"] = Field(
         description="library of the detector; table: boxes that you bring along, found elsewhere"
     )
-    source: str = Field(
+    source: ShellText = Field(
         min_length=1,
         description="torchvision: folder to train on (train.json, val.json, images/); torchvision, detectron2: weights "
         "file to import; table: Parquet file, or folder of text files VIDEO_ID/FRAME_INDEX.txt",

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from models.config import Section
+from models.config import COUNT_MAX, Section
 
 
 def available_cores() -> int:
@@ -21,13 +21,15 @@ class EngineParams(Section):
     of sums in a network: they move scores by less than 0.0001 points of 100. The others change nothing.
     """
 
-    workers: int = Field(ge=0, description="processes for work without a network; 0: one a core")
+    workers: int = Field(ge=0, le=COUNT_MAX, description="processes for work without a network; 0: one a core")
     threads: int = Field(
         ge=0, description="threads of a network on a CPU; small ones are fastest with 1, large ones with 0: one a core"
     )
-    batch_frames: int = Field(ge=1, description="frames a network sees at once")
+    batch_frames: int = Field(ge=1, le=COUNT_MAX, description="most frames of a video that a network sees at once")
     device: Literal["auto", "cpu", "cuda"] = Field(description="where networks run; auto: a GPU when there is one")
-    processes: int = Field(ge=0, description="processes that train the quality model, a GPU each; 0: one for each GPU")
+    processes: int = Field(
+        ge=0, le=COUNT_MAX, description="processes that train the quality model, a GPU each; 0: one for each GPU"
+    )
     cache_gib: float = Field(
         ge=0, description="memory for training crops, GiB; a part that does not fit is decoded each epoch"
     )

@@ -4,13 +4,15 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from models.config import Section
+from models.config import COUNT_MAX, Section
 
 
 class ProposeParams(Section):
     """Which objects of a frame the cropper is told of."""
 
-    every: int = Field(ge=1, description="objects are looked for in every k-th frame, whose boxes the next ones take")
+    every: int = Field(
+        ge=1, le=COUNT_MAX, description="objects are looked for in every k-th frame, whose boxes the next ones take"
+    )
     top_n: int = Field(ge=1, le=100, description="objects a frame, best first")
     score_threshold: float = Field(ge=0, le=1, description="confidence below which an object is dropped")
     nms_iou: float = Field(

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from models.config import Section
+from models.config import SEED_MAX, Section, ShellText
 
 
 class SplitParams(Section):
@@ -19,12 +19,12 @@ class SplitParams(Section):
         description="with split.by generator: no prompt of the test part stands in train or val either; it is then "
         "split.test_fraction of the prompts, and what would tell of them is left out"
     )
-    fixed: str = Field(
+    fixed: ShellText = Field(
         min_length=1,
         description="list of videos whose part is given, as data/split.csv; the others never enter its test part; "
         "a header alone fixes none",
     )
-    seed: int = Field(ge=0, description="seed of the split")
+    seed: int = Field(ge=0, le=SEED_MAX, description="seed of the split")
     val_fraction: float = Field(
         gt=0, lt=1, description="share of the videos that selects the epoch; of those not in a fixed test part"
     )

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from models.config import Section
+from models.config import COUNT_MAX, SEED_MAX, Section
 from models.methods.frame_consistency.config import QualityNetwork
 
 
@@ -45,8 +45,8 @@ class TrainParams(QualityNetwork):
     loss: Literal["fcl", "mae", "bce"] = Field(description="training loss")
     fcl: FclParams
     fgm: FgmParams
-    epochs: int = Field(ge=1, description="passes over the training part")
-    batch_videos: int = Field(ge=1, description="videos a step")
+    epochs: int = Field(ge=1, le=COUNT_MAX, description="passes over the training part")
+    batch_videos: int = Field(ge=1, le=COUNT_MAX, description="videos a step")
     optimizer: Literal["adamw", "sgd"] = Field(description="reads the sub-section of its name")
     adamw: AdamWParams
     sgd: SgdParams
@@ -66,7 +66,7 @@ class TrainParams(QualityNetwork):
     checkpointing: bool = Field(description="compute activations twice to keep fewer of them; less memory, more time")
     compile: bool = Field(description="compile the backbone (torch.compile): minutes at the start, faster steps")
     flip: bool = Field(description="mirror videos at random, left to right")
-    seed: int = Field(ge=0, description="seed of weights, order and augmentation")
+    seed: int = Field(ge=0, le=SEED_MAX, description="seed of weights, order and augmentation")
     confidence: float = Field(
         gt=0, lt=1, description="share of new videos whose MOS lies in the interval of their score"
     )

@@ -190,3 +190,15 @@ def test_crops_names_the_video_that_cannot_be_drawn(model: Path, workplace: Path
     (workplace / "bad.mp4").touch()
     with pytest.raises(VideoError, match=r"^bad\.mp4: the file is empty$"):
         crops(Path("bad.mp4"), out=Path("look.png"), model=model, device="cpu")
+
+
+def test_names_move_no_cursor_and_forge_no_row(run: Callable[..., int], workplace: Path, capsys) -> None:
+    name = "a\x1b[2J\x07\ngood.mp4  99.99.avi"
+    write_clip(workplace / name, noise_clip(0))
+    (workplace / "b\nc.mp4").touch()
+    assert run(name, "b\nc.mp4") == 1
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    assert sum("99.99" in line for line in out.splitlines()) == 1
+    assert "\\x1b[2J\\x07\\ngood.mp4" in out

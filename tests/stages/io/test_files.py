@@ -15,7 +15,7 @@ from models.errors import AigcVqaError
 from stages.engine.command import run
 from stages.errors import TableError
 from stages.io.digests import file_sha256
-from stages.io.files import replacing, replacing_folder, write_bytes, write_text
+from stages.io.files import replacing, replacing_folder, temporary_prefix, write_bytes, write_text
 from stages.io.json import write_json
 from tests.conftest import ROOT
 
@@ -226,3 +226,23 @@ def test_a_full_device_while_a_temporary_file_is_written(tmp_path: Path) -> None
     assert caught.value.errno == errno.ENOSPC
     assert (tmp_path / "a").read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_a_killed_process_left_is_swept_and_what_others_write_stays(tmp_path: Path) -> None:
+    finished = subprocess.Popen(["true"])
+    finished.wait()
+    out = tmp_path / "out"
+    killed = temporary_prefix(out).replace(f"-{os.getpid()}.", f"-{finished.pid}.")
+    (tmp_path / f"{killed}abc.tmp").mkdir()
+    (tmp_path / f"{killed}abc.tmp" / "half").touch()
+    (tmp_path / f"{killed}abc.old").mkdir()
+    kept = [
+        tmp_path / f"{temporary_prefix(out)}abc.tmp",  # this process, which runs
+        tmp_path / f".out.0000beef-{finished.pid}.abc.tmp",  # another machine
+        tmp_path / ".out.by-hand.tmp",
+    ]
+    for path in kept:
+        path.touch()
+    with replacing_folder(out) as folder:
+        (folder / "a").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["out", *(path.name for path in kept)])

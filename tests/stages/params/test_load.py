@@ -1,6 +1,8 @@
 """The schema of params.yaml: what is refused and how it is said, presets, and the shipped files."""
 
+import re
 import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from stages.errors import ParamsError
 from stages.params.describe import allowed, iter_fields
@@ -138,6 +140,37 @@ def test_all_problems_are_told_at_once(check) -> None:
 )
 def test_values_that_do_not_go_together(check, changes: dict, text: str) -> None:
     assert text in refusal(check, changes)
+
+
+@pytest.mark.parametrize("key", ["dataset.root", "detector.source", "cropper.source", "split.fixed"])
+def test_a_path_is_data_to_the_shell(check, key: str, tmp_path: Path) -> None:
+    """dvc.yaml has it in single quotes; what could end them is refused."""
+    section, name = key.split(".")
+    path = 'My $5 clips/`touch X`$(touch X)"; touch X; "\\ & *'
+    assert getattr(getattr(check({section: {name: path}}), section), name) == path
+    echoed = subprocess.run(f"printf %s '{path}'", shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert echoed.stdout == path
+    assert list(tmp_path.iterdir()) == []
+    for bad in ("it's", "a\nb", "a\tb", "a\x1b[31m", "\u2028"):
+        assert "no quotation mark ' and no line break" in refusal(check, {section: {name: bad}})
+
+
+def test_dvc_yaml_hands_params_to_the_shell_in_single_quotes() -> None:
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    handed = [
+        found
+        for stage in yaml.safe_load(text)["stages"].values()
+        for found in re.findall(r"(.?)\$\{([\w.]+)\}(.?)", stage["cmd"])
+    ]
+    fields = dict(iter_fields(Params))
+    assert {key for _, key, _ in handed} == {"dataset.root", "detector.source", "cropper.source", "split.fixed"}
+    assert {before + after for before, _, after in handed} == {"''"}
+    assert all(any(isinstance(each, AfterValidator) for each in fields[key].metadata) for _, key, _ in handed)
+
+
+def test_seeds_and_counts_have_an_upper_end(check) -> None:
+    assert "to 2147483647" in refusal(check, {"train": {"seed": 2**60}})
+    assert "to 1000000" in refusal(check, {"train": {"epochs": 10**9}})
 
 
 def test_missing_section_and_key(shipped_params: dict) -> None:
