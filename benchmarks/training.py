@@ -22,7 +22,6 @@ import torch
 from benchmarks.compare import Row, duration_row, ratio_row, time_in_turn
 from benchmarks.stage_inputs import inside
 from models.methods.frame_consistency.losses import frame_consistency_loss
-from models.methods.frame_consistency.network import build_quality
 from models.optim import parameter_groups
 from stages import predict
 from stages.demo_data.clips import make_generators, render_clip
@@ -35,15 +34,15 @@ from stages.io.tables import write_frame
 from stages.io.weights import save_weights
 from stages.params.load import load_params
 from stages.params.schema import Params
-from stages.steps.scores import load_quality
-from stages.train import network_config
+from stages.steps.scores import PieceOfVideo, load_quality
 from stages.training.loaders.augment import mirror_clips
 from stages.training.loaders.clips import ClipDataset, ClipLoader, ClipSource, in_batches
 from stages.training.processes import Processes
 from stages.training.step import Training, set_up, train_step
-from tests.configs import reliability
+from tests.configs import frame_consistency, frame_consistency_weights, reliability
 
 VIDEOS, FRAME_COUNT, CANDIDATES = 64, 6, 90
+LABELS = {"sigma": 25.0}
 MADE_BY = {
     "prepare": {"params": {"mos_min": 0.0, "mos_max": 100.0}},
     "decode": {"params": {"frames": FRAME_COUNT}},
@@ -56,13 +55,8 @@ def rows() -> list[Row]:
     cv2.setNumThreads(1)
     with TemporaryDirectory() as folder, chdir(folder):
         write_tables(Path(folder))
-        source = ClipSource(
-            Shards("frames", schema=FRAMES),
-            Shards("crops", schema=CROPS),
-            params.train.input_px,
-            params.crop.shape,
-            FRAME_COUNT,
-        )
+        frames, crops = Shards("frames", schema=FRAMES), Shards("crops", schema=CROPS)
+        source = ClipSource(frame_consistency(), frames, crops, params.crop.shape, FRAME_COUNT)
         return [*step_rows(params, source), *waiting_rows(params, source), *loader_rows(params, source),
                 *prediction_rows(params)]  # fmt: skip
 
@@ -127,16 +121,16 @@ def write_tables(folder: Path) -> None:
 def set_up_training(params: Params, *, epsilon: float) -> Training:
     """The training of the shipped parameters, or the same without FGM."""
     settings = params.train.model_copy(update={"fgm": params.train.fgm.model_copy(update={"epsilon": epsilon})})
-    config = network_config(settings)
-    training = set_up(build_quality(config), settings, Processes())
+    method = frame_consistency()
+    training = set_up(method, method.build(seed=0), settings, Processes())
     training.model.train()
     return training
 
 
 def step_rows(params: Params, source: ClipSource) -> list[Row]:
     """A step of training, with and without FGM, and the bare passes and steps."""
-    crops = torch.from_numpy(np.stack([source.read(f"clip_{number:03d}") for number in range(16)]))
-    mos, sigma = torch.linspace(10, 90, 16), 25.0
+    crops = torch.stack([source.read(f"clip_{number:03d}") for number in range(16)])
+    mos, sigma = torch.linspace(10, 90, 16), LABELS["sigma"]
 
     def bare(passes: int) -> Callable[[], object]:
         training = set_up_training(params, epsilon=0)
@@ -153,7 +147,7 @@ def step_rows(params: Params, source: ClipSource) -> list[Row]:
 
     def ours(epsilon: float) -> Callable[[], object]:
         training = set_up_training(params, epsilon=epsilon)
-        return lambda: train_step(training, crops, mos, sigma)
+        return lambda: train_step(training, crops, mos, LABELS)
 
     seconds = time_in_turn(
         {"two": bare(2), "fgm": ours(params.train.fgm.epsilon), "one": bare(1), "plain": ours(0.0)}, rounds=15
@@ -181,7 +175,7 @@ def waiting_rows(params: Params, source: ClipSource) -> list[Row]:
                 # The first batch of an epoch has nothing to be prepared behind.
                 waited += now - mark if mark is not None else 0.0
                 start = now if mark is None else start
-                train_step(training, mirror_clips(crops, indices % 2 == 0), mos[indices], 25.0)
+                train_step(training, mirror_clips(crops, indices % 2 == 0), mos[indices], LABELS)
                 mark = time.perf_counter()
             shares.append(waited / (time.perf_counter() - start))
         low, middle, high = np.quantile(shares[1:], (0.25, 0.5, 0.75))
@@ -214,25 +208,26 @@ def loader_rows(params: Params, source: ClipSource) -> list[Row]:
 
 def prediction_rows(params: Params) -> list[Row]:
     """The predict stage from tables to tables, and the network alone on crops in memory, in full batches."""
+    shipped = frame_consistency().params
     return [
         prediction_row(params, "ConvNeXt-atto at 160 px", "convnext_atto", 160, goal="at least 0.9"),
-        prediction_row(params, "the demo's network", params.train.backbone, params.train.input_px, goal=""),
+        prediction_row(params, "the demo's network", shipped.backbone, shipped.input_px, goal=""),
     ]
 
 
 def prediction_row(params: Params, label: str, backbone: str, input_px: int, *, goal: str) -> Row:
-    changes = {"backbone": backbone, "pooling": "mean", "dropout": 0.0, "input_px": input_px}
-    config = network_config(params.train.model_copy(update=changes))
-    network = build_quality(config)
-    about = {"network": config.model_dump(), "reliability": reliability(), "made_by": MADE_BY}
+    method = frame_consistency(backbone=backbone, pooling="mean", dropout=0.0, input_px=input_px)
+    network = method.build(seed=0)
+    about = frame_consistency_weights(method.config) | {"reliability": reliability(), "made_by": MADE_BY}
     save_weights("quality.safetensors", network.state_dict(), about)
     size = (params.engine.batch_frames, 3, input_px, input_px)
-    batch = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    batch = torch.from_numpy(np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8))
+    pieces = [PieceOfVideo(values, []) for values in batch]
 
     def bare() -> None:
         model = load_quality("quality.safetensors", device=torch.device("cpu"))
         for _ in range(VIDEOS * FRAME_COUNT // len(batch)):
-            model.score(list(batch))
+            model.score(pieces)
 
     engine = params.engine.model_copy(update={"device": "cpu", "threads": 1})
     folder = Path.cwd()

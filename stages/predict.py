@@ -1,6 +1,7 @@
-"""predict: a score for every frame and every video, of all parts, with the trained model.
+"""predict: a score for every segment and every video, of all parts, with the trained model.
 
-frame_scores.parquet holds the frames, predictions.parquet one row a video, failed ones with their reason.
+frame_scores.parquet holds the segments, such as frames, predictions.parquet one row a video, failed ones with their
+reason.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from models.methods import method_module
+from models.methods.interface import Need
 from stages.engine.batches import Batched
 from stages.engine.cache import WritingBehind, renamed
 from stages.engine.command import run, stage_arguments
@@ -22,7 +25,7 @@ from stages.io.tables import read_labels, to_frame, write_frame, write_table
 from stages.params.load import load_params
 from stages.params.schema import Params
 from stages.steps.clips import CLIP_COLUMNS, SELECTED_COLUMNS, read_clip
-from stages.steps.scores import QualityModel, cut_crops, frame_rows, load_quality
+from stages.steps.scores import QualityModel, load_quality, same_batch
 
 
 def predictions(
@@ -51,7 +54,7 @@ def predict(
         frames: Folder of frames.
         crops: Folder of crops.
         weights: The trained quality model.
-        scores: Scores of frames to write (Parquet).
+        scores: Scores of segments to write (Parquet).
         out: Scores of videos to write (Parquet).
 
     Raises:
@@ -64,23 +67,22 @@ def predict(
     model = load_quality(weights, device=device)
     frames_table, crops_table = Shards(frames, schema=FRAMES), Shards(crops, schema=CROPS)
     made = {
-        "code": fingerprint("stages.predict"),
+        "code": fingerprint("stages.predict", method_module(model.name)),
         "weights": file_sha256(weights),
         "libraries": library_versions("opencv-python-headless", *LIBRARIES),
     }
     around = surroundings(device, batch_frames=params.engine.batch_frames)
     items = [Item(name, digest("predict", made, around, crops_table.keys[name]), name) for name in crops_table.ids]
+    needs_crops = Need.CROPS in model.method.needs
     compute = Batched(
-        load=lambda name: cut_crops(
+        load=lambda name: model.pieces(
             read_clip(frames_table.read(name, CLIP_COLUMNS)),
-            crops_table.read(name, SELECTED_COLUMNS),
-            size_px=model.input_px,
-            shape=model.history.crop.params.shape,
+            crops_table.read(name, SELECTED_COLUMNS) if needs_crops else None,
         ),
-        group=lambda _: None,
+        group=same_batch,
         infer=model.score,
-        finish=lambda item, crops, scores: frame_rows(item.video_id, crops, scores, model.reliability.familiarity),
-        batch_size=params.engine.batch_frames,
+        finish=lambda item, pieces, scores: model.rows(item.video_id, pieces, scores),
+        batch_size=max(1, params.engine.batch_frames // model.method.frames_a_piece),
     )
     with WritingBehind("predict") as cache:
         outcome = run_items("predict", items, compute, cache, failed_before=crops_table.failed)

@@ -1,4 +1,4 @@
-"""train: the quality model with FCL and FGM; the epoch with the best (SROCC + PLCC) / 2 on the validation part is kept.
+"""train: the network of the chosen method, with FGM; the epoch with the best (SROCC + PLCC) / 2 on validation is kept.
 
 Phases: gather, build, fit, save. The state after every epoch lies in `.cache/train`, named by all that the result
 depends on: a killed training goes on there and gives the weights that an unbroken one gives. Several processes, a GPU
@@ -11,16 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import nn
 
-from models.methods.frame_consistency.config import QualityConfig, QualityNetwork
-from models.methods.frame_consistency.losses import SIGMA_MIN
-from models.methods.frame_consistency.network import (
-    QualityError,
-    QualityNet,
-    build_quality,
-    load_backbone,
-    pixel_statistics,
-)
+from models.errors import AigcVqaError
+from models.methods import load_method, method_module
+from models.methods.interface import Method, MethodError
 from stages.engine.cache import cache_root
 from stages.engine.command import run, stage_arguments
 from stages.engine.device import LIBRARIES, make_deterministic, surroundings
@@ -32,7 +27,7 @@ from stages.io.shards import Shards
 from stages.io.tables import read_labels
 from stages.io.weights import read_checkpoint, save_weights
 from stages.params.load import load_params
-from stages.params.schema import Params, TrainParams
+from stages.params.schema import Params
 from stages.steps.history import crop_shape, decoded_frames
 from stages.training.loaders.clips import ClipDataset, ClipLoader, ClipSource
 from stages.training.processes import Processes, joined_processes, start_processes
@@ -45,16 +40,23 @@ MIN_VIDEOS = 3
 
 
 def gather(
-    params: Params, labels: pd.DataFrame, frames: Shards, crops: Shards, *, processes: Processes, pinned: bool
+    params: Params,
+    method: Method,
+    labels: pd.DataFrame,
+    frames: Shards,
+    crops: Shards,
+    *,
+    processes: Processes,
+    pinned: bool,
 ) -> QualityData:
-    """Crops and MOS of the videos that can be used; raise DatasetError when a part cannot be trained or selected on."""
+    """Samples and MOS of the usable videos; raise DatasetError when a part cannot be trained or selected on."""
     n_frames = decoded_frames(crops.made_by)
     if n_frames != params.decode.frames:
         raise DatasetError(
             f"{frames.folder} holds {n_frames} frames a video, decode.frames asks for {params.decode.frames}; "
             "`dvc repro` decodes them"
         )
-    source = ClipSource(frames, crops, params.train.input_px, crop_shape(crops.made_by), n_frames)
+    source = ClipSource(method, frames, crops, crop_shape(crops.made_by), n_frames)
     # Processes on one machine share its memory and its cores.
     left_gib, workers = params.engine.cache_gib / processes.count, max(1, params.engine.n_workers // processes.count)
     loaders, mos = {}, {}
@@ -70,38 +72,30 @@ def gather(
         left_gib -= clips.gib if clips.fits else 0
         loaders[part] = ClipLoader(clips, workers=workers, pinned=pinned)
         mos[part] = torch.tensor(rows["mos"].to_numpy(), dtype=torch.float32)
-    sigma = float(mos["train"].std(correction=0))
-    if sigma < SIGMA_MIN:
-        raise DatasetError(
-            f"the MOS of the part train have a standard deviation of {sigma:.3g} points of 100; at least "
-            f"{SIGMA_MIN:.2f} is needed for the target of the losses (are dataset.mos_min and mos_max right?)"
-        )
+    try:
+        learnt = method.learn_labels(mos["train"])
+    except MethodError as error:
+        raise DatasetError(f"{error} (are dataset.mos_min and mos_max right?)") from None
     # Validation has no backward pass: as many frames at once as any other scoring.
     val_batch_videos = max(1, params.engine.batch_frames // n_frames)
-    return QualityData(loaders["train"], mos["train"], loaders["val"], mos["val"], sigma, val_batch_videos)
+    return QualityData(loaders["train"], mos["train"], loaders["val"], mos["val"], learnt, val_batch_videos)
 
 
-def network_config(params: TrainParams) -> QualityConfig:
-    """What the network is built from, here and wherever its weights are read."""
-    mean, std = pixel_statistics(params.backbone)
-    return QualityConfig(**params.values_of(QualityNetwork), pixel_mean=mean, pixel_std=std)
+def build(params: Params, method: Method) -> nn.Module:
+    """The network on the CPU, from scratch by seed or with the weights of a file that the method's params name.
 
-
-def build(params: TrainParams) -> QualityNet:
-    """The network on the CPU, from scratch by seed or with the backbone's weights from a file.
-
-    Raises BackboneError for a backbone that timm lacks, WeightsError for weights of another one, or none, in the file.
+    Raises AigcVqaError for a network that cannot be built, WeightsError for a file without weights, or with those of
+    another network.
     """
-    network = build_quality(network_config(params), seed=params.seed)
-    if params.pretrained:
-        if not Path(params.pretrained).is_file():
-            raise WeightsError(
-                f"train.pretrained {params.pretrained}: no such file; `make weights` fetches the files that params name"
-            )
+    network = method.build(seed=params.train.seed)
+    if (start := method.start()) is not None:
+        named = f"methods.{params.method}.{start.key} {start.path}"
+        if not Path(start.path).is_file():
+            raise WeightsError(f"{named}: no such file; `make weights` fetches the files that params name")
         try:
-            load_backbone(network, read_checkpoint(params.pretrained))
-        except QualityError as error:
-            raise WeightsError(f"train.pretrained {params.pretrained}: not of {params.backbone}: {error}") from None
+            method.start_from(network, read_checkpoint(start.path))
+        except AigcVqaError as error:
+            raise WeightsError(f"{named}: not of {start.timm_name}: {error}") from None
     return network
 
 
@@ -129,22 +123,26 @@ def train(
         labels = read_labels(manifest, split)
         frames_table, crops_table = Shards(frames, schema=FRAMES), Shards(crops, schema=CROPS)
         pinned = device.type == "cuda"
-        data = gather(params, labels, frames_table, crops_table, processes=processes, pinned=pinned)
-        training = set_up(build(params.train).to(device), params.train, processes)
+        method = load_method(params.method, params.chosen)
+        data = gather(params, method, labels, frames_table, crops_table, processes=processes, pinned=pinned)
+        training = set_up(method, build(params, method).to(device), params.train, processes)
 
-        config = network_config(params.train)
-        settings = params.train.model_dump()
-        made = {"code": fingerprint("stages.train"), "params": settings, "libraries": library_versions(*LIBRARIES)}
-        if params.train.pretrained:
+        own = {"method": params.method, "params": params.chosen.model_dump(mode="json"), "network": method.network}
+        made = {
+            "code": fingerprint("stages.train", method_module(params.method)),
+            "params": params.train.model_dump(),
+            "libraries": library_versions(*LIBRARIES),
+        }
+        if (start := method.start()) is not None:
             # The file's name is among the params; another file may take it.
-            made |= {"pretrained": file_sha256(params.train.pretrained)}
+            made |= {start.key: file_sha256(start.path)}
         used = [[(name, crops_table.keys[name]) for name in loader.clips.ids] for loader in (data.train, data.val)]
         around = surroundings(device, threads=torch.get_num_threads(), processes=processes.count)
         # How sure an interval is to be changes no weight.
         trained = made | {"params": params.train.model_dump(exclude={"confidence"})}
         key = digest(
             trained,
-            config.model_dump(),
+            own,
             around,
             crop_shape(crops_table.made_by),
             used,
@@ -162,15 +160,14 @@ def train(
         if (saved := measured.load()) is None:
             training.network.load_state_dict(best["weights"])
             reliability = measure_reliability(
-                training.network, data, confidence=params.train.confidence, workers=params.engine.n_workers
+                method, training.network, data, confidence=params.train.confidence, workers=params.engine.n_workers
             )
             saved = reliability.model_dump()
             measured.save(**saved)
-        about = {
-            "network": config.model_dump(),
+        about = own | {
             "reliability": saved,
             "made_by": crops_table.made_by | {"train": made},
-            "sigma": data.sigma,
+            "labels": data.labels,
             "best": {name: value for name, value in best.items() if name != "weights"},
         }
         save_weights(weights, best["weights"], about)

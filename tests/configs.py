@@ -6,13 +6,16 @@ import numpy as np
 
 from models.backbones import IMAGENET_MEAN, IMAGENET_STD
 from models.detectors.config import DetectionRules, DetectronConfig, FasterRcnnConfig, TimmFpn
-from models.methods.frame_consistency.config import QualityConfig
+from models.methods.frame_consistency.config import FrameConsistencyParams, QualityConfig
+from models.methods.frame_consistency.method import FrameConsistency
 from models.s2cnet.candidates import GRID
 from models.s2cnet.config import CandidateConfig, S2CNetConfig
 from models.s2cnet.network import GAICV2
-from stages.params.load import merge
+from stages.params.load import load_params, merge
 from stages.steps.familiarity import frame_statistics
+from tests.conftest import ROOT
 
+_SHIPPED = load_params(ROOT / "params.yaml")
 RULES: dict[str, Any] = {"min_score": 0.05, "nms_iou": 0.5, "labels": "all"}
 TIMM_FPN: dict[str, Any] = {
     "backbone": "test_resnet",
@@ -64,6 +67,22 @@ def quality_config(backbone: str, pooling: str, dropout: float, input_px: int, *
                            "probabilities": "sigmoid"}  # fmt: skip
     statistics: dict[str, Any] = {"pixel_mean": IMAGENET_MEAN, "pixel_std": IMAGENET_STD}
     return QualityConfig(**(own | statistics | changes))
+
+
+def frame_consistency(**changes: Any) -> FrameConsistency:
+    """The paper's method with the params that are shipped and some changes."""
+    return FrameConsistency(FrameConsistencyParams.model_validate(merge(_SHIPPED.chosen.model_dump(), changes)))
+
+
+def frame_consistency_weights(config: QualityConfig) -> dict[str, Any]:
+    """What a file of its weights holds beside history and reliability."""
+    return {"method": "frame_consistency", "params": _SHIPPED.chosen.model_dump(), "network": config.model_dump()}
+
+
+def sections(**changes: Any) -> dict[str, Any]:
+    """Changes of a training with the paper's method as params.yaml has them, the method's own keys in its section."""
+    own = {name: changes.pop(name) for name in list(changes) if name in FrameConsistencyParams.model_fields}
+    return {"train": changes, "methods": {"frame_consistency": own}}
 
 
 def placed(section: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from stages.io.outs import RESULTS
 from stages.params.load import load_params, merge
 from stages.params.schema import Params
 
+METHOD = "frame_consistency"
 CONFIDENCE = 0.95
 # Differences that are equal but for it have no spread to make an interval of.
 ROUNDING = 1e-9
@@ -56,7 +57,8 @@ class Row:
         """Changes of params that switch the components; `epsilon` is FGM's, where it is on."""
         return {
             "crop": {"method": self.crop, "shape": self.shape},
-            "train": {"loss": "fcl" if self.fcl else "mae", "fgm": {"epsilon": epsilon if self.fgm else 0}},
+            "methods": {METHOD: {"loss": "fcl" if self.fcl else "mae"}},
+            "train": {"fgm": {"epsilon": epsilon if self.fgm else 0}},
         }
 
 
@@ -235,6 +237,8 @@ def make_draws(params: Params, *, seeds: Sequence[int], splits: Sequence[int], d
     for option, values in (("seeds", seeds), ("splits", splits), ("demos", demos)):
         if len(set(values)) < len(values):
             raise ExperimentError(f"--{option} {' '.join(map(str, values))}: one stands there twice")
+    if params.method != METHOD:
+        raise ExperimentError(f"method is {params.method} in params.yaml: the rows are parts of {METHOD}")
     if params.train.fgm.epsilon == 0:
         raise ExperimentError("train.fgm.epsilon is 0 in params.yaml: the rows with FGM need a value above 0")
     return [Draw(seed, split, demo) for demo in demos or (None,) for split in splits or (None,) for seed in seeds]

@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, NamedTuple
 
-import timm
 import torch
 from cyclopts import Parameter
 
 from models.errors import AigcVqaError
+from models.methods import load_method
 from stages.commands.cache import show_size
 from stages.commands.weights import wanted_files
 from stages.datasets.folder import find_video_files
@@ -26,16 +26,16 @@ from stages.steps.frames import decode_file
 # Frames lie in .cache, in data/ and, where the file system cannot share blocks, in DVC's cache.
 COPIES = 3
 VIDEOS_PROBED = 3
-FRAMES_TIMED = 8
+VIDEOS_TIMED = 2
 # A step costs three forward passes: its own, and a backward one that takes two. FGM takes each step twice.
 FORWARDS = 3
 
 
-class Need(NamedTuple):
+class Requirement(NamedTuple):
     """One thing that a run needs.
 
     Attributes:
-        what: What it is, such as `train.pretrained`.
+        what: What it is, such as `detector.source`.
         place: Where it is wanted.
         is_there: Whether it is.
         note: What it is like; or, when it is missing, how it comes there or who has it.
@@ -65,7 +65,7 @@ def changed_params(preset: str | None, changes: Sequence[str]) -> tuple[Params, 
     return check_params(merge(read_yaml("params.yaml"), own), source=source), own
 
 
-def find_needs(params: Params, plan: Plan, *, preset: str | None) -> Iterator[Need]:
+def find_needs(params: Params, plan: Plan, *, preset: str | None) -> Iterator[Requirement]:
     """What the stages of a run read and no stage writes, and the weights that the params name.
 
     Args:
@@ -85,11 +85,11 @@ def find_needs(params: Params, plan: Plan, *, preset: str | None) -> Iterator[Ne
         yield _of_path("dataset.videos", (root / params.dataset.videos).as_posix())
     if _learns_from_no_detector(params):
         note = "detector.backend table holds boxes of videos alone; set it to files, and put boxes into SOURCE/bbox"
-        yield Need("cropper.training.objects", "detector", False, note)
+        yield Requirement("cropper.training.objects", "detector", False, note)
     for place, wanted in files.items():
         origin = wanted.origin
         is_fetched = origin.packaged or bool(origin.url)
-        yield Need(wanted.key, place, wanted.path.is_file(), f"`{command}`" if is_fetched else origin.note)
+        yield Requirement(wanted.key, place, wanted.path.is_file(), f"`{command}`" if is_fetched else origin.note)
 
 
 def _learns_from_no_detector(params: Params) -> bool:
@@ -98,13 +98,13 @@ def _learns_from_no_detector(params: Params) -> bool:
     return is_trained and params.detector.backend == "table" and params.cropper.training.objects == "detector"
 
 
-def _of_path(what: str, place: str) -> Need:
+def _of_path(what: str, place: str) -> Requirement:
     path = Path(place)
     if path.exists():
-        return Need(what, place, True, "")
+        return Requirement(what, place, True, "")
     tracked = [each for each in (path, *path.parents) if each.name and Path(f"{each}.dvc").is_file()]
     note = f"`dvc pull {tracked[0]}.dvc`" if tracked else f"put it there, or set {what}"
-    return Need(what, place, False, note)
+    return Requirement(what, place, False, note)
 
 
 class Expected(NamedTuple):
@@ -152,11 +152,11 @@ def training_seconds(params: Params, n_videos: int) -> float:
     """
     train_share = 1 - params.split.test_fraction - params.split.val_fraction
     passes = (2 if params.train.fgm.epsilon else 1) * train_share + params.split.val_fraction / FORWARDS
-    return params.train.epochs * n_videos * params.decode.frames * passes * step_seconds(params)
+    return params.train.epochs * n_videos * passes * step_seconds(params)
 
 
 def step_seconds(params: Params) -> float:
-    """Seconds that a training step takes for a frame, from two steps of the backbone with random weights.
+    """Seconds that a training step takes for a video, from two steps of the network with random weights and pixels.
 
     Args:
         params: The checked params.
@@ -164,10 +164,12 @@ def step_seconds(params: Params) -> float:
     settings, device = params.train, pick_device(params.engine.device)
     if device.type == "cpu":
         torch.set_num_threads(params.engine.n_threads)
-    network = timm.create_model(settings.backbone, pretrained=False, num_classes=1).to(device)
-    pixels = torch.rand(FRAMES_TIMED, 3, settings.input_px, settings.input_px, device=device)
+    method = load_method(params.method, params.chosen)
+    network = method.build(seed=0).to(device)
     if settings.channels_last:
-        network, pixels = network.to(memory_format=torch.channels_last), pixels.to(memory_format=torch.channels_last)
+        network = network.to(memory_format=torch.channels_last)
+    shape = (VIDEOS_TIMED, *method.sample_shape(params.decode.frames))
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
     seconds = 0.0
     for _ in range(2):  # the first step also makes buffers
         start = time.perf_counter()
@@ -175,10 +177,10 @@ def step_seconds(params: Params) -> float:
         loss.backward()
         loss.item()  # waits for a GPU
         seconds = time.perf_counter() - start
-    return seconds / FRAMES_TIMED
+    return seconds / VIDEOS_TIMED
 
 
-def needs_table(needs: Sequence[Need]) -> str:
+def needs_table(needs: Sequence[Requirement]) -> str:
     """A line for each need: whether it is there, what it is, where, and how it comes there.
 
     Args:
@@ -192,7 +194,7 @@ def needs_table(needs: Sequence[Need]) -> str:
     return "\n".join(lines)
 
 
-def disk_need(expected: Expected | None) -> Need | None:
+def disk_need(expected: Expected | None) -> Requirement | None:
     """Whether the disk has room for the frames; None where nothing is known of them.
 
     Args:
@@ -202,10 +204,10 @@ def disk_need(expected: Expected | None) -> Need | None:
         return None
     free = shutil.disk_usage(Path()).free
     words = f"{show_size(expected.disk_bytes)} for {expected.n_videos} videos, {show_size(free)} free"
-    return Need("disk", words, expected.disk_bytes < free, "make room, or lower decode.frames")
+    return Requirement("disk", words, expected.disk_bytes < free, "make room, or lower decode.frames")
 
 
-def check_run(params: Params, *, preset: str | None, timed: bool) -> tuple[list[Need], Plan, Expected | None]:
+def check_run(params: Params, *, preset: str | None, timed: bool) -> tuple[list[Requirement], Plan, Expected | None]:
     """Everything that a run needs, the disk included.
 
     Args:

@@ -66,7 +66,7 @@ def marked_boxes(analysis: Analysis, position: int) -> list[Mark]:
         for box, score in zip(objects.boxes_xyxy_px.numpy(), objects.scores.tolist(), strict=True)
     ]
     boxes, scores = candidates.candidates_xyxy_px, candidates.scores
-    chosen = analysis.scores.iloc[position][["x0", "y0", "x1", "y1"]].to_numpy(np.float32)
+    chosen = analysis.selected_xyxy_px[position]
     if not np.isfinite(scores).all():
         return [*marks, Mark(chosen, SELECTED, "", 2)]
     selected = int(np.flatnonzero((boxes == chosen).all(axis=1))[0])
@@ -88,7 +88,7 @@ def draw_picture(analysis: Analysis, out: Path, *, title: str) -> None:
     grid = figure.add_gridspec(3, n, height_ratios=[height / width, height / width, 0.75])
     colors = set()
     for position, entry in enumerate(analysis.clip):
-        row = analysis.scores.iloc[position]
+        row = analysis.row(position)
         axes = figure.add_subplot(grid[0, position])
         axes.imshow(entry.frame)
         for box, color, text, weight in marked_boxes(analysis, position):
@@ -106,7 +106,7 @@ def draw_picture(analysis: Analysis, out: Path, *, title: str) -> None:
                 )  # fmt: skip
         axes.set_title(f"frame {entry.frame_index}, {entry.time_s:.2f} s", fontsize=7, color=INK)
         axes.axis("off")
-        x0, y0, x1, y1 = (round(float(row[name])) for name in ("x0", "y0", "x1", "y1"))
+        x0, y0, x1, y1 = (round(float(value)) for value in analysis.selected_xyxy_px[position])
         crop = figure.add_subplot(grid[1, position])
         crop.imshow(entry.frame[y0:y1, x0:x1])
         crop.set_anchor("N")
@@ -162,7 +162,7 @@ def _draw_on(frame: Frame, analysis: Analysis, position: int, scale: float) -> F
         cv2.rectangle(frame, (x0, y0), (x1, y1), rgb, 2 * weight)
         if text and color != OBJECT:
             _write_on(frame, text, rgb, corner=(x0, y1) if color == WORST else (x0, y0), upwards=color == WORST)
-    row = analysis.scores.iloc[position]
+    row = analysis.row(position)
     label = f"{row['time_s']:.2f} s  score {row['score']:.1f}"
     for ink, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
         cv2.putText(frame, label, (10, frame.shape[0] - 12), cv2.FONT_HERSHEY_SIMPLEX, 0.7, ink, width, cv2.LINE_AA)

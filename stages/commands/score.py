@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from models.errors import listed, printable
 from stages.datasets.folder import EXTENSIONS, find_video_files
+from stages.engine.command import NOTHING_DONE
 from stages.engine.device import make_deterministic
 from stages.engine.options import Count, Device, File, Folder, check_out
 from stages.engine.progress import progress
@@ -130,7 +131,8 @@ def score(
 ) -> int:
     """Score videos with the trained model.
 
-    Folders are searched for videos. Exit status 1 when a video could not be scored.
+    Folders are searched for videos. Exit status 1 when a video could not be scored, 3 when none
+    could.
 
     Args:
         paths: Video files or folders.
@@ -181,4 +183,4 @@ def score(
     failed = int((rows["status"] != "ok").sum())
     written = f", written to {out}" if out is not None else ""
     print(f"{len(rows) - failed} of {len(rows)} videos scored, {failed} failed{written}")
-    return 1 if failed else 0
+    return (NOTHING_DONE if failed == len(rows) else 1) if failed else 0

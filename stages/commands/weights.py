@@ -23,6 +23,7 @@ from models.detectors.detectron_config import INSTALL
 from models.detectors.faster_rcnn import PUBLISHED
 from models.efficientnet_lite import ARCHITECTURE as LITE0
 from models.efficientnet_lite import from_published
+from models.methods import load_method
 from stages.engine.options import Preset
 from stages.errors import WeightsError
 from stages.io.digests import file_sha256
@@ -66,7 +67,7 @@ class Wanted(NamedTuple):
     """A file that a key of the params names.
 
     Attributes:
-        key: The key, such as "train.pretrained".
+        key: The key, such as "cropper.training.pretrained".
         path: The file that it names.
         origin: Where the file comes from.
     """
@@ -85,11 +86,10 @@ def wanted_files(params: Params) -> Iterator[Wanted]:
     Yields:
         The files, each with its key and its origin.
     """
-    train = params.train
     if not params.crop.is_blind:
         yield from _wanted_for_crops(params)
-    if train.pretrained:
-        yield Wanted("train.pretrained", Path(train.pretrained), timm_origin(train.backbone))
+    if (start := load_method(params.method, params.chosen).start()) is not None:
+        yield Wanted(f"methods.{params.method}.{start.key}", Path(start.path), timm_origin(start.timm_name))
 
 
 def _wanted_for_crops(params: Params) -> Iterator[Wanted]:

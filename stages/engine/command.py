@@ -5,8 +5,10 @@ imported when a command line is read, so that worker processes, which import the
 """
 
 import os
+import signal
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import BoundArguments
@@ -21,36 +23,58 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
 MISUSE = 2
+# Nothing could be done: weights, tables or videos are missing or damaged, or there is no room.
+NOTHING_DONE = 3
+# Ended by a signal, as shells count: 128 and its number. Of SIGPIPE: who read the output went away, as `head` does.
+INTERRUPTED, READER_GONE, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGPIPE, 128 + signal.SIGTERM
 # Columns of the help: the most that names take beside their text, and the most that a line takes.
 NAMES_WIDTH = 26
 LINE_WIDTH = 100
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as `timeout`, Slurm and `docker stop` send it: a run ends as it does on Ctrl-C."""
+
+
+def _end(*_: object) -> None:
+    # Only once: what was finished is being kept.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Call `main` and exit with its status; turn the project's own errors into one readable message.
 
-    Exit status: what `main` returns (None is 0); 1 for an `AigcVqaError` and when no room is left to write; 2 for a
-    wrong command line; 130 for Ctrl-C. Any other exception is a bug and keeps its traceback.
+    Exit status: what `main` returns (None is 0); 2 for a wrong command line; 3 for an `AigcVqaError` and when no room
+    is left to write; 130 for Ctrl-C, 143 for SIGTERM, which ends a run in the same way; 141, and no word, where the
+    reader of the output has gone. Any other exception is a bug and keeps its traceback.
 
     Args:
         main: The command, without arguments.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end)
     try:
         status = main()
+        sys.stdout.flush()
     except AigcVqaError as error:
         lines = [printable(line) for line in str(error).split("\n")]
         print("error: " + "\n".join(lines), file=sys.stderr)
-        sys.exit(1)
+        sys.exit(NOTHING_DONE)
+    except BrokenPipeError:
+        # What is still in the buffer goes nowhere; Python would complain of it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(READER_GONE)
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
         place = f" {error.filename}" if error.filename else ""
         reason = os.strerror(error.errno)
         print(f"error: cannot write{place}: {reason}; what was finished is kept, run again with room", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
+        sys.exit(NOTHING_DONE)
+    except KeyboardInterrupt as interrupt:
         print("interrupted; what was finished is kept", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED)
     sys.exit(status or 0)
 
 

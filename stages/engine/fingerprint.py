@@ -6,6 +6,7 @@ modules do. Comments, docstrings, layout and the wording of messages are no part
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -19,9 +20,7 @@ NEUTRAL = {
     "models.detectors": "a package without code",
     "models.detectors.config": "a schema: the values that it holds stand in the key",
     "models.errors": "classes of errors: a failure is never cached",
-    "models.methods": "a package without code",
-    "models.methods.frame_consistency": "a package without code",
-    "models.methods.frame_consistency.config": "a schema: the values that it holds stand in the key",
+    "models.methods": "finds the method of a name; the stages name its modules beside their own",
     "models.s2cnet": "a package without code",
     "models.s2cnet.config": "a schema: the values that it holds stand in the key",
     "stages.errors": "classes of errors: a failure is never cached",
@@ -40,6 +39,8 @@ NEUTRAL = {
     "stages.params.load": "the params that a stage reads stand in the key by their values",
     "stages.params.schema": "the params that a stage reads stand in the key by their values",
 }
+# The sections of params.yaml, whose values stand in the key, and the packages of the methods, which hold no code.
+NEUTRAL_PLACES = re.compile(r"stages\.params\.schema\..*|models\.methods\.(?!interface$)\w+(\.config)?")
 # Arguments that hold text for people, as argparse, pydantic and progress bars name them.
 WORDS = {"help", "description", "desc", "unit", "title", "metavar"}
 # Fields of a syntax tree that add nothing to the others.
@@ -84,7 +85,7 @@ def closure(*modules: str, root: Path | None = None) -> set[str]:
 
 def is_neutral(module: str) -> bool:
     """Whether a module is on the list of those that cannot change a value."""
-    return module in NEUTRAL or module.startswith("stages.params.schema.")
+    return module in NEUTRAL or NEUTRAL_PLACES.fullmatch(module) is not None
 
 
 def _root(root: Path | None) -> Path:

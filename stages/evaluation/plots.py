@@ -153,8 +153,10 @@ def plot_curves(training: Path, folder: Path) -> None:
         EvaluationError: A curve is missing.
     """
     figure, (left, right) = _figure(7.2, 3.4, columns=2)
-    for name, label, color in (("loss", "training loss", INK), ("mae", "MAE", ACCENT), ("bce", "BCE", WARM)):
+    terms = sorted(path.stem for path in (training / "plots/metrics/train").glob("*.tsv") if path.stem != "loss")
+    for name, color in zip(["loss", *terms], (INK, ACCENT, WARM, GREY), strict=False):
         values = _curve(training, "train", name)
+        label = "training loss" if name == "loss" else name.upper()
         left.plot(_epochs(values), values, color=color, linewidth=1.4, marker="o", markersize=2.5, label=label)
     left.set(yscale="log", xlabel="epoch", ylabel="mean over the training videos")
     for name, label, color in (("srocc", "SROCC", ACCENT), ("plcc", "PLCC", WARM)):

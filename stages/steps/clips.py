@@ -63,24 +63,6 @@ def selected_boxes(crops: pa.Table) -> dict[int, Box]:
     return dict(zip(chosen["frame_index"].to_pylist(), boxes, strict=True))
 
 
-def cut_clip(clip: Sequence[ClipFrame], crops: pa.Table, *, size_px: int, shape: Shape) -> NDArray[np.uint8]:
-    """Cut out the selected crop of every frame.
-
-    Args:
-        clip: The decoded frames of one video.
-        crops: Its rows of the CROPS schema.
-        size_px: Side of the result, pixels.
-        shape: How a crop fills the square; see `stages.io.images.cut`.
-
-    Returns:
-        (F, 3, size_px, size_px) uint8 RGB.
-
-    Raises:
-        TableError: A frame has no selected crop.
-    """
-    return cut_boxes(clip, selected_boxes(crops), size_px=size_px, shape=shape)
-
-
 def cut_boxes(clip: Sequence[ClipFrame], boxes: Mapping[int, Box], *, size_px: int, shape: Shape) -> NDArray[np.uint8]:
     """Cut one box out of every frame.
 

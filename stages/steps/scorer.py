@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from models.detectors.interface import Detections, Detector, no_detections
 from models.s2cnet.scoring import CropScores
@@ -32,7 +34,7 @@ from stages.steps.detectors import detector_values, load_detector
 from stages.steps.frames import decode_file
 from stages.steps.history import History
 from stages.steps.objects import find_objects, objects_by_frame, plan_looks, proposals_table
-from stages.steps.scores import QualityModel, cut_crops, frame_rows, load_quality
+from stages.steps.scores import QualityModel, load_quality
 
 WEIGHTS = {"detector": DETECTOR_WEIGHTS, "cropper": CROPPER_WEIGHTS, "quality": QUALITY_WEIGHTS}
 
@@ -44,14 +46,25 @@ class Analysis(NamedTuple):
         clip: The decoded frames.
         objects: What the detector found in each.
         candidates: The crop candidates of each, with their scores.
-        scores: One row per frame: the columns of FRAME_SCORES but the video's id, and the selected crop (x0, y0, x1,
+        selected_xyxy_px: (F, 4) float32, the selected crop of each.
+        scores: One row per segment: the columns of FRAME_SCORES but the video's id, and the selected crop (x0, y0, x1,
             y1; pixels of the frame).
     """
 
     clip: list[ClipFrame]
     objects: list[Detections]
     candidates: list[CropScores]
+    selected_xyxy_px: NDArray[np.float32]
     scores: pd.DataFrame
+
+    def row(self, position: int) -> "pd.Series[Any]":
+        """The row of scores whose segment's middle is nearest to a frame.
+
+        Args:
+            position: Of the frame in the clip.
+        """
+        distance = (self.scores["frame_index"] - self.clip[position].frame_index).abs()
+        return self.scores.iloc[int(distance.argmin())]
 
 
 @dataclass(frozen=True)
@@ -213,15 +226,16 @@ class Scorer:
         crop_params = self.history.crop.params
         objects, candidates = self._candidates(clip, name=name)
         crops = crops_table(name, clip, candidates, crop_params)
-        cuts = cut_crops(clip, crops, size_px=self.quality.input_px, shape=crop_params.shape)
-        scores = (
-            frame_rows(name, cuts, self.quality.score(cuts), self.quality.reliability.familiarity)
-            .drop_columns("video_id")
-            .to_pandas()
+        pieces = self.quality.pieces(clip, crops)
+        scores = self.quality.rows(name, pieces, self.quality.score(pieces)).drop_columns("video_id").to_pandas()
+        chosen = crops.filter(crops["selected"]).select(["frame_index", *BOX_COLUMNS]).to_pandas()
+        return Analysis(
+            clip,
+            objects,
+            candidates,
+            chosen[list(BOX_COLUMNS)].to_numpy(),
+            scores.merge(chosen, on="frame_index", how="left", validate="many_to_one"),
         )
-        chosen = crops.filter(crops["selected"])
-        boxes = {column: chosen[column].to_numpy() for column in BOX_COLUMNS}
-        return Analysis(clip, objects, candidates, scores.assign(**boxes))
 
     def _candidates(self, clip: Sequence[ClipFrame], *, name: str) -> tuple[list[Detections], list[CropScores]]:
         """The objects and the crop candidates of every frame; without objects where crops are chosen blindly."""

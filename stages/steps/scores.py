@@ -1,6 +1,6 @@
-"""The scores of one video: its crops through the trained quality model, frame by frame, and the video's result."""
+"""The scores of one video: its pieces through the trained quality model, segment by segment, and the video's result."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,54 +9,123 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.backbones import BackboneError
 from models.config import problems_of
-from models.methods.frame_consistency.config import QualityConfig
-from models.methods.frame_consistency.losses import frame_deviations, frame_scores
-from models.methods.frame_consistency.network import QualityError, QualityNet, build_quality
+from models.errors import AigcVqaError
+from models.methods import load_method, method_names, params_of
+from models.methods.interface import Method
 from stages.datasets.mos import MosScale
 from stages.errors import WeightsError
 from stages.io.images import Shape, sharpness
 from stages.io.schemas import FRAME_SCORES
 from stages.io.weights import load_state, load_weights
-from stages.steps.clips import ClipFrame, cut_clip, frame_slots
-from stages.steps.familiarity import Familiarity, Statistics, frame_statistics
+from stages.steps.clips import Box, ClipFrame, selected_boxes
+from stages.steps.familiarity import Statistics, frame_statistics
 from stages.steps.history import History
 from stages.steps.reliability import Reliability, video_deviation
+from stages.steps.views import counted_segments, video_view
 
 
-class CropOfFrame(NamedTuple):
-    """One frame on its way to the network, and what stands beside its score in the table.
+class SegmentFacts(NamedTuple):
+    """What stands beside a segment's score in the table: all of it of the segment's middle frame.
 
     Attributes:
-        crop: (3, S, S) uint8 RGB.
         frame_index: Decoded index in the video.
         time_s: Time in the video, seconds.
         sharpness: Of the whole frame; see `stages.io.images.sharpness`.
         statistics: Of the whole frame; see `stages.steps.familiarity`.
     """
 
-    crop: NDArray[np.uint8]
     frame_index: int
     time_s: float
     sharpness: float
     statistics: Statistics
 
 
-class FrameScore(NamedTuple):
-    """What the network says of a frame.
+class PieceOfVideo(NamedTuple):
+    """A part of a video on its way to the network.
+
+    Attributes:
+        values: What the network sees; see `models.methods.interface.Piece`.
+        segments: The parts that get a score each.
+    """
+
+    values: Tensor
+    segments: list[SegmentFacts]
+
+
+class SegmentScore(NamedTuple):
+    """What the network says of a segment.
 
     Attributes:
         score: 0-100.
-        deviation: Standard deviation of its bins, points.
+        deviation: How sure the network is of it, points.
     """
 
     score: float
     deviation: float
+
+
+def video_pieces(
+    method: Method, clip: Sequence[ClipFrame], boxes: Mapping[int, Box] | None, *, shape: Shape
+) -> list[PieceOfVideo]:
+    """What a network has to see of one video to score it.
+
+    Args:
+        method: Takes the pieces.
+        clip: The decoded frames.
+        boxes: The selected crops, for methods that need them; see `stages.steps.clips.selected_boxes`.
+        shape: How a crop fills the square; see `stages.io.images.cut`.
+
+    Raises:
+        TableError: A frame has no selected crop.
+        AigcVqaError: The video gives no pieces.
+    """
+    facts: dict[int, SegmentFacts] = {}
+
+    def describe(segment: Sequence[int]) -> SegmentFacts:
+        position = segment[len(segment) // 2]
+        if position not in facts:
+            index, time_s, frame = clip[position]
+            facts[position] = SegmentFacts(index, time_s, sharpness(frame), frame_statistics(frame))
+        return facts[position]
+
+    pieces = method.pieces(video_view(method, clip, boxes, shape=shape))
+    return [PieceOfVideo(piece.values, [describe(segment) for segment in piece.segments]) for piece in pieces]
+
+
+def same_batch(piece: PieceOfVideo) -> tuple[Any, ...]:
+    """Equal for pieces that may share a batch."""
+    return piece.values.dtype, *piece.values.shape
+
+
+@torch.inference_mode()
+def score_pieces(
+    method: Method, network: nn.Module, pieces: Sequence[PieceOfVideo], *, device: torch.device
+) -> list[list[SegmentScore]]:
+    """Score pieces; the scores of one do not depend on the others, which may be of other videos.
+
+    Args:
+        method: Of the network.
+        network: In evaluation mode, on the device.
+        pieces: Of any shapes; those of one shape share a batch.
+        device: Where the network lies.
+
+    Returns:
+        For each piece the scores of its segments.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for place, piece in enumerate(pieces):
+        groups.setdefault(same_batch(piece), []).append(place)
+    results: list[list[SegmentScore]] = [[] for _ in pieces]
+    for places in groups.values():
+        found = method.score(network, torch.stack([pieces[place].values for place in places]).to(device))
+        rows = torch.stack(found, dim=2).double().cpu().tolist()
+        for place, row in zip(places, rows, strict=True):
+            results[place] = [SegmentScore(*values) for values in row]
+    return results
 
 
 @dataclass(frozen=True)
@@ -64,17 +133,19 @@ class QualityModel:
     """The trained network on its device, and what made it.
 
     Attributes:
+        name: Of the method.
+        method: What it sees of a video, and how its output is read.
         network: In evaluation mode.
         device: Where it runs.
-        input_px: Side of the crops that it sees, pixels.
         reliability: Intervals of scores, and which videos they hold for.
         history: The stages whose choices scoring repeats, typed.
         made_by: The whole history, as it stands in the file.
     """
 
-    network: QualityNet
+    name: str
+    method: Method
+    network: nn.Module
     device: torch.device
-    input_px: int
     reliability: Reliability
     history: History
     made_by: dict[str, Any]
@@ -90,32 +161,65 @@ class QualityModel:
         params = self.history.prepare.params
         return MosScale(params.mos_min, params.mos_max)
 
-    @torch.inference_mode()
-    def score(self, crops: Sequence[CropOfFrame]) -> list[FrameScore]:
-        """Score frames; the score of one does not depend on the others, which may be of other videos.
+    def pieces(self, clip: Sequence[ClipFrame], crops: pa.Table | None) -> list[PieceOfVideo]:
+        """What the network has to see of one video.
 
         Args:
-            crops: The frames, of the network's input size.
+            clip: The decoded frames.
+            crops: The video's rows of the CROPS schema, for methods that need them.
+
+        Raises:
+            AigcVqaError: The video gives no pieces.
+        """
+        boxes = None if crops is None else selected_boxes(crops)
+        return video_pieces(self.method, clip, boxes, shape=self.history.crop.params.shape)
+
+    def score(self, pieces: Sequence[PieceOfVideo]) -> list[list[SegmentScore]]:
+        """Score pieces, which may be of several videos; see `score_pieces`.
+
+        Args:
+            pieces: Of any shapes.
 
         Returns:
-            One per frame.
+            For each piece the scores of its segments.
         """
-        batch = torch.from_numpy(np.stack([each.crop for each in crops])).to(self.device)
-        return score_frames(self.network(batch.unsqueeze(0)))
+        return score_pieces(self.method, self.network, pieces, device=self.device)
 
-    def summarise(self, scores: pd.DataFrame) -> dict[str, Any]:
-        """The result of one video from those of its frames.
-
-        Mean and spread (standard deviation) are over the places of a clip: a short video repeats frames there.
+    def rows(self, video_id: str, pieces: Sequence[PieceOfVideo], scores: Sequence[Sequence[SegmentScore]]) -> pa.Table:
+        """One video's rows of the FRAME_SCORES schema, a row a segment.
 
         Args:
-            scores: One row per frame with the columns frame_index, time_s, score, deviation, distance and sharpness.
+            video_id: Id of the video.
+            pieces: All of the video.
+            scores: Of their segments, in the same order.
+        """
+        segments = [segment for piece in pieces for segment in piece.segments]
+        found = [each for piece in scores for each in piece]
+        columns = {
+            "video_id": [video_id] * len(segments),
+            "frame_index": [each.frame_index for each in segments],
+            "time_s": [each.time_s for each in segments],
+            "score": [each.score for each in found],
+            "deviation": [each.deviation for each in found],
+            "distance": self.reliability.familiarity.distance(np.stack([each.statistics for each in segments])),
+            "sharpness": [each.sharpness for each in segments],
+        }
+        return pa.Table.from_pydict(columns, schema=FRAME_SCORES)
+
+    def summarise(self, scores: pd.DataFrame) -> dict[str, Any]:
+        """The result of one video from those of its segments.
+
+        Mean and spread (standard deviation) are over all segments; with crops over the places of a clip, where a short
+        video repeats frames.
+
+        Args:
+            scores: One row per segment with the columns frame_index, time_s, score, deviation, distance and sharpness.
 
         Returns:
             score and spread on 0-100, score_raw on the data set's own scale, the fields of `Judgement`,
             worst_frame_index, worst_time_s, sharpness.
         """
-        slots = scores.iloc[frame_slots(len(scores), self.frames)]
+        slots = scores.iloc[counted_segments(self.method, len(scores), places=self.frames)]
         worst = scores.iloc[int(scores["score"].argmin())]
         score = float(slots["score"].mean())
         deviation = video_deviation(slots["deviation"].tolist(), slots["score"].tolist())
@@ -131,58 +235,6 @@ class QualityModel:
         }
 
 
-def cut_crops(clip: Sequence[ClipFrame], crops: pa.Table, *, size_px: int, shape: Shape) -> list[CropOfFrame]:
-    """Cut out the selected crop of every frame of one video.
-
-    Args:
-        clip: The decoded frames.
-        crops: The video's rows of the CROPS schema.
-        size_px: Side of the crops, pixels.
-        shape: How a crop fills the square; see `stages.io.images.cut`.
-
-    Raises:
-        TableError: A frame has no selected crop.
-    """
-    cuts = cut_clip(clip, crops, size_px=size_px, shape=shape)
-    return [
-        CropOfFrame(crop, entry.frame_index, entry.time_s, sharpness(entry.frame), frame_statistics(entry.frame))
-        for crop, entry in zip(cuts, clip, strict=True)
-    ]
-
-
-def score_frames(logits: Tensor) -> list[FrameScore]:
-    """Read the network's output.
-
-    Args:
-        logits: (1, F, 100).
-    """
-    both = torch.stack([frame_scores(logits)[0], frame_deviations(logits)[0]], dim=1)
-    return [FrameScore(*row) for row in (100 * both).double().cpu().tolist()]
-
-
-def frame_rows(
-    video_id: str, crops: Sequence[CropOfFrame], scores: Sequence[FrameScore], familiarity: Familiarity
-) -> pa.Table:
-    """One video's rows of the FRAME_SCORES schema.
-
-    Args:
-        video_id: Id of the video.
-        crops: Its frames.
-        scores: What the network says of them, in the same order.
-        familiarity: What the training videos look like.
-    """
-    columns = {
-        "video_id": [video_id] * len(crops),
-        "frame_index": [each.frame_index for each in crops],
-        "time_s": [each.time_s for each in crops],
-        "score": [each.score for each in scores],
-        "deviation": [each.deviation for each in scores],
-        "distance": familiarity.distance(np.stack([each.statistics for each in crops])),
-        "sharpness": [each.sharpness for each in crops],
-    }
-    return pa.Table.from_pydict(columns, schema=FRAME_SCORES)
-
-
 def load_quality(path: str | Path, *, device: torch.device) -> QualityModel:
     """The model in a file that the train stage wrote.
 
@@ -194,13 +246,20 @@ def load_quality(path: str | Path, *, device: torch.device) -> QualityModel:
         WeightsError: The file is missing or damaged, or was written by another program or another version of this one.
     """
     state, config = load_weights(path)
+    name = config.get("method")
+    if name not in method_names():
+        allowed = ", ".join(method_names())
+        raise WeightsError(
+            f"{path}: not weights of a quality model of this version (method = {name!r}; there are: {allowed})"
+        )
     try:
-        network = build_quality(QualityConfig.model_validate(config["network"]))
+        method = load_method(name, params_of(name).model_validate(config["params"]), config["network"])
+        network = method.build(seed=0)
         reliability = Reliability.model_validate(config["reliability"])
     except ValidationError as error:
         raise WeightsError(f"{path}: not weights of a quality model of this version ({problems_of(error)})") from None
-    except (KeyError, BackboneError, QualityError) as error:
+    except (KeyError, AigcVqaError) as error:
         raise WeightsError(f"{path}: not weights of a quality model that can be built here ({error})") from None
     load_state(network, state, path)
     history = History.read(config.get("made_by"), source=path)
-    return QualityModel(network.to(device).eval(), device, network.input_px, reliability, history, config["made_by"])
+    return QualityModel(name, method, network.to(device).eval(), device, reliability, history, config["made_by"])

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models.distributed import share_sizes, synchronise_batch_norms
 from models.errors import AigcVqaError
-from models.methods.frame_consistency.network import QualityNet
+from models.methods.interface import Method
 from stages.engine.device import pick_device
 from stages.errors import ParamsError
 
@@ -158,6 +158,8 @@ def joined_processes(device_name: str) -> Iterator[tuple[Processes, torch.device
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         torch.cuda.set_device(device)
+    # The launcher ends the others when one has failed: they have nothing to say of it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_launcher, args=(os.getppid(),), daemon=True).start()
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
@@ -179,11 +181,12 @@ def _end_with_launcher(launcher: int) -> None:
     os._exit(1)
 
 
-def parallel(network: QualityNet, processes: Processes) -> nn.Module:
+def parallel(network: nn.Module, method: Method, processes: Processes) -> nn.Module:
     """Wrap a network so that gradients are means over all processes.
 
     Args:
         network: Keeps the weights; its batch normalisations change in place.
+        method: Of the network.
         processes: All that train together; for a single one the result is `network` itself.
 
     Returns:
@@ -197,14 +200,14 @@ def parallel(network: QualityNet, processes: Processes) -> nn.Module:
         network,
         device_ids=[device.index] if device.type == "cuda" else None,
         forward_sync_buffers=False,  # equal everywhere: statistics are those of all processes
-        find_unused_parameters=not _uses_all_weights(network),
+        find_unused_parameters=not _uses_all_weights(network, method),
     )
 
 
-def _uses_all_weights(network: QualityNet) -> bool:
+def _uses_all_weights(network: nn.Module, method: Method) -> bool:
     """Whether every trainable weight gets a gradient; some backbones hold more than their features need."""
-    pixels = torch.zeros(1, 1, 3, network.input_px, network.input_px, dtype=torch.uint8)
-    network.eval()(pixels.to(network.head.weight.device)).sum().backward()
+    sample = torch.zeros(1, *method.sample_shape(1), dtype=torch.uint8)
+    network.eval()(sample.to(next(network.parameters()).device)).sum().backward()
     used = all(weight.grad is not None for weight in network.parameters() if weight.requires_grad)
     network.zero_grad(set_to_none=True)
     network.train()

@@ -11,10 +11,8 @@ from dvclive import Live
 from torch import Tensor
 
 from models.errors import NonFiniteError
-from models.methods.frame_consistency.losses import frame_scores, video_terms
-from models.methods.frame_consistency.network import video_score
 from models.metrics import plcc, srocc
-from models.optim import epoch_generator, warmup_cosine
+from models.optim import epoch_generator, epoch_seed, warmup_cosine
 from stages.engine.progress import progress
 from stages.errors import DatasetError
 from stages.params.schema import TrainParams
@@ -34,11 +32,11 @@ class QualityData:
     """The training and the validation part.
 
     Attributes:
-        train: Crops of the training videos.
-        train_mos: (N,) float32, 0-100, in the order of the crops' ids.
-        val: Crops of the validation videos.
-        val_mos: (M,) float32, 0-100, in the order of the crops' ids.
-        sigma: Standard deviation of the training MOS, points: the width of the target density.
+        train: Samples of the training videos.
+        train_mos: (N,) float32, 0-100, in the order of the samples' ids.
+        val: Samples of the validation videos.
+        val_mos: (M,) float32, 0-100, in the order of the samples' ids.
+        labels: What the method learnt from the training MOS.
         val_batch_videos: Validation videos scored at once.
     """
 
@@ -46,7 +44,7 @@ class QualityData:
     train_mos: Tensor
     val: ClipLoader
     val_mos: Tensor
-    sigma: float
+    labels: Mapping[str, float]
     val_batch_videos: int
 
 
@@ -78,11 +76,12 @@ def train_epoch(training: Training, data: QualityData, epoch: int) -> dict[str, 
         epoch: 0 for the first.
 
     Returns:
-        `train/loss`, `train/mae` and `train/bce`, means over the videos, and the `learning_rate` of the last step.
+        `train/loss` and the terms of the method, such as `train/mae`, means over the videos, and the `learning_rate`
+        of the last step.
 
     Raises:
         NonFiniteError: A loss or a gradient is NaN or infinite; the message names the step and its videos.
-        DatasetError: A batch is too small for the backbone's batch normalisation.
+        DatasetError: A batch is too small for the network's batch normalisation.
     """
     settings, device = training.settings, training.device
     random = epoch_generator(settings.seed, epoch)
@@ -90,40 +89,42 @@ def train_epoch(training: Training, data: QualityData, epoch: int) -> dict[str, 
     groups = shuffled_batches(n_videos, settings.batch_videos, random)
     flips = torch.rand(n_videos, generator=random) < 0.5
     # A process without a video in a small last batch takes one along, which counts neither in loss nor in statistics.
-    batches = data.train.batches([training.processes.share(group) or group[:1] for group in groups])
+    shares = [training.processes.share(group) or group[:1] for group in groups]
+    batches = data.train.batches(shares, seed=epoch_seed(settings.seed, epoch))
     schedule = warmup_cosine(
         training.optimizer,
         steps=settings.epochs * len(groups),
         warmup_fraction=settings.warmup_fraction,
         done=epoch * len(groups),
     )
-    totals = torch.zeros(3, dtype=torch.float64)
+    totals: dict[str, float] = {}
     training.model.train()
     bar = progress(batches, desc=f"epoch {epoch + 1}/{settings.epochs}", unit="step", leave=False)
-    for number, ((crops, indices), group) in enumerate(zip(bar, groups, strict=True)):
-        crops, mos = crops.to(device, non_blocking=True), data.train_mos[group].to(device)
-        if settings.flip:
-            crops = mirror_clips(crops, flips[indices])
-        rate = max(schedule.get_last_lr())
+    for number, ((samples, indices), group) in enumerate(zip(bar, groups, strict=True)):
+        samples, mos = samples.to(device, non_blocking=True), data.train_mos[group].to(device)
+        if settings.flip and training.method.mirrors:
+            samples = mirror_clips(samples, flips[indices])
+        rate = float(max(schedule.get_last_lr()))
         try:
-            loss, terms = train_step(training, crops, mos, data.sigma)
+            loss, terms = train_step(training, samples, mos, data.labels)
         except NonFiniteError as error:
             raise NonFiniteError(f"epoch {epoch + 1}, step {number + 1}: {error}; {video_names(data, group)}") from None
         except ValueError as error:
             if ONE_VALUE not in str(error):
                 raise
             raise DatasetError(
-                f"epoch {epoch + 1}, step {number + 1}: a batch normalisation of {settings.backbone} has one value a "
-                f"channel and needs more: {len(group)} video of {crops.shape[1]} frame(s); another train.batch_videos, "
-                "more decode.frames, a larger train.input_px or a backbone without it helps"
+                f"epoch {epoch + 1}, step {number + 1}: a batch normalisation of the network has one value a channel "
+                f"and needs more: {len(group)} video, a sample of {tuple(samples.shape[1:])}; another "
+                "train.batch_videos, more decode.frames, larger frames or a network without it helps"
             ) from None
         if training.mean is not None:
             training.mean.update(training.network, step=epoch * len(groups) + number + 1)
         schedule.step()
-        totals += torch.stack([loss * len(mos), terms.mae.sum(), terms.bce.sum()]).double().cpu()
+        sums = {"loss": loss * len(mos)} | {name: each.sum() for name, each in terms.items()}
+        for name, value in zip(sums, torch.stack([*sums.values()]).tolist(), strict=True):
+            totals[name] = totals.get(name, 0.0) + value
         bar.set_postfix(loss=f"{loss.item():.4f}")
-    means = (totals / n_videos).tolist()
-    return dict(zip(("train/loss", "train/mae", "train/bce"), means, strict=True)) | {"learning_rate": rate}
+    return {f"train/{name}": total / n_videos for name, total in totals.items()} | {"learning_rate": rate}
 
 
 @torch.inference_mode()
@@ -145,8 +146,8 @@ def validate(training: Training, data: QualityData) -> dict[str, float]:
     network = training.kept.eval()
     own = training.processes.share(range(len(data.val_mos)))
     scores = torch.zeros(len(data.val_mos), device=training.device)
-    for crops, indices in data.val.batches(in_batches(own, data.val_batch_videos)):
-        scores[indices.to(scores.device)] = video_score(frame_scores(network(crops.to(scores.device))))
+    for samples, indices in data.val.batches(in_batches(own, data.val_batch_videos)):
+        scores[indices.to(scores.device)] = training.method.scores(network(samples.to(scores.device)))
     # Each process filled in its own videos and left zeros for the others.
     scores = training.processes.summed(scores).cpu()
     if n_broken := int((~scores.isfinite()).sum()):
@@ -162,9 +163,9 @@ def last_step(training: Training, data: QualityData, epoch: int) -> str:
     """For an error's message: the videos of an epoch's last step, and their terms at the weights that it left."""
     settings = training.settings
     group = shuffled_batches(len(data.train_mos), settings.batch_videos, epoch_generator(settings.seed, epoch))[-1]
-    ((crops, _),) = data.train.batches([group])
-    logits = training.network.eval()(crops.to(training.device))
-    terms = video_terms(logits, data.train_mos[group].to(logits.device), data.sigma)
+    ((samples, _),) = data.train.batches([group], seed=epoch_seed(settings.seed, epoch))
+    output = training.network.eval()(samples.to(training.device))
+    terms = training.method.terms(output, data.train_mos[group].to(output.device), data.labels)
     return f"{terms_text(terms)}; {ADVICE}; {video_names(data, group)}"
 
 
@@ -185,7 +186,7 @@ def fit(training: Training, data: QualityData, *, state: TrainingState, curves: 
 
     Raises:
         NonFiniteError: A loss, a gradient or a score is NaN or infinite, or float16 overflowed in every step.
-        DatasetError: A batch is too small for the backbone's batch normalisation.
+        DatasetError: A batch is too small for the network's batch normalisation.
     """
     settings, first = training.settings, training.processes.is_first
     history: list[dict[str, float]] = []

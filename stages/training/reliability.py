@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
+from torch import nn
 
-from models.methods.frame_consistency.network import QualityNet
+from models.methods.interface import Method
 from stages.engine.progress import progress
 from stages.steps.clips import CLIP_COLUMNS, read_clip
 from stages.steps.familiarity import Familiarity, Statistics, frame_statistics
 from stages.steps.reliability import Reliability, video_deviation
-from stages.steps.scores import score_frames
+from stages.steps.scores import score_pieces
+from stages.steps.views import counted_segments
 from stages.training.loaders.clips import ClipSource, in_batches
 from stages.training.quality import QualityData
 
@@ -19,10 +20,13 @@ from stages.training.quality import QualityData
 VIDEOS_MAX = 2000
 
 
-def measure_reliability(network: QualityNet, data: QualityData, *, confidence: float, workers: int) -> Reliability:
+def measure_reliability(
+    method: Method, network: nn.Module, data: QualityData, *, confidence: float, workers: int
+) -> Reliability:
     """Measure the errors of the validation part, and how its frames differ from those of the training part.
 
     Args:
+        method: Of the network.
         network: With the best epoch's weights, on its device.
         data: Training and validation part.
         confidence: Share of new videos whose MOS the interval of their score holds.
@@ -31,33 +35,53 @@ def measure_reliability(network: QualityNet, data: QualityData, *, confidence: f
     Raises:
         TableError: A video has no readable frames.
     """
-    errors, deviations = validation_errors(network, data)
-    source = data.train.clips.source
-    train = describe_videos(source, data.train.clips.ids, workers=workers, name="train")
-    val = describe_videos(source, data.val.clips.ids, workers=workers, name="val")
+    val, errors, deviations = validation_errors(method, network, data, workers=workers)
+    train = describe_videos(data.train.clips.source, data.train.clips.ids, workers=workers)
     familiarity = Familiarity.fit(np.concatenate(train), val)
     return Reliability.fit(errors, deviations, confidence=confidence, familiarity=familiarity)
 
 
-@torch.inference_mode()
-def validation_errors(network: QualityNet, data: QualityData) -> tuple[list[float], list[float]]:
-    """Score - MOS of every validation video, points, and the deviation that the network states for it."""
+def validation_errors(
+    method: Method, network: nn.Module, data: QualityData, *, workers: int
+) -> tuple[list[Statistics], list[float], list[float]]:
+    """Score every validation video as a new video is scored.
+
+    Args:
+        method: Of the network.
+        network: On its device.
+        data: Training and validation part.
+        workers: Threads that decode frames.
+
+    Returns:
+        Statistics of the videos' segments, (S, D) each; score - MOS, points; and the deviations that the network states
+        for them, points.
+
+    Raises:
+        TableError: A video has no readable frames.
+    """
     network = network.eval()
     device = next(network.parameters()).device
-    errors: list[float] = []
-    deviations: list[float] = []
-    groups = in_batches(range(len(data.val_mos)), data.val_batch_videos)
-    for group, (crops, _) in zip(groups, data.val.batches(groups), strict=True):
-        for place, logits in zip(group, network(crops.to(device)), strict=True):
-            frames = score_frames(logits[None])
-            scores = [frame.score for frame in frames]
-            errors.append(sum(scores) / len(scores) - float(data.val_mos[place]))
-            deviations.append(video_deviation([frame.deviation for frame in frames], scores))
-    return errors, deviations
+    source, ids = data.val.clips.source, data.val.clips.ids
+    statistics, errors, deviations = [], [], []
+    with ThreadPoolExecutor(workers) as threads:
+        for group in progress(
+            in_batches(range(len(ids)), data.val_batch_videos), desc="errors, val", unit="batch", leave=False
+        ):
+            videos = list(threads.map(source.read_pieces, [ids[place] for place in group]))
+            for place, video in zip(group, videos, strict=True):
+                segments = [segment for piece in video for segment in piece.segments]
+                # Video by video: the last bits depend on the batch, and a new video is scored alone.
+                own = [score for piece in score_pieces(method, network, video, device=device) for score in piece]
+                counted = [own[slot] for slot in counted_segments(method, len(own), places=source.frames)]
+                scores = [each.score for each in counted]
+                statistics.append(np.stack([segment.statistics for segment in segments]))
+                errors.append(sum(scores) / len(scores) - float(data.val_mos[place]))
+                deviations.append(video_deviation([each.deviation for each in counted], scores))
+    return statistics, errors, deviations
 
 
-def describe_videos(source: ClipSource, ids: Sequence[str], *, workers: int, name: str) -> list[Statistics]:
-    """Statistics of the frames of videos, (F, S) each; of VIDEOS_MAX of them, evenly chosen, where there are more."""
+def describe_videos(source: ClipSource, ids: Sequence[str], *, workers: int) -> list[Statistics]:
+    """Statistics of the frames of videos, (F, D) each; of VIDEOS_MAX of them, evenly chosen, where there are more."""
     chosen = ids[:: -(-len(ids) // VIDEOS_MAX)]
 
     def describe(video_id: str) -> Statistics:
@@ -66,4 +90,4 @@ def describe_videos(source: ClipSource, ids: Sequence[str], *, workers: int, nam
 
     with ThreadPoolExecutor(workers) as threads:
         found = threads.map(describe, chosen)
-        return list(progress(found, total=len(chosen), desc=f"frames, {name}", unit="video", leave=False))
+        return list(progress(found, total=len(chosen), desc="frames, train", unit="video", leave=False))

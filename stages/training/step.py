@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from models.distributed import gather_rows, without_statistics
 from models.errors import NonFiniteError
 from models.fgm import fgm_backward, gradient_norm
-from models.methods.frame_consistency.losses import VideoTerms, bce_loss, frame_consistency_loss, mae_loss, video_terms
-from models.methods.frame_consistency.network import QualityNet, checkpoint_activations
-from models.optim import layered_groups
+from models.methods.interface import Method
 from stages.engine.device import random_state, restore_random_state
 from stages.params.schema import TrainParams
 from stages.training.processes import Processes, parallel
@@ -33,6 +31,7 @@ class Training:
     """What one process trains with.
 
     Attributes:
+        method: Says what loss and scores are.
         network: The weights.
         model: What is called: `network` itself, or its wrapper among processes.
         optimizer: Of the network's weights.
@@ -43,7 +42,8 @@ class Training:
         processes: All that train together.
     """
 
-    network: QualityNet
+    method: Method
+    network: nn.Module
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -54,10 +54,10 @@ class Training:
     @property
     def device(self) -> torch.device:
         """Where the network lies."""
-        return self.network.head.weight.device
+        return next(self.network.parameters()).device
 
     @property
-    def kept(self) -> QualityNet:
+    def kept(self) -> nn.Module:
         """The network that is validated and kept."""
         return self.network if self.mean is None else self.mean.module
 
@@ -81,23 +81,27 @@ class Training:
         restore_random_state(saved["random"][self.processes.rank], self.device)
 
 
-def set_up(network: QualityNet, settings: TrainParams, processes: Processes) -> Training:
+def set_up(method: Method, network: nn.Module, settings: TrainParams, processes: Processes) -> Training:
     """Build what surrounds the network; the random numbers of this process start here.
 
     Args:
+        method: Of the network.
         network: On its device already; layout, checkpointing and compilation change it in place.
         settings: What the params say of the training.
         processes: All that train together.
+
+    Raises:
+        AigcVqaError: The method's network cannot do what the params ask for.
     """
     if settings.channels_last:
         network.to(memory_format=torch.channels_last)
     if settings.checkpointing:
-        checkpoint_activations(network)
+        method.checkpoint(network)
     mean = ModelEmaV3(network, decay=settings.ema_decay, use_warmup=True) if settings.ema_decay else None
-    model = parallel(network, processes)
+    model = parallel(network, method, processes)
     if settings.compile:
-        network.compile_backbone()
-    groups = layered_groups(network, network.backbone, settings.weight_decay, layer_decay=settings.layer_decay)
+        method.compile(network)
+    groups = method.groups(network, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay)
     for group in groups:
         group["lr"] = settings.learning_rate * group["lr_scale"]
     optimizer: torch.optim.Optimizer = (
@@ -109,7 +113,7 @@ def set_up(network: QualityNet, settings: TrainParams, processes: Processes) -> 
     scaler = torch.amp.GradScaler(next(network.parameters()).device.type, enabled=settings.precision == "fp16")
     # Processes draw dropout masks of their own.
     torch.manual_seed(settings.seed + 1_000_003 * processes.rank)
-    return Training(network, model, optimizer, scaler, mean, settings, processes)
+    return Training(method, network, model, optimizer, scaler, mean, settings, processes)
 
 
 def radius(training: Training) -> float:
@@ -124,51 +128,35 @@ def radius(training: Training) -> float:
     return share * norm if math.isfinite(norm) else 0.0
 
 
-def loss_of(logits: Tensor, mos: Tensor, sigma: float, params: TrainParams) -> Tensor:
-    """The loss that the params choose.
-
-    Args:
-        logits: (B, F, 100).
-        mos: (B,), 0-100.
-        sigma: Width of the target density, points.
-        params: Names the loss and its reduction.
-
-    Returns:
-        A scalar.
-    """
-    if params.loss == "mae":
-        return mae_loss(logits, mos)
-    if params.loss == "bce":
-        return bce_loss(logits, mos, sigma)
-    return frame_consistency_loss(logits, mos, sigma, reduction=params.fcl.reduction)
-
-
-def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> tuple[Tensor, VideoTerms]:
+def train_step(
+    training: Training, samples: Tensor, mos: Tensor, labels: Mapping[str, float]
+) -> tuple[Tensor, dict[str, Tensor]]:
     """One step of the optimiser.
 
     Args:
         training: Its weights move.
-        crops: (B, F, 3, S, S) uint8 RGB, this process's videos of the batch.
+        samples: (B, ...), those of this process's videos of the batch.
         mos: (N,), 0-100, of the whole batch, in the processes' order.
-        sigma: Width of the target density, points.
+        labels: What the method learnt from all training labels.
 
     Returns:
-        The loss, a scalar, and the terms of all N videos.
+        The loss, a scalar, and its terms, each (N,).
 
     Raises:
         NonFiniteError: A loss or a gradient is NaN or infinite; the weights have not moved. In float16 the scaler
             skips such a gradient's step, and the error comes when it keeps skipping.
     """
-    half, sizes = HALVES[training.settings.precision], training.processes.sizes(len(mos))
+    method, half = training.method, HALVES[training.settings.precision]
+    sizes = training.processes.sizes(len(mos))
     done: list[Tensor] = []
 
     def forward() -> Tensor:
-        with torch.autocast(crops.device.type, dtype=half, enabled=half is not None):
-            logits = training.model(crops)
+        with torch.autocast(samples.device.type, dtype=half, enabled=half is not None):
+            output = training.model(samples)
         # Every process computes the loss of the whole batch.
-        logits = gather_rows(logits, sizes)
-        done.append(logits.detach())
-        return loss_of(logits, mos, sigma, training.settings)
+        output = gather_rows(output, sizes)
+        done.append(output.detach())
+        return method.loss(output, mos, labels)
 
     training.optimizer.zero_grad(set_to_none=True)
     statistics = contextlib.nullcontext() if sizes[training.processes.rank] else without_statistics(training.network)
@@ -176,8 +164,8 @@ def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> 
         with statistics:
             loss = fgm_backward(training.model, forward, radius(training), scaler=training.scaler)
     except NonFiniteError as error:
-        raise NonFiniteError(f"{error}; there {terms_text(video_terms(done[-1], mos, sigma))}") from None
-    terms = video_terms(done[0], mos, sigma)
+        raise NonFiniteError(f"{error}; there {terms_text(method.terms(done[-1], mos, labels))}") from None
+    terms = method.terms(done[0], mos, labels)
     if not torch.isfinite(loss):
         raise NonFiniteError(f"the loss is {loss.item()}: {terms_text(terms)}; {ADVICE}")
     check_gradient(training, loss, terms)
@@ -186,12 +174,12 @@ def train_step(training: Training, crops: Tensor, mos: Tensor, sigma: float) -> 
     return loss, terms
 
 
-def terms_text(terms: VideoTerms) -> str:
+def terms_text(terms: Mapping[str, Tensor]) -> str:
     """The terms of every video for a message, such as `MAE [0.1, 0.3], BCE [2.5, 3.1]`."""
-    return f"MAE {terms.mae.tolist()}, BCE {terms.bce.tolist()}"
+    return ", ".join(f"{name.upper()} {values.tolist()}" for name, values in terms.items())
 
 
-def check_gradient(training: Training, loss: Tensor, terms: VideoTerms) -> None:
+def check_gradient(training: Training, loss: Tensor, terms: Mapping[str, Tensor]) -> None:
     """Raise NonFiniteError for a gradient that AdamW cannot use: with a NaN or an infinity, or whose square is one."""
     if training.scaler.is_enabled():
         if (scale := training.scaler.get_scale()) < MIN_SCALE:

@@ -29,7 +29,7 @@ from stages.params.presets import BASED_ON, preset_changes, read_preset
 from stages.params.schema import Params
 from stages.steps.crops import save_cropper
 from stages.steps.detectors import save_detector
-from tests.configs import faster_rcnn_config, s2cnet_config
+from tests.configs import faster_rcnn_config, s2cnet_config, sections
 from tests.conftest import ROOT, noise_clip, read_stages, write_clip, write_dataset
 
 PRESETS = sorted(
@@ -47,7 +47,7 @@ TINY: dict[str, Any] = {
     "decode": {"frames": 2},
     # detectron2 is not everywhere; its networks are run in tests/models/detectors.
     "detector": {"backend": "torchvision", "source": "weights/pretrained/detector.safetensors"},
-    "train": {"backbone": "test_convnext", "input_px": 32, "epochs": 1, "batch_videos": 4},
+    **sections(backbone="test_convnext", input_px=32, epochs=1, batch_videos=4),
     "evaluate": {"bootstrap_samples": 100},
     "engine": {"workers": 1, "threads": 1, "device": "cpu", "shards": 2},
 }
@@ -161,9 +161,9 @@ def write_vquala(root: Path) -> None:
 
 
 def write_tiny_backbone(params: Params) -> None:
-    assert params.train.pretrained is not None
-    state = timm.create_model(params.train.backbone, pretrained=False).state_dict()
-    save_file(state, params.train.pretrained)
+    own = params.methods.frame_consistency
+    state = timm.create_model(own.backbone, pretrained=False).state_dict()
+    save_file(state, own.pretrained)
 
 
 def write_tiny_weights(params: Params) -> None:

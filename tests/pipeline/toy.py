@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from stages.params.load import merge
+from tests.configs import sections
 from tests.conftest import PIPELINES, ROOT
 
 TOY: dict[str, dict[str, Any]] = {
@@ -20,7 +21,7 @@ TOY: dict[str, dict[str, Any]] = {
     "decode": {"frames": 3},
     "detector": {"training": {"epochs": 1}},
     "cropper": {"training": {"epochs": 1}},
-    "train": {"epochs": 1, "input_px": 32, "batch_videos": 4},
+    **sections(epochs=1, input_px=32, batch_videos=4),
     "engine": {"shards": 2, "device": "cpu"},
 }
 

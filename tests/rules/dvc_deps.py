@@ -6,6 +6,7 @@ DVC does not follow imports; `tests/rules/test_project.py` fails while the lists
 import re
 from pathlib import Path
 
+from models.methods import method_module, method_names
 from stages.engine.fingerprint import closure, is_neutral
 from tests.conftest import PIPELINES, ROOT
 
@@ -21,9 +22,15 @@ def room(module: str) -> str:
     return f"{path.as_posix()}.py"
 
 
+def entries_of(stage: str) -> list[str]:
+    """The modules whose code a stage's keys name: its own, and those of the methods, which it imports by name."""
+    uses_methods = "models.methods.interface" in closure(f"stages.{stage}")
+    return [f"stages.{stage}", *(map(method_module, method_names()) if uses_methods else ())]
+
+
 def code_deps(stage: str) -> list[str]:
     """The rooms of all modules that a stage imports and that can change its values; its own module stands first."""
-    modules = {name for name in closure(f"stages.{stage}") if "." in name and not is_neutral(name)}
+    modules = {name for name in closure(*entries_of(stage)) if "." in name and not is_neutral(name)}
     return sorted({room(name) for name in modules}, key=lambda place: (place != f"stages/{stage}.py", place))
 
 

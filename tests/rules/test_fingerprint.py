@@ -8,9 +8,10 @@ import pytest
 
 from stages.engine.fingerprint import NEUTRAL, closure, fingerprint, is_neutral
 from tests.conftest import ROOT, read_stages
+from tests.rules.dvc_deps import entries_of
 
 STAGES = list(read_stages())
-EVERY_CLOSURE = {stage: closure(f"stages.{stage}") for stage in STAGES}
+EVERY_CLOSURE = {stage: closure(*entries_of(stage)) for stage in STAGES}
 MODULES = sorted({name for names in EVERY_CLOSURE.values() for name in names})
 
 
@@ -54,10 +55,10 @@ def with_another_operator(text: str) -> str:
 @pytest.mark.parametrize("module", MODULES)
 def test_a_changed_operator_changes_the_key_of_every_stage_that_imports_the_module(copy: Path, module: str) -> None:
     users = [stage for stage in STAGES if module in EVERY_CLOSURE[stage]]
-    before = {stage: fingerprint(f"stages.{stage}", root=copy) for stage in users}
+    before = {stage: fingerprint(*entries_of(stage), root=copy) for stage in users}
     path = path_of(module, copy)
     path.write_text(with_another_operator(path.read_text(encoding="utf-8")), encoding="utf-8")
-    after = {stage: fingerprint(f"stages.{stage}", root=copy) for stage in users}
+    after = {stage: fingerprint(*entries_of(stage), root=copy) for stage in users}
     shutil.copy2(path_of(module, ROOT), path)
     for stage in users:
         assert (after[stage] == before[stage]) == is_neutral(module), stage

@@ -17,11 +17,11 @@ from stages.io import outs
 from stages.params.describe import iter_fields
 from stages.params.schema import Params
 from tests.conftest import PIPELINES, ROOT, read_stages
-from tests.rules.dvc_deps import CODE, code_deps
+from tests.rules.dvc_deps import CODE, code_deps, entries_of
 from tests.rules.readme_graph import BLOCK, README, drawn
 
 STAGES = read_stages()
-SHARED_SECTIONS = {"dataset", "engine"}
+SHARED_SECTIONS = {"dataset", "engine", "method", "methods"}
 LIBRARIES_FILE = "libraries.yaml"
 TRAININGS = {"detector", "cropper", "train"}
 
@@ -74,6 +74,8 @@ def params_read(path: Path) -> set[str]:
         if match and match[1] in Params.model_fields:
             key = f"{match[1]}.{taken_of.get(id(node))}"
             read.add(key if key in names and match[1] != path.stem else match[1])
+        elif match and match[1] == "chosen":
+            read.add("methods.${method}")
     return {key for key in read if "." not in key or key.split(".")[0] not in read}
 
 
@@ -103,7 +105,7 @@ def libraries_noted(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_yaml_lists_the_libraries_that_change_a_stage_s_values(stage: str) -> None:
-    paths = [Path(*module.split(".")).with_suffix(".py") for module in closure(f"stages.{stage}")]
+    paths = [Path(*module.split(".")).with_suffix(".py") for module in closure(*entries_of(stage))]
     expected = {name for path in paths if (ROOT / path).is_file() for name in libraries_noted(path)}
     files = [name for name in STAGES[stage].get("params", []) if not isinstance(name, str)]
     assert files == ([{LIBRARIES_FILE: sorted(expected)}] if expected else [])

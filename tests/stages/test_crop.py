@@ -15,7 +15,7 @@ from stages.io.images import encode_image
 from stages.io.schemas import CROPS, FRAMES, PROPOSALS
 from stages.params.load import load_params
 from stages.params.schema import CropParams
-from stages.steps.clips import ClipFrame, cut_clip, selected_boxes
+from stages.steps.clips import ClipFrame, cut_boxes, selected_boxes
 from stages.steps.crops import Cropper, blind_candidates, crops_table
 from tests.configs import s2cnet_config
 from tests.conftest import ROOT, noise_clip
@@ -111,7 +111,7 @@ def test_frames_smaller_than_the_grid_get_crops(cropper: Cropper) -> None:
     table = crops_table("a", clip, scored, SHIPPED)
     assert table.num_rows == 90
     assert np.isfinite(table["score"].to_numpy()).all()
-    assert cut_clip(clip, table, size_px=8, shape="stretch").shape == (1, 3, 8, 8)
+    assert cut_boxes(clip, selected_boxes(table), size_px=8, shape="stretch").shape == (1, 3, 8, 8)
 
 
 def test_bfloat16_scores_are_close_and_float32(cropper: Cropper) -> None:

@@ -17,8 +17,8 @@ from stages.io.schemas import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS
 from stages.io.shards import Shards
 from stages.io.tables import read_frame
 from stages.io.weights import save_weights
-from stages.steps.clips import cut_clip, read_clip
-from tests.configs import quality_config, reliability
+from stages.steps.clips import cut_boxes, read_clip, selected_boxes
+from tests.configs import frame_consistency_weights, quality_config, reliability
 from tests.stages.clip_tables import MADE_BY, write_tables
 
 ARGUMENTS = [
@@ -45,7 +45,7 @@ def tables(workplace: Path, write_params: Callable[..., None]) -> Callable[..., 
     write_tables(workplace, videos=9)
     config = quality_config("test_resnet", "mean_std", 0.1, 32)
     network = build_quality(config, seed=3)
-    about = {"network": config.model_dump(), "reliability": reliability(), "made_by": MADE_BY}
+    about = frame_consistency_weights(config) | {"reliability": reliability(), "made_by": MADE_BY}
     save_weights("quality.safetensors", network.state_dict(), about)
 
     def write(**engine: object) -> None:
@@ -105,11 +105,11 @@ def test_a_failed_video_keeps_its_row_and_reason(tables: Callable[..., None], wo
 def test_weights_of_another_network_are_refused(tables: Callable[..., None]) -> None:
     config = quality_config("test_resnet", "mean", 0.1, 32)
     network = build_quality(config)
-    wrong = config.model_dump() | {"pooling": "mean_std"}
+    wrong = frame_consistency_weights(config.model_copy(update={"pooling": "mean_std"}))
     save_weights(
         "quality.safetensors",
         network.state_dict(),
-        {"network": wrong, "reliability": reliability(), "made_by": MADE_BY},
+        wrong | {"reliability": reliability(), "made_by": MADE_BY},
     )
     with pytest.raises(WeightsError, match=r"quality.safetensors: weights of another network; .*head.weight"):
         predict.main(ARGUMENTS)
@@ -119,7 +119,7 @@ def test_frames_without_a_selected_crop_are_an_error(tables: Callable[..., None]
     frames, crops = Shards("frames", schema=FRAMES), Shards("crops", schema=CROPS)
     clip = read_clip(frames.read(frames.ids[0]))
     with pytest.raises(TableError, match=r"no selected crop for frames \[2\]"):
-        cut_clip(clip, crops.read(frames.ids[0]).slice(0, 2), size_px=16, shape="stretch")
+        cut_boxes(clip, selected_boxes(crops.read(frames.ids[0]).slice(0, 2)), size_px=16, shape="stretch")
 
 
 def test_items_written_behind_are_known_at_once_and_a_failed_write_ends_the_run(workplace: Path, monkeypatch) -> None:

@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from models.errors import NonFiniteError
+from models.methods import load_method
 from models.methods.frame_consistency.network import QualityError
 from stages import train
 from stages.errors import DatasetError, EvaluationError, TableError, WeightsError
@@ -32,6 +33,7 @@ from stages.training import quality
 from stages.training.loaders.clips import ClipDataset, ClipSource
 from stages.training.processes import Processes
 from stages.training.state import TrainingState
+from tests.configs import frame_consistency, sections
 from tests.conftest import ROOT
 from tests.stages.clip_tables import write_tables
 
@@ -48,7 +50,7 @@ def tiny(workplace: Path, write_params: Callable[..., None]) -> Callable[..., No
     def write(*, cache_gib: float = 1.0, workers: int = 1, threads: int = 1, **changes: object) -> None:
         write_params(
             decode={"frames": 3},
-            train=TINY | changes,
+            **sections(**(TINY | changes)),
             engine={"device": "cpu", "cache_gib": cache_gib, "workers": workers, "threads": threads},
         )
 
@@ -167,9 +169,8 @@ def test_a_killed_training_goes_on_and_ends_the_same(tiny: Callable[..., None], 
 
 
 def test_memory_and_tables_give_the_same_crops(tiny: Callable[..., None]) -> None:
-    source = ClipSource(
-        Shards("frames", schema=FRAMES), Shards("crops", schema=CROPS), input_px=24, shape="stretch", frames=5
-    )
+    frames_table, crops_table = Shards("frames", schema=FRAMES), Shards("crops", schema=CROPS)
+    source = ClipSource(frame_consistency(input_px=24), frames_table, crops_table, shape="stretch", frames=5)
     in_memory = ClipDataset(source, source.frames_table.ids[:4], cache_gib=1)
     decoded = ClipDataset(source, source.frames_table.ids[:4], cache_gib=0)
     in_memory.fill()
@@ -177,12 +178,12 @@ def test_memory_and_tables_give_the_same_crops(tiny: Callable[..., None]) -> Non
     assert in_memory.memory is not None
     assert decoded.memory is None
     for index in range(4):
-        crops, _ = in_memory[index]
+        crops, _ = in_memory[index, None]
         assert crops.shape == (5, 3, 24, 24)
-        assert torch.equal(crops, decoded[index][0])
+        assert torch.equal(crops, decoded[index, None][0])
     # Three frames fill five places: 0, 0.5, 1, 1.5, 2 rounded half up.
-    crops, _ = decoded[0]
-    assert torch.equal(crops[[0, 2, 4]], torch.from_numpy(dataclasses.replace(source, frames=3).read(decoded.ids[0])))
+    crops, _ = decoded[0, None]
+    assert torch.equal(crops[[0, 2, 4]], dataclasses.replace(source, frames=3).read(decoded.ids[0]))
     assert torch.equal(crops[1], crops[2])
     assert torch.equal(crops[3], crops[4])
 
@@ -207,13 +208,13 @@ def test_data_that_nothing_can_be_learned_from(
     frames, crops = Shards("frames", schema=FRAMES), Shards("crops", schema=CROPS)
     labels = pd.DataFrame({"video_id": frames.ids, "part": parts, "mos": mos or range(24)})
     with pytest.raises(DatasetError, match=message):
-        train.gather(load_params(), labels, frames, crops, processes=Processes(), pinned=False)
+        train.gather(load_params(), frame_consistency(), labels, frames, crops, processes=Processes(), pinned=False)
 
 
 def test_params_that_ask_for_other_frames_than_the_table_holds(
     tiny: Callable[..., None], write_params: Callable[..., None]
 ) -> None:
-    write_params(decode={"frames": 16}, train=TINY, engine={"device": "cpu"})
+    write_params(decode={"frames": 16}, **sections(**TINY), engine={"device": "cpu"})
     with pytest.raises(DatasetError, match=r"frames holds 3 frames a video, decode.frames asks for 16; `dvc repro`"):
         train.main(PATHS + OUTS)
 
@@ -222,7 +223,9 @@ def test_pretrained_weights_are_what_training_starts_from(tiny: Callable[..., No
     state = timm.create_model("test_resnet", pretrained=False).state_dict()
     save_file(state, "pretrained.safetensors")
     tiny(pretrained="pretrained.safetensors")
-    own = train.build(load_params().train).backbone.state_dict()
+    params = load_params()
+    network = train.build(params, load_method(params.method, params.chosen))
+    own = network.get_submodule("backbone").state_dict()
     assert own
     assert all(torch.equal(value, state[name]) for name, value in own.items())
 
@@ -258,7 +261,9 @@ def test_predictions_that_stay_constant_are_no_model(tiny: Callable[..., None]) 
 
 def test_missing_pretrained_weights_name_the_key_and_the_command(tiny: Callable[..., None]) -> None:
     tiny(pretrained="weights/none.safetensors")
-    with pytest.raises(WeightsError, match=r"^train\.pretrained weights/none\.saf.*: no such file; `make weights`"):
+    with pytest.raises(
+        WeightsError, match=r"^methods\.frame_consistency\.pretrained weights/none\.saf.*: no such file; `make weights`"
+    ):
         train.main(PATHS + OUTS)
 
 
@@ -268,7 +273,7 @@ def test_a_checkpoint_of_another_architecture_names_the_file_and_what_does_not_f
     with pytest.raises(WeightsError) as caught:
         train.main(PATHS + OUTS)
     text = str(caught.value)
-    assert text.startswith("train.pretrained other.safetensors: not of test_resnet: ")
+    assert text.startswith("methods.frame_consistency.pretrained other.safetensors: not of test_resnet: ")
     assert "missing conv1.0.weight" in text
     assert "; unknown " in text
     assert text.count(",") < 50, "a few keys of each kind are enough"

@@ -1,4 +1,4 @@
-"""What the quality network is built from. A section of params.yaml: no torch is imported here."""
+"""What the quality network is built from, and its losses. A section of params.yaml: no torch is imported here."""
 
 from typing import Annotated, Literal
 
@@ -37,3 +37,20 @@ class QualityConfig(QualityNetwork):
     bins: int = Field(default=100, ge=1)
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[Positive, Positive, Positive]
+
+
+class FclParams(Section):
+    """Frame Consistency Loss."""
+
+    reduction: Literal["video", "batch"] = Field(description="product of MAE and BCE per video, or of batch means")
+
+
+class FrameConsistencyParams(QualityNetwork):
+    """The section of the method."""
+
+    pretrained: str | None = Field(description="file of timm weights for the backbone; null: from scratch")
+    loss: Literal["fcl", "mae", "bce"] = Field(description="training loss")
+    fcl: FclParams
+
+
+Params = FrameConsistencyParams

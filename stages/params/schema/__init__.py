@@ -3,6 +3,8 @@
 `stages.params.load` reads a file into them and words the errors.
 """
 
+from pydantic import Field
+
 from models.config import Section
 from stages.params.schema.crop import CropParams
 from stages.params.schema.cropper import CropperParams
@@ -12,6 +14,7 @@ from stages.params.schema.demo import DemoParams
 from stages.params.schema.detector import DetectorParams
 from stages.params.schema.engine import EngineParams
 from stages.params.schema.evaluate import EvaluateParams
+from stages.params.schema.methods import MethodName, MethodSections
 from stages.params.schema.propose import ProposeParams
 from stages.params.schema.split import SplitParams
 from stages.params.schema.train import TrainParams
@@ -46,6 +49,14 @@ class Params(Section):
     propose: ProposeParams
     cropper: CropperParams
     crop: CropParams
+    method: MethodName = Field(description="what scores the videos; reads the sub-section of methods of its name")
+    methods: MethodSections
     train: TrainParams
     evaluate: EvaluateParams
     engine: EngineParams
+
+    @property
+    def chosen(self) -> Section:
+        """The section of the chosen method."""
+        section: Section = getattr(self.methods, self.method)
+        return section

@@ -5,13 +5,6 @@ from typing import Literal
 from pydantic import Field
 
 from models.config import COUNT_MAX, SEED_MAX, Section
-from models.methods.frame_consistency.config import QualityNetwork
-
-
-class FclParams(Section):
-    """Frame Consistency Loss."""
-
-    reduction: Literal["video", "batch"] = Field(description="product of MAE and BCE per video, or of batch means")
 
 
 class FgmParams(Section):
@@ -38,12 +31,9 @@ class SgdParams(Section):
     momentum: float = Field(ge=0, lt=1, description="share of the last step that the next one keeps")
 
 
-class TrainParams(QualityNetwork):
-    """The quality model and its training."""
+class TrainParams(Section):
+    """The training, as all methods share it."""
 
-    pretrained: str | None = Field(description="file of timm weights for the backbone; null: from scratch")
-    loss: Literal["fcl", "mae", "bce"] = Field(description="training loss")
-    fcl: FclParams
     fgm: FgmParams
     epochs: int = Field(ge=1, le=COUNT_MAX, description="passes over the training part")
     batch_videos: int = Field(ge=1, le=COUNT_MAX, description="videos a step")
@@ -61,10 +51,10 @@ class TrainParams(QualityNetwork):
     ema_decay: float = Field(
         ge=0, lt=1, description="share that the running mean of the weights keeps each step, once warm; 0: no mean"
     )
-    precision: Literal["fp32", "bf16", "fp16"] = Field(description="numbers of the backbone in training (autocast)")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(description="numbers of the network in training (autocast)")
     channels_last: bool = Field(description="keep images channels last in memory; faster for convolutions on a GPU")
     checkpointing: bool = Field(description="compute activations twice to keep fewer of them; less memory, more time")
-    compile: bool = Field(description="compile the backbone (torch.compile): minutes at the start, faster steps")
+    compile: bool = Field(description="compile the network (torch.compile): minutes at the start, faster steps")
     flip: bool = Field(description="mirror videos at random, left to right")
     seed: int = Field(ge=0, le=SEED_MAX, description="seed of weights, order and augmentation")
     confidence: float = Field(

@@ -23,11 +23,11 @@ from tests.pipeline.toy import environment, make_one_stage
 EVALUATE = """
 import json, pathlib, yaml
 params = yaml.safe_load(open("params.yaml"))
-train, crop = params["train"], params["crop"]
-if train["seed"] == 9 and train["loss"] == "mae":
+train, crop, loss = params["train"], params["crop"], params["methods"]["frame_consistency"]["loss"]
+if train["seed"] == 9 and loss == "mae":
     raise SystemExit("no such luck")
 mean = 0.5 + train["seed"] / 1000
-mean += (0.1 + train["seed"] / 100) * (train["loss"] == "fcl") + 0.05 * (crop["method"] == "s2cnet")
+mean += (0.1 + train["seed"] / 100) * (loss == "fcl") + 0.05 * (crop["method"] == "s2cnet")
 pathlib.Path("results").mkdir(exist_ok=True)
 metrics = dict.fromkeys(["srocc", "plcc", "krocc", "mean"], mean)
 metrics |= {"val_srocc": 0.9, "epsilon": train["fgm"]["epsilon"]}
@@ -41,7 +41,7 @@ def project(workplace: Path, write_params: Callable[..., None], monkeypatch: pyt
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     write_params()
-    return make_one_stage(workplace, EVALUATE, params=("train", "crop"))
+    return make_one_stage(workplace, EVALUATE, params=("train", "crop", "methods"))
 
 
 def call(*arguments: str) -> int | None:
@@ -55,8 +55,9 @@ def test_the_queue_runs_every_row_and_seed(project: Path, capfd: pytest.CaptureF
     rows = {row["row"]: row for row in found["rows"]}
     assert list(rows) == [
         "none", "fcl", "fcl-fgm", "fcl-s2cnet", "fcl-s2cnet-fgm", "fcl-center-fgm", "fcl-random-fgm",
+        "fcl-fgm-letterbox", "fcl-s2cnet-fgm-letterbox",
     ]  # fmt: skip
-    assert [row["n"] for row in rows.values()] == [1, 2, 2, 2, 2, 2, 2]
+    assert [row["n"] for row in rows.values()] == [1] + 8 * [2]
     # Validation stands first in the table: rows may be chosen by it.
     assert rows["none"]["val_srocc_mean"] == pytest.approx(0.9)
     # 0.501; then 0.611 and 0.699: their mean is 0.655, their deviation 0.088 / sqrt 2.
@@ -72,7 +73,7 @@ def test_the_queue_runs_every_row_and_seed(project: Path, capfd: pytest.CaptureF
     assert re.search(r"\| ✓ +\| S²CNet +\| +\| 2 +\| 0.9000 ± 0.0000 +\| +\| 0.7050 ± 0.0622 ", text)
     assert "Runs without metrics: ablation-none-9." in text
     assert (
-        "ablation: 14 experiments queued, 2 at a time; what else is in DVC's queue runs too" in capfd.readouterr().out
+        "ablation: 18 experiments queued, 2 at a time; what else is in DVC's queue runs too" in capfd.readouterr().out
     )
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     assert found["commit"] == head
@@ -108,7 +109,8 @@ def test_draws_are_all_combinations_and_name_what_they_change() -> None:
     assert last.name == "ablation-fcl-s2cnet-fgm-letterbox-2-split7-demo9"
     assert last.changes == {
         "crop": {"method": "s2cnet", "shape": "letterbox"},
-        "train": {"loss": "fcl", "fgm": {"epsilon": 0.5}, "seed": 2},
+        "methods": {"frame_consistency": {"loss": "fcl"}},
+        "train": {"fgm": {"epsilon": 0.5}, "seed": 2},
         "split": {"seed": 7},
         "demo": {"seed": 9},
     }

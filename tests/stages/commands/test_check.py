@@ -68,11 +68,11 @@ def test_what_is_missing_has_an_owner(project: Path, capsys: pytest.CaptureFixtu
         "dataset.root": "data/raw/t2vqa_db",
         "detector.source": "weights/pretrained/fasterrcnn_resnet50_fpn_v2_coco.pth",
         "cropper.source": "weights/pretrained/s2cnet_gaicv2.pth",
-        "train.pretrained": "weights/pretrained/convnext_tiny.fb_in22k_ft_in1k.safetensors",
+        "methods.frame_consistency.pretrained": "weights/pretrained/convnext_tiny.fb_in22k_ft_in1k.safetensors",
     }
     notes = {line[1]: line[3] for line in missing}
     assert notes["dataset.root"] == "put it there, or set dataset.root"
-    assert notes["train.pretrained"] == "`make weights PRESET=t2vqa_db+detectors/coco`"
+    assert notes["methods.frame_consistency.pretrained"] == "`make weights PRESET=t2vqa_db+detectors/coco`"
     assert "github.com/suyukun666/S2CNet" in notes["cropper.source"]
     assert lines[-1] == "check: 1 of 5 things are there"
 
@@ -84,8 +84,10 @@ def test_what_dvc_has_is_pulled(project: Path) -> None:
     needs = {need.what: need for need in find_needs(params, plan_run(dict(flatten(params.model_dump()))), preset="own")}
     assert needs["dataset.root"].note == "`dvc pull data/raw/own.dvc`"
     assert needs["split.fixed"].is_there
-    assert needs["train.pretrained"].note == "`make weights PRESET=own`"
-    assert "MISSING  train.pretrained  weights/pretrained/tf_efficientnet" in needs_table([needs["train.pretrained"]])
+    assert needs["methods.frame_consistency.pretrained"].note == "`make weights PRESET=own`"
+    assert "MISSING  methods.frame_consistency.pretrained  weights/pretrained/tf_efficientnet" in needs_table(
+        [needs["methods.frame_consistency.pretrained"]]
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,9 +120,9 @@ def test_time_and_disk_come_from_the_videos_that_are_there(
     # Two PNGs of 32x48 px each: 3 copies of between one and five bytes a pixel.
     assert expected.disk_bytes is not None
     assert 3 * 4 * 2 * 32 * 48 * 0.5 < expected.disk_bytes < 3 * 4 * 2 * 32 * 48 * 5
-    # 4 epochs of 4 videos of 2 frames of half a second; FGM's second pass on the half that trains, a third of a pass on
+    # 4 epochs of 4 videos of half a second; FGM's second pass on the half that trains, a third of a pass on
     # the validation part.
-    assert expected.training_s == pytest.approx(4 * 4 * 2 * 0.5 * (2 * 0.5 + 0.3 / 3))
+    assert expected.training_s == pytest.approx(4 * 4 * 0.5 * (2 * 0.5 + 0.3 / 3))
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
     changes = ("-S", "dataset.root=data/raw/mine", "-S", "crop.method=full", "-S", "decode.frames=2")
     assert call(*changes) == 1
@@ -130,4 +132,4 @@ def test_time_and_disk_come_from_the_videos_that_are_there(
 
 
 def test_one_step_of_the_backbone_is_timed() -> None:
-    assert 0 < module.step_seconds(params_of(train={"input_px": 32})) < 60
+    assert 0 < module.step_seconds(params_of(methods={"frame_consistency": {"input_px": 32}})) < 60

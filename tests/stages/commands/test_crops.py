@@ -24,14 +24,14 @@ def analysis(*scores: tuple[float, ...], selected: int, candidates: np.ndarray =
     n = len(scores)
     frame = np.full((48, 64, 3), 128, np.uint8)
     found = Detections(torch.from_numpy(OBJECTS), torch.tensor([0.9, 0.4]), torch.ones(2, dtype=torch.int64))
-    x0, y0, x1, y1 = candidates[selected].tolist()
     return Analysis(
         clip=[ClipFrame(2 * number, number / 4, frame) for number in range(n)],
         objects=[found] * n,
         candidates=[CropScores(candidates, np.array(own, np.float32)) for own in scores],
+        selected_xyxy_px=np.repeat(candidates[selected][None], n, axis=0),
         scores=pd.DataFrame(
             {"frame_index": [2 * number for number in range(n)], "time_s": [number / 4 for number in range(n)],
-             "score": [50.0 + number for number in range(n)], "sharpness": 1.0, "x0": x0, "y0": y0, "x1": x1, "y1": y1}
+             "score": [50.0 + number for number in range(n)], "sharpness": 1.0}
         ),
     )  # fmt: skip
 

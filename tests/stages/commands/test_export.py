@@ -11,22 +11,21 @@ import pytest
 import torch
 from torch import nn
 
+from models.methods.frame_consistency import method
 from models.methods.frame_consistency.losses import frame_scores
 from models.methods.frame_consistency.network import build_quality
 from stages.commands import export
 from stages.commands.export import ExportError, run_onnx, run_torchscript
 from stages.errors import DatasetError, WeightsError
 from stages.io.weights import save_weights
-from tests.configs import quality_config, reliability
+from tests.configs import frame_consistency_weights, quality_config, reliability
 from tests.stages.clip_tables import MADE_BY
 
 PX = 32
 RUN = {"onnx": run_onnx, "torchscript": run_torchscript}
 
 
-def write_model(
-    folder: Path, backbone: str, *, pooling: str = "mean_std", statistics: dict | None = None, **config: object
-) -> nn.Module:
+def write_model(folder: Path, backbone: str, *, pooling: str = "mean_std", statistics: dict | None = None) -> nn.Module:
     """A network with weights far from those of a fresh one, and BatchNorm statistics that are not 0 and 1."""
     made = quality_config(backbone, pooling, 0.5, PX, **(statistics or {}))
     network = build_quality(made, seed=4)
@@ -36,7 +35,7 @@ def write_model(
             weight.add_(torch.randn(weight.shape, generator=random), alpha=0.3)
         for _ in range(2):
             network(torch.randint(0, 256, (2, 4, 3, PX, PX), dtype=torch.uint8, generator=random))
-    values = {"network": made.model_dump() | config, "reliability": reliability(), "made_by": MADE_BY}
+    values = frame_consistency_weights(made) | {"reliability": reliability(), "made_by": MADE_BY}
     save_weights(folder / "quality.safetensors", network.state_dict(), values)
     return network.eval()
 
@@ -124,8 +123,8 @@ def test_a_backbone_that_torch_cannot_convert_is_said_in_a_line(here: Path, monk
             return pixels.mean((2, 3)) if pixels.sum().item() > 0 else pixels.amax((2, 3))
 
     write_model(here, "test_resnet")
-    monkeypatch.setattr(export, "Exported", lambda _: Odd())
-    with pytest.raises(ExportError, match=r"cannot write the backbone as ONNX \(.+\); --format torchscript may"):
+    monkeypatch.setattr(method, "ExportedFrames", lambda _: Odd())
+    with pytest.raises(ExportError, match=r"cannot write the network as ONNX \(.+\); --format torchscript may"):
         export.export(file_format="onnx", model=here, out=here / "model.onnx")
     assert not (here / "model.onnx").exists()
 

@@ -77,10 +77,15 @@ def test_a_run_that_fails_leaves_the_params_and_says_how_results_come_back(
 def test_what_is_missing_is_told_before_anything_is_run(project: Path) -> None:
     before = Path("params.yaml").read_bytes()
     with pytest.raises(ExperimentError) as caught:
-        call("-S", "train.pretrained=weights/none.safetensors", "-S", "train.backbone=resnet18.a1_in1k")
+        call(
+            "-S",
+            "methods.frame_consistency.pretrained=weights/none.safetensors",
+            "-S",
+            "methods.frame_consistency.backbone=resnet18.a1_in1k",
+        )
     assert str(caught.value).splitlines() == [
         "nothing was run, since something is missing",
-        "MISSING  train.pretrained  weights/none.safetensors: `make weights`",
+        "MISSING  methods.frame_consistency.pretrained  weights/none.safetensors: `make weights`",
     ]
     assert not Path("results").exists()
     assert Path("params.yaml").read_bytes() == before

@@ -21,7 +21,7 @@ from stages.params.load import load_params
 from stages.steps.crops import save_cropper
 from stages.steps.detectors import detector_values, save_detector
 from stages.steps.scorer import Scorer
-from tests.configs import faster_rcnn_config, quality_config, reliability, s2cnet_config
+from tests.configs import faster_rcnn_config, frame_consistency_weights, quality_config, reliability, s2cnet_config
 from tests.conftest import ROOT, noise_clip, write_clip
 
 PARAMS = load_params(ROOT / "params.yaml")
@@ -54,7 +54,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_weights(
         folder / "quality.safetensors",
         build_quality(quality, seed=1).state_dict(),
-        {"network": quality.model_dump(), "reliability": reliability(), "made_by": made_by},
+        frame_consistency_weights(quality) | {"reliability": reliability(), "made_by": made_by},
     )
     return folder
 

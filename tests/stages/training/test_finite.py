@@ -24,7 +24,7 @@ def clips() -> QualityData:
 def test_a_loss_that_is_not_finite_names_step_terms_and_videos(clips: QualityData, epsilon: float) -> None:
     run = training(fgm={"epsilon": epsilon})
     if epsilon < 1:
-        nn.init.constant_(run.network.head.bias, float("nan"))
+        nn.init.constant_(run.network.get_parameter("head.bias"), float("nan"))
     with pytest.raises(NonFiniteError) as caught:
         train_epoch(run, clips, 1)
     text = str(caught.value)
@@ -44,7 +44,7 @@ def names_all_videos(text: str) -> bool:
 @pytest.mark.parametrize("epsilon", [0.0, 0.01])
 def test_a_gradient_that_is_not_finite_stops_before_the_weights_move(clips: QualityData, epsilon: float) -> None:
     run = training(fgm={"epsilon": epsilon})
-    run.network.head.weight.register_hook(lambda gradient: gradient * float("nan"))
+    run.network.get_parameter("head.weight").register_hook(lambda gradient: gradient * float("nan"))
     before = weights(run)
     with pytest.raises(NonFiniteError) as caught:
         train_epoch(run, clips, 0)
@@ -60,11 +60,11 @@ def test_weights_that_the_last_step_broke_name_its_terms_and_videos(
 ) -> None:
     train_step, groups = quality.train_step, []
 
-    def breaking(run: Training, crops: torch.Tensor, mos: torch.Tensor, sigma: float) -> object:
-        result = train_step(run, crops, mos, sigma)
+    def breaking(run: Training, crops: torch.Tensor, mos: torch.Tensor, labels: dict[str, float]) -> object:
+        result = train_step(run, crops, mos, labels)
         groups.append({str(clips.train_mos.tolist().index(value)) for value in mos.tolist()})
         if len(groups) == 2:
-            nn.init.constant_(run.network.head.bias, float("nan"))
+            nn.init.constant_(run.network.get_parameter("head.bias"), float("nan"))
         return result
 
     monkeypatch.setattr(quality, "train_step", breaking)
@@ -97,6 +97,9 @@ def test_float16_that_overflows_in_every_step_of_a_short_training_keeps_no_epoch
 
 def test_batch_normalisation_of_a_single_value_says_what_helps() -> None:
     """12 videos in batches of 11 leave one alone, and its only frame is one position in test_resnet's last map."""
-    with pytest.raises(DatasetError, match=r"^epoch 1, step 2: a batch norm.* 1 video of 1 frame\(s\); .*batch_videos"):
+    with pytest.raises(
+        DatasetError,
+        match=r"^epoch 1, step 2: a batch norm.* more: 1 video, a sample of \(1, 3, 32, 32\); .*batch_videos",
+    ):
         train_epoch(training(batch_videos=11), data(frames=1), 0)
     train_epoch(training("test_convnext", batch_videos=11), data(frames=1), 0)

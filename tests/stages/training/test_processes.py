@@ -17,6 +17,7 @@ from stages.io.weights import load_weights
 from stages.params.load import load_params
 from stages.training import processes
 from stages.training.processes import Processes, start_processes
+from tests.configs import frame_consistency, sections
 from tests.conftest import ROOT
 from tests.stages.clip_tables import write_tables
 
@@ -39,7 +40,7 @@ def test_a_process_alone_is_itself() -> None:
     assert alone.is_first
     assert alone.gather("x") == ["x"]
     assert alone.summed(value) is value
-    assert processes.parallel(network := torch.nn.Linear(1, 1), alone) is network  # type: ignore[arg-type]
+    assert processes.parallel(network := torch.nn.Linear(1, 1), frame_consistency(), alone) is network
 
 
 def test_a_stage_starts_others_only_when_asked_and_not_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +79,7 @@ def write(workplace: Path, write_params: Callable[..., None]) -> Callable[..., N
                 "fgm": {"epsilon": EPSILON}}  # fmt: skip
         write_params(
             decode={"frames": 3},
-            train=tiny | changes,
+            **sections(**(tiny | changes)),
             engine={"device": "cpu", "workers": 1, "processes": count},
         )
 
@@ -91,7 +92,7 @@ from stages import train
 
 torch.set_default_dtype(torch.float64)
 build = train.build
-train.build = lambda settings: build(settings).double()
+train.build = lambda *given: build(*given).double()
 train.main()
 """
 LAUNCHED = ["-m", "stages.training.processes", "--standalone", "--nproc-per-node=2"]
@@ -147,9 +148,10 @@ def test_in_float64_two_processes_train_as_one_to_the_last_digits(write: Callabl
 def test_an_error_of_all_processes_is_told_once_and_without_a_traceback(write: Callable[..., None]) -> None:
     write(2, pretrained="none.safetensors")
     done = run_stage("two")
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert done.stderr == (
-        "error: train.pretrained none.safetensors: no such file; `make weights` fetches the files that params name\n"
+        "error: methods.frame_consistency.pretrained none.safetensors: no such file; `make weights` fetches the files "
+        "that params name\n"
     )
 
 

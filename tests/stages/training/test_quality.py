@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from models.methods.frame_consistency.network import QualityError, build_quality, checkpoint_activations
-from stages.params.load import load_params
+from stages.params.load import load_params, merge
 from stages.params.schema import TrainParams
 from stages.training import quality
 from stages.training.loaders.clips import ClipDataset, ClipLoader
@@ -21,11 +21,11 @@ from stages.training.processes import Processes
 from stages.training.quality import QualityData, fit, train_epoch, validate
 from stages.training.state import TrainingState
 from stages.training.step import Training, radius, set_up
-from tests.configs import quality_config
+from tests.configs import frame_consistency, quality_config, sections
 from tests.conftest import ROOT
 
 PX, FRAMES, VIDEOS = 32, 2, 12
-SHIPPED = load_params(ROOT / "params.yaml").train
+SHIPPED = load_params(ROOT / "params.yaml").train.model_dump()
 # BatchNorm and LayerNorm.
 BACKBONES = ["test_resnet", "test_convnext"]
 
@@ -39,22 +39,24 @@ def clip(video_id: str, frames: int = FRAMES) -> np.ndarray:
 
 def data(frames: int = FRAMES) -> QualityData:
     source = SimpleNamespace(
-        read=partial(clip, frames=frames), clip_shape=(frames, 3, PX, PX), bytes_a_video=frames * 3 * PX * PX
+        read=lambda name, _=None: torch.from_numpy(clip(name, frames)), sample_shape=(frames, 3, PX, PX), draws=False
     )
     loader = ClipLoader(
         ClipDataset(source, [str(number) for number in range(VIDEOS)], cache_gib=1),  # type: ignore[arg-type]
         workers=1,
     )
     mos = torch.linspace(10, 90, VIDEOS)
-    return QualityData(loader, mos, loader, mos, sigma=float(mos.std(correction=0)), val_batch_videos=5)
+    labels = frame_consistency().learn_labels(mos)
+    return QualityData(loader, mos, loader, mos, labels, val_batch_videos=5)
 
 
 def training(backbone: str = "test_resnet", **changes: Any) -> Training:
     small = {"backbone": backbone, "input_px": PX, "epochs": 4, "batch_videos": 6, "dropout": 0.1,
              "fgm": {"epsilon": 0.0003}}  # fmt: skip
-    settings = TrainParams.model_validate(SHIPPED.model_dump() | small | changes)
-    config = quality_config(backbone, settings.pooling, settings.dropout, PX)
-    return set_up(build_quality(config, seed=settings.seed), settings, Processes())
+    given = sections(**(small | changes))
+    settings = TrainParams.model_validate(merge(SHIPPED, given["train"]))
+    method = frame_consistency(**given["methods"]["frame_consistency"])
+    return set_up(method, method.build(seed=settings.seed), settings, Processes())
 
 
 def weights(of: Training) -> dict[str, torch.Tensor]:
@@ -120,11 +122,12 @@ def steps(run: Training, clips: QualityData, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_step_minimises_the_loss_that_the_params_name(clips: QualityData, options: dict, expected: Callable) -> None:
     run = training(**options)
     # Far from a fresh head, where the BCE of all videos is nearly one number and the two products nearly agree.
-    nn.init.normal_(run.network.head.weight, std=1.0, generator=torch.Generator().manual_seed(1))
-    crops = torch.stack([clips.train.clips[index][0] for index in range(VIDEOS)])
-    loss, terms = quality.train_step(run, crops, clips.train_mos, clips.sigma)
-    torch.testing.assert_close(loss, expected(*terms))
-    products = (terms.mae * terms.bce).mean(), terms.mae.mean() * terms.bce.mean()
+    nn.init.normal_(run.network.get_parameter("head.weight"), std=1.0, generator=torch.Generator().manual_seed(1))
+    crops = torch.stack([clips.train.clips[index, None][0] for index in range(VIDEOS)])
+    loss, terms = quality.train_step(run, crops, clips.train_mos, clips.labels)
+    mae, bce = terms["mae"], terms["bce"]
+    torch.testing.assert_close(loss, expected(mae, bce))
+    products = (mae * bce).mean(), mae.mean() * bce.mean()
     assert abs(products[0] / products[1] - 1) > 0.01
 
 
@@ -132,7 +135,7 @@ def test_a_step_minimises_the_loss_that_the_params_name(clips: QualityData, opti
 def test_videos_are_mirrored_left_to_right_when_asked(
     clips: QualityData, flip: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    originals = [clips.train.clips[index][0] for index in range(VIDEOS)]
+    originals = [clips.train.clips[index, None][0] for index in range(VIDEOS)]
     mirrors = [original.numpy()[..., ::-1] for original in originals]
     seen = [crop for step in steps(training(flip=flip), clips, monkeypatch) for crop in step.crops]
     plain = sum(any(torch.equal(crop, original) for original in originals) for crop in seen)
@@ -200,9 +203,9 @@ def test_an_overflow_in_float16_skips_the_step_and_halves_the_scale(clips: Quali
     run = training(precision="fp16")
     run.scaler._init_scale = 2.0**120  # far beyond what float16 gradients hold
     before = weights(run)
-    crops = torch.stack([clips.train.clips[index][0] for index in range(6)])
+    crops = torch.stack([clips.train.clips[index, None][0] for index in range(6)])
     run.model.train()
-    quality.train_step(run, crops, clips.train_mos[:6], clips.sigma)
+    quality.train_step(run, crops, clips.train_mos[:6], clips.labels)
     assert run.scaler.get_scale() == 2.0**119
     assert all(torch.equal(run.network.get_parameter(name), before[name]) for name, _ in run.network.named_parameters())
 
