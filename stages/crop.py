@@ -1,4 +1,7 @@
-"""crop: every candidate of every frame with its score, the selected one marked, in shards, one row group a video."""
+"""crop: S²CNet's candidates of every frame with their scores, the selected one marked, one row group a video.
+
+Runs where `crop.method` is s2cnet; the other methods are those of the stage blind.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +63,8 @@ def crop(params: Params, *, frames: Path, proposals: Path, cropper: Path, out: P
     frames_table, proposals_table = Shards(frames, schema=FRAMES), Shards(proposals, schema=PROPOSALS)
     if lost := [name for name in proposals_table.ids if name not in frames_table]:
         raise TableError(f"{proposals}: {len(lost)} videos are not in {frames} (first: {lost[0]!r})")
-    settings = params.crop.model_dump()
+    chosen = params.crop.model_copy(update={"method": "s2cnet"})
+    settings = chosen.model_dump()
     made = {
         "code": fingerprint("stages.crop"),
         "params": settings,
@@ -69,19 +73,19 @@ def crop(params: Params, *, frames: Path, proposals: Path, cropper: Path, out: P
     }
 
     def finish(item: Item, inputs: Sequence[Input], scored: list[CropScores]) -> pa.Table:
-        return crops_table(item.video_id, [one.entry for one in inputs], scored, params.crop)
+        return crops_table(item.video_id, [one.entry for one in inputs], scored, chosen)
 
     compute = Batched(
         load=lambda name: read_inputs(frames_table.read(name), proposals_table.read(name)),
         group=lambda one: one.entry.frame.shape,
         infer=lambda batch: network.score_candidates(
-            [one.entry.frame for one in batch], [one.objects_xyxy_px for one in batch], params.crop
+            [one.entry.frame for one in batch], [one.objects_xyxy_px for one in batch], chosen
         ),
         finish=finish,
         batch_size=params.engine.batch_frames,
     )
     # How a crop will be cut out changes no row.
-    decides = made | {"params": params.crop.model_dump(exclude={"shape"})}
+    decides = made | {"params": chosen.model_dump(exclude={"shape"})}
     keys, around = proposals_table.keys, surroundings(device, batch_frames=params.engine.batch_frames)
     run_stage(
         "crop",

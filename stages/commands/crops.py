@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.commands.options import Device, File, Folder, check_out
 from stages.engine.device import make_deterministic
+from stages.engine.options import Device, File, Folder, check_out
 from stages.errors import DatasetError
 from stages.evaluation.plots import INK, save_figure
 from stages.io.files import replacing
