@@ -50,10 +50,16 @@ def gather(
     pinned: bool,
 ) -> QualityData:
     """Samples and MOS of the usable videos; raise DatasetError when a part cannot be trained or selected on."""
-    n_frames = decoded_frames(crops.made_by)
+    decoded = decoded_frames(crops.made_by)
+    n_frames = decoded.params.frames
     if n_frames != params.decode.frames:
         raise DatasetError(
             f"{frames.folder} holds {n_frames} frames a video, decode.frames asks for {params.decode.frames}; "
+            "`dvc repro` decodes them"
+        )
+    if decoded.plan != params.plan:
+        raise DatasetError(
+            f"{frames.folder} holds {decoded.plan} of a video, the method {params.method} reads {params.plan}; "
             "`dvc repro` decodes them"
         )
     source = ClipSource(method, frames, crops, crop_shape(crops.made_by), n_frames)

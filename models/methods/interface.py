@@ -6,7 +6,6 @@ The training part and the validation part of a loop ask for `sample` and `scores
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,18 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.errors import AigcVqaError
+from models.methods.reading import MethodParams, Need
 from models.optim import layered_groups
 
 
 class MethodError(AigcVqaError, ValueError):
     """What a method cannot do, or data that it cannot learn from."""
-
-
-class Need(StrEnum):
-    """What a method reads of a video."""
-
-    FRAMES = "frames"
-    CROPS = "crops"
 
 
 @dataclass(frozen=True)
@@ -107,18 +100,23 @@ class Method(Protocol):
     """How videos are scored: what is read of them, network, loss, and scores.
 
     Attributes:
-        needs: What is read of a video.
+        params: Its section.
         draws: Whether the samples of the training are drawn anew in every epoch; others are kept in memory.
         mirrors: Whether a sample mirrored along its last axis is that of the mirrored video, as `train.flip` wants.
         input_px: Side of the crops, for methods that need them.
         frames_a_piece: Frames that a piece makes the network work on.
     """
 
-    needs: frozenset[Need]
+    params: MethodParams
     draws: bool
     mirrors: bool
     input_px: int
     frames_a_piece: int
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What is read of a video."""
+        return self.params.needs
 
     @property
     def network(self) -> dict[str, Any]:

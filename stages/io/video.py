@@ -7,7 +7,7 @@ decodes differently with another thread count; a missing file raises nothing.
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,18 @@ import pyarrow as pa
 
 from stages.errors import VideoError
 from stages.io.images import encode_image
-from stages.io.sampling import spread_indices
 from stages.io.schemas import FRAMES
 
 
 def decode_video(
-    path: str | Path, *, n_frames: int, frames: int, encoding: str, jpeg_quality: int, video_id: str = ""
+    path: str | Path, *, n_frames: int, frames: Sequence[int], encoding: str, jpeg_quality: int, video_id: str = ""
 ) -> pa.Table:
-    """Decode evenly spaced frames of a file.
+    """Decode frames of a file.
 
     Args:
         path: The file.
         n_frames: How many of its frames can be decoded.
-        frames: How many are wanted; a video with fewer gives each of its frames once.
+        frames: Those that are wanted, by decoded index, ascending; at least one.
         encoding: How the frames are stored: `png`, `webp` or `jpeg`.
         jpeg_quality: 1-100; read for `jpeg` alone.
         video_id: For the table's column of that name.
@@ -41,14 +40,13 @@ def decode_video(
     Raises:
         VideoError: The file cannot be opened, or a frame cannot be decoded.
     """
-    wanted = sorted(set(spread_indices(n_frames, frames)))
     rows: list[dict[str, Any]] = []
     with opened(path) as capture:
         fps = capture.get(cv2.CAP_PROP_FPS)
-        for index in range(wanted[-1] + 1):
+        for index in range(frames[-1] + 1):
             if not capture.grab():
                 raise VideoError(f"frame {index} of {n_frames} cannot be decoded")
-            if index != wanted[len(rows)]:
+            if index != frames[len(rows)]:
                 continue
             done, frame = capture.retrieve()
             if not done or frame is None:

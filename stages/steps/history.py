@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from models.methods.reading import FramePlan
 from stages.errors import WeightsError
 from stages.io.images import Shape
 from stages.params.schema import CropParams, DecodeParams, ProposeParams
@@ -60,9 +61,11 @@ class DecodeRecord(Record):
 
     Attributes:
         params: Those of the decode stage.
+        plan: Which frames of a video it took.
     """
 
     params: DecodeParams
+    plan: FramePlan
 
 
 class ProposeRecord(Record):
@@ -142,10 +145,10 @@ def crop_shape(made_by: Mapping[str, Any]) -> Shape:
     return CropRecord.model_validate(made_by["crop"]).params.shape
 
 
-def decoded_frames(made_by: Mapping[str, Any]) -> int:
-    """Frames per video that a table derives from, by the history in its metadata.
+def decoded_frames(made_by: Mapping[str, Any]) -> DecodeRecord:
+    """The frames that a table derives from, by the history in its metadata.
 
     Args:
         made_by: That history: stage -> what made its values.
     """
-    return DecodeRecord.model_validate(made_by["decode"]).params.frames
+    return DecodeRecord.model_validate(made_by["decode"])

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from models.methods.interface import Method, Need, VideoView
+from models.methods.interface import Method, VideoView
+from models.methods.reading import Need
 from stages.errors import TableError
 from stages.io.images import Shape
 from stages.steps.clips import Box, ClipFrame, cut_boxes, frame_slots

@@ -31,14 +31,13 @@ from models.methods.frame_consistency.network import (
     pixel_statistics,
     video_score,
 )
-from models.methods.interface import ExportPlan, Method, MethodError, Need, Piece, Segments, Start, VideoView
+from models.methods.interface import ExportPlan, Method, MethodError, Piece, Segments, Start, VideoView
 from models.optim import layered_groups
 
 
 class FrameConsistency(Method):
     """See `Method`. A sample is (F, 3, S, S) uint8, the network's output (B, F, 100) logits."""
 
-    needs = frozenset({Need.CROPS})
     draws = False
     mirrors = True
     frames_a_piece = 1

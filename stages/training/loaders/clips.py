@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from models.errors import AigcVqaError
-from models.methods.interface import Method, Need
+from models.methods.interface import Method
+from models.methods.reading import Need
 from models.optim import epoch_seed
 from stages.engine.progress import progress
 from stages.engine.workers import WorkerContext

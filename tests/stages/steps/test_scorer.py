@@ -73,6 +73,7 @@ def test_many_videos_stream_in_order_with_the_scores_that_each_gets_alone(weight
         (lambda made: {name: each for name, each in made.items() if name != "propose"}, "propose"),
         (lambda made: made | {"crop": made["crop"] | {"params": {"method": "s2cnet"}}}, "crop.params"),
         (lambda made: made | {"decode": made["decode"] | {"params": {"frames": 10**9}}}, "decode.params.frames"),
+        (lambda made: made | {"decode": made["decode"] | {"plan": {"kind": "some"}}}, "decode.plan"),
         (lambda made: made | {"prepare": {"params": {"mos_min": None}}}, "prepare.params.mos_min"),
     ],
 )
