@@ -78,12 +78,17 @@ def gather(
         left_gib -= clips.gib if clips.fits else 0
         loaders[part] = ClipLoader(clips, workers=workers, pinned=pinned)
         mos[part] = torch.tensor(rows["mos"].to_numpy(), dtype=torch.float32)
+    if params.train.batch_videos < method.least_batch:
+        raise DatasetError(
+            f"train.batch_videos = {params.train.batch_videos}: the losses of the method {params.method} compare the "
+            f"videos of a batch; at least {method.least_batch} are needed"
+        )
     try:
         learnt = method.learn_labels(mos["train"])
     except MethodError as error:
         raise DatasetError(f"{error} (are dataset.mos_min and mos_max right?)") from None
     # Validation has no backward pass: as many frames at once as any other scoring.
-    val_batch_videos = max(1, params.engine.batch_frames // n_frames)
+    val_batch_videos = max(1, params.engine.batch_frames // max(n_frames, method.frames_a_piece))
     return QualityData(loaders["train"], mos["train"], loaders["val"], mos["val"], learnt, val_batch_videos)
 
 
@@ -101,7 +106,7 @@ def build(params: Params, method: Method) -> nn.Module:
         try:
             method.start_from(network, read_checkpoint(start.path))
         except AigcVqaError as error:
-            raise WeightsError(f"{named}: not of {start.timm_name}: {error}") from None
+            raise WeightsError(f"{named}: not of {start.name}: {error}") from None
     return network
 
 

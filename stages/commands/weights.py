@@ -86,7 +86,9 @@ def wanted_files(params: Params) -> Iterator[Wanted]:
     if pretrained := cropper.training.pretrained:
         yield Wanted("cropper.training.pretrained", Path(pretrained), backbone_origin(cropper.network.backbone))
     if (start := load_method(params.method, params.chosen).start()) is not None:
-        yield Wanted(f"methods.{params.method}.{start.key}", Path(start.path), timm_origin(start.timm_name))
+        note = f"nobody is known to serve it under this name: use a file of {start.name} that you have"
+        origin = timm_origin(start.name) if start.is_timm else Origin(start.url, note=note)
+        yield Wanted(f"methods.{params.method}.{start.key}", Path(start.path), origin)
 
 
 def detector_origin(params: Params) -> Origin:

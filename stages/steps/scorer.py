@@ -5,7 +5,7 @@ and a video of the data set gets the same score as in the pipeline.
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,7 +51,7 @@ class Analysis(NamedTuple):
             y1; pixels of the frame).
     """
 
-    clip: list[ClipFrame]
+    clip: Sequence[ClipFrame]
     objects: list[Detections]
     candidates: list[CropScores]
     selected_xyxy_px: NDArray[np.float32]

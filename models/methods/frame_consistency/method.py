@@ -60,7 +60,7 @@ class FrameConsistency(Method):
 
     def start(self) -> Start | None:
         pretrained = self.params.pretrained
-        return Start("pretrained", pretrained, self.config.backbone) if pretrained else None
+        return Start("pretrained", pretrained, self.config.backbone, is_timm=True) if pretrained else None
 
     def start_from(self, network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
         load_backbone(cast(QualityNet, network), state_dict)

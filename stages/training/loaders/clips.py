@@ -80,7 +80,7 @@ class ClipSource:
         except AigcVqaError as error:
             raise TableError(f"{video_id}: {error}") from None
 
-    def _rows(self, video_id: str) -> tuple[list[ClipFrame], dict[int, Box] | None]:
+    def _rows(self, video_id: str) -> tuple[Sequence[ClipFrame], dict[int, Box] | None]:
         clip = read_clip(self.frames_table.read(video_id, CLIP_COLUMNS))
         needed = Need.CROPS in self.method.needs
         return clip, self._selected(video_id) if needed else None
