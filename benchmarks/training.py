@@ -45,7 +45,7 @@ VIDEOS, FRAME_COUNT, CANDIDATES = 64, 6, 90
 LABELS = {"sigma": 25.0}
 MADE_BY = {
     "prepare": {"params": {"mos_min": 0.0, "mos_max": 100.0}},
-    "decode": {"params": {"frames": FRAME_COUNT}},
+    "decode": {"params": {"frames": FRAME_COUNT}, "plan": {"kind": "spread", "count": FRAME_COUNT}},
 }
 
 

@@ -2,6 +2,8 @@
 
 import math
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,35 +14,55 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 def warmup_cosine(optimizer: Optimizer, *, steps: int, warmup_fraction: float, done: int) -> LambdaLR:
-    """A schedule of learning rates: linear warm-up, then half a cosine (arXiv 1608.03983, without restarts).
-
-    Each group's rate rises to the one that it was made with over the first `warmup_fraction` of the steps, not from
-    zero, and then falls to zero. The rate of a step depends on nothing but its number, so a training that goes on has
-    the rates of an unbroken one.
+    """The schedule of `cosine_factor`; see `schedule_rates`.
 
     Args:
         optimizer: Its groups get the rates.
         steps: Of the whole training.
         warmup_fraction: 0 to 1, 1 not included.
         done: Steps that were taken before.
+    """
+    factor = partial(cosine_factor, steps=steps, warmup_fraction=warmup_fraction)
+    return schedule_rates(optimizer, factor, done=done)
+
+
+def cosine_factor(step: int, *, steps: int, warmup_fraction: float) -> float:
+    """Linear warm-up, not from zero, then half a cosine (arXiv 1608.03983, without restarts) down to zero.
+
+    Args:
+        step: From 0.
+        steps: Of the whole training.
+        warmup_fraction: Share of the steps with a rising rate, 0 to 1, 1 not included.
+
+    Returns:
+        0 to 1, what the learning rate of the step is multiplied by.
+    """
+    # timm's CosineLRScheduler and torch's LinearLR warm up from a fixed rate or share over whole steps: other rates.
+    warmup = warmup_fraction * steps
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+
+def schedule_rates(optimizer: Optimizer, factor: Callable[[int], float], *, done: int) -> LambdaLR:
+    """A schedule of learning rates: each group's own times a factor of the step.
+
+    The rate of a step depends on nothing but its number, so a training that goes on has the rates of an unbroken one.
+
+    Args:
+        optimizer: Its groups get the rates.
+        factor: Of a step, counted from 0.
+        done: Steps that were taken before.
 
     Returns:
         The schedule; the groups have the rate of step `done` already. Call its `step` after the optimiser's.
     """
-    # timm's CosineLRScheduler and torch's LinearLR warm up from a fixed rate or share over whole steps: other rates.
-    warmup = warmup_fraction * steps
-
-    def share(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
-
     # A step that the scaler of float16 skips is one of the schedule's all the same.
     warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
     for group in optimizer.param_groups:
         # What LambdaLR starts from; it asks for it where it does not start at step 0.
         group.setdefault("initial_lr", group["lr"])
-    return LambdaLR(optimizer, share, last_epoch=done - 1)
+    return LambdaLR(optimizer, factor, last_epoch=done - 1)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

@@ -1,4 +1,4 @@
-"""decode: evenly spaced frames of every usable video, by decoded index, into shards with one row group a video."""
+"""decode: the frames of every usable video that the method reads, in shards with one row group a video."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ def decode_payload(payload: dict[str, Any]) -> pa.Table:
 
 
 def decode(params: Params, *, manifest: Path, root: Path, out: Path) -> None:
-    """Decode evenly spaced frames of every usable video.
+    """Decode the frames of every usable video that the method reads.
 
     Args:
         params: The checked params.
@@ -39,14 +39,17 @@ def decode(params: Params, *, manifest: Path, root: Path, out: Path) -> None:
     table, metadata = read_table(manifest, schema=MANIFEST)
     code, libraries = fingerprint("stages.decode"), library_versions("av", "opencv-python-headless")
     builds = library_builds("av", "opencv-python-headless")
-    settings = params.decode.model_dump()
+    plan, storage = params.plan, params.decode.storage
+    made = {"code": code, "params": params.decode.model_dump(), "plan": plan.model_dump(), "libraries": libraries}
     failed, items = {}, []
     for row in table.to_pylist():
         if row["status"] != "ok":
             failed[row["video_id"]] = row["reason"]
             continue
-        key = digest("decode", code, libraries, builds, settings, row["sha256"], row["n_frames"])
-        payload = {"path": str(root / row["path"]), "n_frames": row["n_frames"], **settings}
+        wanted = plan.indices(row["n_frames"])
+        # The frames and not the plan: methods that read the same ones share them.
+        key = digest("decode", code, libraries, builds, storage, row["sha256"], row["n_frames"], wanted)
+        payload = {"path": str(root / row["path"]), "n_frames": row["n_frames"], "frames": wanted, **storage}
         items.append(Item(row["video_id"], key, payload))
     run_stage(
         "decode",
@@ -54,7 +57,7 @@ def decode(params: Params, *, manifest: Path, root: Path, out: Path) -> None:
         in_processes(decode_payload, workers=params.engine.n_workers),
         schema=FRAMES,
         out=out,
-        made_by=metadata["made_by"] | {"decode": {"code": code, "params": settings, "libraries": libraries}},
+        made_by=metadata["made_by"] | {"decode": made},
         failed_before=failed,
         n_shards=params.engine.shards,
         max_failed_fraction=params.engine.max_failed_fraction,

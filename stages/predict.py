@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from models.methods import method_module
-from models.methods.interface import Need
+from models.methods.reading import Need
 from stages.engine.batches import Batched
 from stages.engine.cache import WritingBehind, renamed
 from stages.engine.command import run, stage_arguments

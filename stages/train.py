@@ -50,10 +50,16 @@ def gather(
     pinned: bool,
 ) -> QualityData:
     """Samples and MOS of the usable videos; raise DatasetError when a part cannot be trained or selected on."""
-    n_frames = decoded_frames(crops.made_by)
+    decoded = decoded_frames(crops.made_by)
+    n_frames = decoded.params.frames
     if n_frames != params.decode.frames:
         raise DatasetError(
             f"{frames.folder} holds {n_frames} frames a video, decode.frames asks for {params.decode.frames}; "
+            "`dvc repro` decodes them"
+        )
+    if decoded.plan != params.plan:
+        raise DatasetError(
+            f"{frames.folder} holds {decoded.plan} of a video, the method {params.method} reads {params.plan}; "
             "`dvc repro` decodes them"
         )
     source = ClipSource(method, frames, crops, crop_shape(crops.made_by), n_frames)
@@ -72,12 +78,17 @@ def gather(
         left_gib -= clips.gib if clips.fits else 0
         loaders[part] = ClipLoader(clips, workers=workers, pinned=pinned)
         mos[part] = torch.tensor(rows["mos"].to_numpy(), dtype=torch.float32)
+    if params.train.batch_videos < method.least_batch:
+        raise DatasetError(
+            f"train.batch_videos = {params.train.batch_videos}: the losses of the method {params.method} compare the "
+            f"videos of a batch; at least {method.least_batch} are needed"
+        )
     try:
         learnt = method.learn_labels(mos["train"])
     except MethodError as error:
         raise DatasetError(f"{error} (are dataset.mos_min and mos_max right?)") from None
     # Validation has no backward pass: as many frames at once as any other scoring.
-    val_batch_videos = max(1, params.engine.batch_frames // n_frames)
+    val_batch_videos = max(1, params.engine.batch_frames // max(n_frames, method.frames_a_piece))
     return QualityData(loaders["train"], mos["train"], loaders["val"], mos["val"], learnt, val_batch_videos)
 
 
@@ -95,7 +106,7 @@ def build(params: Params, method: Method) -> nn.Module:
         try:
             method.start_from(network, read_checkpoint(start.path))
         except AigcVqaError as error:
-            raise WeightsError(f"{named}: not of {start.timm_name}: {error}") from None
+            raise WeightsError(f"{named}: not of {start.name}: {error}") from None
     return network
 
 

@@ -74,6 +74,11 @@ def frame_consistency(**changes: Any) -> FrameConsistency:
     return FrameConsistency(FrameConsistencyParams.model_validate(merge(_SHIPPED.chosen.model_dump(), changes)))
 
 
+def shipped_section(name: str) -> Any:
+    """The section of a method as params.yaml has it: small, for the demo."""
+    return getattr(_SHIPPED.methods, name)
+
+
 def frame_consistency_weights(config: QualityConfig) -> dict[str, Any]:
     """What a file of its weights holds beside history and reliability."""
     return {"method": "frame_consistency", "params": _SHIPPED.chosen.model_dump(), "network": config.model_dump()}

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
-from models.config import Section
+from models.methods.reading import MethodParams
 
 if TYPE_CHECKING:
     from models.methods.interface import Method
@@ -34,17 +34,17 @@ def method_module(name: str) -> str:
     return f"{__name__}.{name}.method"
 
 
-def params_of(name: str) -> type[Section]:
+def params_of(name: str) -> type[MethodParams]:
     """The schema of the section `methods.NAME`; reading it does not wait for torch.
 
     Args:
         name: Of the method.
     """
-    section: type[Section] = import_module(f"{__name__}.{name}.config").Params
+    section: type[MethodParams] = import_module(f"{__name__}.{name}.config").Params
     return section
 
 
-def load_method(name: str, params: Section, network: Mapping[str, Any] | None = None) -> "Method":
+def load_method(name: str, params: MethodParams, network: Mapping[str, Any] | None = None) -> "Method":
     """The method of a name; of all methods only its modules are imported.
 
     Args:

@@ -6,7 +6,6 @@ The training part and the validation part of a loop ask for `sample` and `scores
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,18 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.errors import AigcVqaError
-from models.optim import layered_groups
+from models.methods.reading import MethodParams, Need
+from models.optim import cosine_factor, layered_groups
 
 
 class MethodError(AigcVqaError, ValueError):
     """What a method cannot do, or data that it cannot learn from."""
-
-
-class Need(StrEnum):
-    """What a method reads of a video."""
-
-    FRAMES = "frames"
-    CROPS = "crops"
 
 
 @dataclass(frozen=True)
@@ -74,12 +67,16 @@ class Start(NamedTuple):
     Attributes:
         key: The key of the method's section that names the file, such as "pretrained".
         path: The file.
-        timm_name: The network of timm whose weights they are.
+        name: The network whose weights they are.
+        is_timm: Whether timm publishes them under that name.
+        url: Where else the file can be fetched; empty: nowhere known.
     """
 
     key: str
     path: str
-    timm_name: str
+    name: str
+    is_timm: bool = False
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,18 +104,25 @@ class Method(Protocol):
     """How videos are scored: what is read of them, network, loss, and scores.
 
     Attributes:
-        needs: What is read of a video.
+        params: Its section.
         draws: Whether the samples of the training are drawn anew in every epoch; others are kept in memory.
         mirrors: Whether a sample mirrored along its last axis is that of the mirrored video, as `train.flip` wants.
         input_px: Side of the crops, for methods that need them.
         frames_a_piece: Frames that a piece makes the network work on.
+        least_batch: Fewest videos of a batch that the loss is defined for.
     """
 
-    needs: frozenset[Need]
+    params: MethodParams
     draws: bool
     mirrors: bool
     input_px: int
     frames_a_piece: int
+    least_batch: int = 1
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What is read of a video."""
+        return self.params.needs
 
     @property
     def network(self) -> dict[str, Any]:
@@ -153,7 +157,7 @@ class Method(Protocol):
         raise MethodError("this method starts from scratch")
 
     def sample_shape(self, places: int) -> tuple[int, ...]:
-        """Shape of every sample of the training; samples are uint8.
+        """Shape of every sample of the training. Samples are uint8 where they are not drawn.
 
         Args:
             places: Frames of a clip.
@@ -245,6 +249,20 @@ class Method(Protocol):
             For each piece as many as its segments.
         """
         ...
+
+    def rate_factor(self, step: int, *, epochs: int, steps_per_epoch: int, warmup_fraction: float) -> float:
+        """What the learning rate of a step is multiplied by.
+
+        Args:
+            step: From 0, over all epochs.
+            epochs: Of the training.
+            steps_per_epoch: Batches of an epoch.
+            warmup_fraction: As the params say, share of the steps with a rising rate.
+
+        Returns:
+            0 to 1.
+        """
+        return cosine_factor(step, steps=epochs * steps_per_epoch, warmup_fraction=warmup_fraction)
 
     def groups(self, network: nn.Module, *, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
         """Groups of weights for an optimiser.

@@ -14,7 +14,7 @@ from models.errors import AigcVqaError
 from models.methods import load_method
 from stages.commands.cache import show_size
 from stages.commands.weights import wanted_files
-from stages.datasets.folder import find_video_files
+from stages.datasets.folder import scan_folder
 from stages.engine.device import pick_device
 from stages.engine.options import Preset
 from stages.experiments.graph import Plan, plan_run
@@ -129,14 +129,15 @@ def expect(params: Params, *, timed: bool) -> Expected | None:
         timed: Whether to time the network on this machine, which takes seconds.
     """
     folder = Path(params.dataset.root) / params.dataset.videos
-    videos = find_video_files(folder) if folder.is_dir() else []
+    videos = scan_folder(folder)[0] if folder.is_dir() else []
     if not videos:
         return None
     sizes = []
-    settings = params.decode.model_dump()
     for path in videos[:: max(1, len(videos) // VIDEOS_PROBED)][:VIDEOS_PROBED]:
         try:
-            sizes.append(decode_file((str(path), params.dataset.max_missing_fraction, settings)).nbytes)
+            sizes.append(
+                decode_file((str(path), params.dataset.max_missing_fraction, params.plan, params.decode.storage)).nbytes
+            )
         except AigcVqaError:  # the stage prepare names it
             continue
     disk = COPIES * fmean(sizes) * len(videos) if sizes else None

@@ -89,7 +89,9 @@ def wanted_files(params: Params) -> Iterator[Wanted]:
     if not params.crop.is_blind:
         yield from _wanted_for_crops(params)
     if (start := load_method(params.method, params.chosen).start()) is not None:
-        yield Wanted(f"methods.{params.method}.{start.key}", Path(start.path), timm_origin(start.timm_name))
+        note = f"nobody is known to serve it under this name: use a file of {start.name} that you have"
+        origin = timm_origin(start.name) if start.is_timm else Origin(start.url, note=note)
+        yield Wanted(f"methods.{params.method}.{start.key}", Path(start.path), origin)
 
 
 def _wanted_for_crops(params: Params) -> Iterator[Wanted]:

@@ -1,5 +1,6 @@
 """The frames of a video that the pipeline uses, by decoded index, RGB, as a table."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,18 @@ import pyarrow as pa
 from stages.errors import VideoError
 from stages.io.decoder.reading import opened
 from stages.io.images import encode_image
-from stages.io.sampling import spread_indices
 from stages.io.schemas import FRAMES
 
 
 def decode_video(
-    path: str | Path, *, n_frames: int, frames: int, encoding: str, jpeg_quality: int, video_id: str = ""
+    path: str | Path, *, n_frames: int, frames: Sequence[int], encoding: str, jpeg_quality: int, video_id: str = ""
 ) -> pa.Table:
-    """Decode evenly spaced frames of a file.
+    """Decode frames of a file.
 
     Args:
         path: The file.
         n_frames: How many of its frames can be decoded.
-        frames: How many are wanted; a video with fewer gives each of its frames once.
+        frames: Those that are wanted, by decoded index, ascending; at least one.
         encoding: How the frames are stored: `png`, `webp` or `jpeg`.
         jpeg_quality: 1-100; read for `jpeg` alone.
         video_id: For the table's column of that name.
@@ -31,11 +31,10 @@ def decode_video(
     Raises:
         VideoError: The file cannot be opened, or a frame cannot be decoded or shown.
     """
-    wanted = sorted(set(spread_indices(n_frames, frames)))
     rows: list[dict[str, Any]] = []
     with opened(path) as video:
         for picture in video.pictures():
-            if picture.index != wanted[len(rows)]:
+            if picture.index != frames[len(rows)]:
                 continue
             rgb = picture.rgb()
             rows.append(
@@ -49,8 +48,8 @@ def decode_video(
                     "image": encode_image(rgb, encoding=encoding, jpeg_quality=jpeg_quality),
                 }
             )
-            if len(rows) == len(wanted):
+            if len(rows) == len(frames):
                 break
-    if len(rows) < len(wanted):
-        raise VideoError(f"frame {wanted[len(rows)]} of {n_frames} cannot be decoded")
+    if len(rows) < len(frames):
+        raise VideoError(f"frame {frames[len(rows)]} of {n_frames} cannot be decoded")
     return pa.Table.from_pylist(rows, schema=FRAMES)

@@ -1,15 +1,15 @@
 """A video as networks see it: its frames with their times, and its selected crops, cut out and resized to one size."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.methods.reading import spread_indices
 from stages.errors import TableError
 from stages.io.images import Frame, Shape, cut, decode_image
-from stages.io.sampling import spread_indices
 from stages.io.schemas import BOX_COLUMNS
 
 Box = tuple[float, float, float, float]
@@ -32,21 +32,47 @@ class ClipFrame(NamedTuple):
     frame: Frame
 
 
-def read_clip(frames: pa.Table) -> list[ClipFrame]:
+class Clip(Sequence[ClipFrame]):
+    """The frames of one video, in order; each is decoded when it is first asked for.
+
+    Args:
+        frames: The video's rows of the FRAMES schema.
+
+    Raises:
+        TableError: The image that is asked for is damaged.
+    """
+
+    def __init__(self, frames: pa.Table) -> None:
+        self._indices, self._times = frames["frame_index"].to_pylist(), frames["time_s"].to_pylist()
+        self._images = frames["image"]
+        self._decoded: dict[int, ClipFrame] = {}
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, position: int) -> ClipFrame: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[ClipFrame]: ...
+
+    def __getitem__(self, position: int | slice) -> ClipFrame | list[ClipFrame]:
+        places = range(len(self))[position]
+        if isinstance(places, range):
+            return [self[place] for place in places]
+        if places not in self._decoded:
+            image = decode_image(self._images[places].as_py())
+            self._decoded[places] = ClipFrame(self._indices[places], self._times[places], image)
+        return self._decoded[places]
+
+
+def read_clip(frames: pa.Table) -> Clip:
     """The frames of one video, in order.
 
     Args:
         frames: Its rows of the FRAMES schema.
-
-    Raises:
-        TableError: An image is damaged.
     """
-    return [
-        ClipFrame(index, time_s, decode_image(image))
-        for index, time_s, image in zip(
-            frames["frame_index"].to_pylist(), frames["time_s"].to_pylist(), frames["image"].to_pylist(), strict=True
-        )
-    ]
+    return Clip(frames)
 
 
 def selected_boxes(crops: pa.Table) -> dict[int, Box]:

@@ -8,16 +8,18 @@ from typing import Any
 
 import pyarrow as pa
 
+from models.methods.reading import FramePlan
 from stages.errors import VideoError
 from stages.io.probe import probe
 from stages.io.video import decode_video
 
 
-def decode_file(payload: tuple[str, float, dict[str, Any]]) -> pa.Table:
+def decode_file(payload: tuple[str, float, FramePlan, dict[str, Any]]) -> pa.Table:
     """The frames of a file as the decode stage takes them.
 
     Args:
-        payload: Path; share of the frames stated by the header that may be missing, 0..1; params of the decode stage.
+        payload: Path; share of the frames stated by the header that may be missing, 0..1; which frames; how they are
+            stored, as `decode_video` takes it.
 
     Returns:
         Rows of the FRAMES schema; the metadata says under `n_frames` how many frames the file has.
@@ -25,10 +27,10 @@ def decode_file(payload: tuple[str, float, dict[str, Any]]) -> pa.Table:
     Raises:
         VideoError: The file cannot be decoded; with the reason.
     """
-    path, max_missing_fraction, settings = payload
+    path, max_missing_fraction, plan, storage = payload
     _check_name(path)
     n_frames = probe(path, max_missing_fraction=max_missing_fraction).n_frames
-    table = decode_video(path, n_frames=n_frames, **settings)
+    table = decode_video(path, n_frames=n_frames, frames=plan.indices(n_frames), **storage)
     return table.replace_schema_metadata({"n_frames": str(n_frames)})
 
 

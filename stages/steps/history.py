@@ -11,6 +11,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from models.methods.reading import FramePlan
 from stages.errors import WeightsError
 from stages.io.images import Shape
 from stages.params.schema import CropParams, DecodeParams, ProposeParams
@@ -61,9 +62,11 @@ class DecodeRecord(Record):
 
     Attributes:
         params: Those of the decode stage.
+        plan: Which frames of a video it took.
     """
 
     params: DecodeParams
+    plan: FramePlan
 
 
 class ProposeRecord(Record):
@@ -166,10 +169,10 @@ def crop_method(made_by: Mapping[str, Any]) -> str | None:
     return CropRecord.model_validate(made_by["crop"]).params.method if "crop" in made_by else None
 
 
-def decoded_frames(made_by: Mapping[str, Any]) -> int:
-    """Frames per video that a table derives from, by the history in its metadata.
+def decoded_frames(made_by: Mapping[str, Any]) -> DecodeRecord:
+    """The frames that a table derives from, by the history in its metadata.
 
     Args:
         made_by: That history: stage -> what made its values.
     """
-    return DecodeRecord.model_validate(made_by["decode"]).params.frames
+    return DecodeRecord.model_validate(made_by["decode"])

@@ -51,7 +51,7 @@ class Analysis(NamedTuple):
             y1; pixels of the frame).
     """
 
-    clip: list[ClipFrame]
+    clip: Sequence[ClipFrame]
     objects: list[Detections]
     candidates: list[CropScores]
     selected_xyxy_px: NDArray[np.float32]
@@ -180,10 +180,10 @@ class Scorer:
         Yields:
             One result per file, failed ones with their reason.
         """
-        settings = self.history.decode.params.model_dump()
+        decode = self.history.decode
         missing = self.history.prepare.params.max_missing_fraction
         items = [
-            Item(shown_name(Path(path)), f"{number:08d}", (str(path), missing, settings))
+            Item(shown_name(Path(path)), f"{number:08d}", (str(path), missing, decode.plan, decode.params.storage))
             for number, path in enumerate(paths)
         ]
         with TemporaryDirectory(prefix="aigc-vqa-") as folder:
@@ -212,8 +212,8 @@ class Scorer:
         Raises:
             VideoError: The file cannot be decoded; with the reason.
         """
-        prepare, decode = self.history.prepare.params, self.history.decode.params
-        return decode_file((str(path), prepare.max_missing_fraction, decode.model_dump()))
+        prepare, decode = self.history.prepare.params, self.history.decode
+        return decode_file((str(path), prepare.max_missing_fraction, decode.plan, decode.params.storage))
 
     def analyse(self, frames: pa.Table, *, name: str) -> Analysis:
         """Score one video from its frames, through the tables that the stages write.

@@ -1,11 +1,38 @@
 """A video as a method sees it: its decoded frames, and its selected crops where the method needs them."""
 
 from collections.abc import Mapping, Sequence
+from typing import overload
 
-from models.methods.interface import Method, Need, VideoView
+from models.methods.interface import Method, VideoView
+from models.methods.reading import Need
 from stages.errors import TableError
-from stages.io.images import Shape
+from stages.io.images import Frame, Shape
 from stages.steps.clips import Box, ClipFrame, cut_boxes, frame_slots
+
+
+class Pictures(Sequence[Frame]):
+    """The pictures of a clip alone; those that nobody asks for are not decoded.
+
+    Args:
+        clip: The decoded frames.
+    """
+
+    def __init__(self, clip: Sequence[ClipFrame]) -> None:
+        self._clip = clip
+
+    def __len__(self) -> int:
+        return len(self._clip)
+
+    @overload
+    def __getitem__(self, position: int) -> Frame: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[Frame]: ...
+
+    def __getitem__(self, position: int | slice) -> Frame | list[Frame]:
+        if isinstance(position, slice):
+            return [entry.frame for entry in self._clip[position]]
+        return self._clip[position].frame
 
 
 def video_view(
@@ -28,7 +55,7 @@ def video_view(
     Raises:
         TableError: The method needs crops, and a frame has none.
     """
-    frames = [entry.frame for entry in clip]
+    frames = Pictures(clip)
     if Need.CROPS not in method.needs:
         return VideoView(frames)
     if boxes is None:

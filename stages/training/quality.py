@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from models.errors import NonFiniteError
 from models.metrics import plcc, srocc
-from models.optim import epoch_generator, epoch_seed, warmup_cosine
+from models.optim import epoch_generator, epoch_seed, schedule_rates
 from stages.engine.progress import progress
 from stages.errors import DatasetError
 from stages.params.schema import TrainParams
@@ -48,18 +49,22 @@ class QualityData:
     val_batch_videos: int
 
 
-def shuffled_batches(n_videos: int, batch_videos: int, random: torch.Generator) -> list[list[int]]:
+def shuffled_batches(n_videos: int, batch_videos: int, random: torch.Generator, *, least: int = 1) -> list[list[int]]:
     """Every video once, in the batches of an epoch.
 
     Args:
         n_videos: Of the training part.
         batch_videos: Videos per batch; the last one may be smaller.
         random: Where the order comes from.
+        least: Fewest videos of a batch; the last one joins the one before it where it has fewer.
 
     Returns:
         The videos' positions, 0 to n_videos - 1, batch by batch.
     """
-    return in_batches(torch.randperm(n_videos, generator=random).tolist(), batch_videos)
+    batches = in_batches(torch.randperm(n_videos, generator=random).tolist(), batch_videos)
+    if len(batches) > 1 and len(batches[-1]) < least:
+        batches[-2:] = [batches[-2] + batches[-1]]
+    return batches
 
 
 def video_names(data: QualityData, group: Sequence[int]) -> str:
@@ -86,17 +91,18 @@ def train_epoch(training: Training, data: QualityData, epoch: int) -> dict[str, 
     settings, device = training.settings, training.device
     random = epoch_generator(settings.seed, epoch)
     n_videos = len(data.train_mos)
-    groups = shuffled_batches(n_videos, settings.batch_videos, random)
+    groups = shuffled_batches(n_videos, settings.batch_videos, random, least=training.method.least_batch)
     flips = torch.rand(n_videos, generator=random) < 0.5
     # A process without a video in a small last batch takes one along, which counts neither in loss nor in statistics.
     shares = [training.processes.share(group) or group[:1] for group in groups]
     batches = data.train.batches(shares, seed=epoch_seed(settings.seed, epoch))
-    schedule = warmup_cosine(
-        training.optimizer,
-        steps=settings.epochs * len(groups),
+    factor = partial(
+        training.method.rate_factor,
+        epochs=settings.epochs,
+        steps_per_epoch=len(groups),
         warmup_fraction=settings.warmup_fraction,
-        done=epoch * len(groups),
     )
+    schedule = schedule_rates(training.optimizer, factor, done=epoch * len(groups))
     totals: dict[str, float] = {}
     training.model.train()
     bar = progress(batches, desc=f"epoch {epoch + 1}/{settings.epochs}", unit="step", leave=False)
@@ -162,7 +168,8 @@ def validate(training: Training, data: QualityData) -> dict[str, float]:
 def last_step(training: Training, data: QualityData, epoch: int) -> str:
     """For an error's message: the videos of an epoch's last step, and their terms at the weights that it left."""
     settings = training.settings
-    group = shuffled_batches(len(data.train_mos), settings.batch_videos, epoch_generator(settings.seed, epoch))[-1]
+    random, least = epoch_generator(settings.seed, epoch), training.method.least_batch
+    group = shuffled_batches(len(data.train_mos), settings.batch_videos, random, least=least)[-1]
     ((samples, _),) = data.train.batches([group], seed=epoch_seed(settings.seed, epoch))
     output = training.network.eval()(samples.to(training.device))
     terms = training.method.terms(output, data.train_mos[group].to(output.device), data.labels)

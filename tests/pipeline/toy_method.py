@@ -15,16 +15,16 @@ import yaml
 from torch import Tensor, nn
 
 from models.backbones import seeded
-from models.methods.interface import ExportPlan, Method, Need, Piece, Segments, VideoView
+from models.methods.interface import ExportPlan, Method, Piece, Segments, VideoView
 
 CONFIG = '''"""The section of the toy."""
 
 from pydantic import Field
 
-from models.config import Section
+from models.methods.reading import MethodParams
 
 
-class ToyParams(Section):
+class ToyParams(MethodParams):
     """How it learns."""
 
     cells: int = Field(ge=1, description="cells a side that a frame is averaged over")
@@ -51,13 +51,13 @@ def add_method(project: Path) -> None:
 class Toy(Method):
     """A sample is (C, C, 3) uint8, the mean colours of a frame's cells; the output one logit a sample."""
 
-    needs = frozenset({Need.FRAMES})
     draws = True
     mirrors = False
     input_px = 0
     frames_a_piece = 1
 
     def __init__(self, params: Any, network: Mapping[str, Any] | None = None) -> None:
+        self.params = params
         self.cells = params.cells if network is None else network["cells"]
 
     @property

@@ -74,6 +74,8 @@ def params_read(path: Path) -> set[str]:
         if match and match[1] in Params.model_fields:
             key = f"{match[1]}.{taken_of.get(id(node))}"
             read.add(key if key in names and match[1] != path.stem else match[1])
+        elif match and match[1] == "plan":
+            read.add("method")
         elif match and match[1] == "chosen":
             read.add("methods.${method}")
     return {key for key in read if "." not in key or key.split(".")[0] not in read}

@@ -20,7 +20,10 @@ SIZE_PX = 32
 _PARAMS = load_params(ROOT / "params.yaml")
 MADE_BY: dict[str, Any] = {
     "prepare": {"params": {"mos_min": 1.0, "mos_max": 5.0, "max_missing_fraction": 0.1}},
-    "decode": {"params": {"frames": 3, "encoding": "png", "jpeg_quality": 95}},
+    "decode": {
+        "params": {"frames": 3, "encoding": "png", "jpeg_quality": 95},
+        "plan": {"kind": "spread", "count": 3},
+    },
     "propose": {"params": _PARAMS.propose.model_dump(), "backend": "torchvision", "detector": {}, "weights": "0"},
     "crop": {"params": _PARAMS.crop.model_dump() | {"method": "full"}, "weights": "0"},
 }

@@ -98,6 +98,7 @@ def test_metadata_says_what_made_the_frames(project, here) -> None:
     assert shards.made_by["decode"] == {
         "code": fingerprint("stages.decode"),
         "params": {"frames": 2, "encoding": "png", "jpeg_quality": 95},
+        "plan": {"kind": "spread", "count": 2},
         "libraries": library_versions("av", "opencv-python-headless"),
     }
     text = b"".join(path.read_bytes() for path in Path("frames").iterdir())

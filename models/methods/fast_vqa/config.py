@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from models.config import Section
+from models.methods.reading import AllFrames, MethodParams
 
 Count = Annotated[int, Field(ge=1)]
 Sizes = tuple[Count, Count, Count]
@@ -96,22 +97,26 @@ class FragmentSampling(ClipSampling):
 
 
 class FragmentTraining(Section):
-    """How the FAST family learns: AdamW, one schedule of rates, a running mean of the weights, two losses."""
+    """How the FAST family learns, beside what all methods share in `train`."""
 
-    backbone_rate: float = Field(gt=0, description="learning rate of the backbone")
-    head_rate: float = Field(gt=0, description="learning rate of the head")
-    weight_decay: float = Field(ge=0, description="of AdamW, on every parameter")
-    warmup_epochs: float = Field(ge=0, description="epochs in which the rates rise from zero")
-    ema_decay: float = Field(ge=0, lt=1, description="decay per step of the running mean of the weights; 0: none")
+    backbone_rate: float = Field(gt=0, description="learning rate of the backbone, share of train.learning_rate")
     rank_weight: float = Field(ge=0, description="weight of the rank loss beside the correlation loss")
 
 
-class FragmentParams(Section):
+class FragmentParams(MethodParams):
     """What the sections of FAST-VQA and SAMA share."""
 
+    pretrained: str | None = Field(
+        description="file to start from: public weights of the method, or a Video-Swin-T; null: from scratch"
+    )
     network: FastVqaNetwork
     sampling: ClipSampling
     training: FragmentTraining
+
+    @classmethod
+    def plan(cls, *, count: int) -> AllFrames:
+        """All: clips of the training start anywhere."""
+        return AllFrames()
 
     @model_validator(mode="after")
     def _the_gate_knows_the_patches(self) -> Self:
@@ -135,9 +140,7 @@ class FastVqaParams(FragmentParams):
     sampling: FragmentSampling
 
 
-PUBLISHED_TRAINING = FragmentTraining(
-    backbone_rate=1e-4, head_rate=1e-3, weight_decay=0.05, warmup_epochs=2.5, ema_decay=0.999, rank_weight=0.3
-)
+PUBLISHED_TRAINING = FragmentTraining(backbone_rate=0.1, rank_weight=0.3)
 NETWORK_B = FastVqaNetwork(
     embed_width=96,
     depths=(2, 2, 6, 2),
@@ -164,29 +167,7 @@ SAMPLING_B = FragmentSampling(
     small_frames="enlarged",
 )
 SAMPLING_M = SAMPLING_B.model_copy(update={"clip_frames": 16, "segment_frames": 8, "grid": 4})
-PUBLISHED_B = FastVqaParams(network=NETWORK_B, sampling=SAMPLING_B, training=PUBLISHED_TRAINING)
-PUBLISHED_M = FastVqaParams(network=NETWORK_M, sampling=SAMPLING_M, training=PUBLISHED_TRAINING)
+PUBLISHED_B = FastVqaParams(pretrained=None, network=NETWORK_B, sampling=SAMPLING_B, training=PUBLISHED_TRAINING)
+PUBLISHED_M = FastVqaParams(pretrained=None, network=NETWORK_M, sampling=SAMPLING_M, training=PUBLISHED_TRAINING)
 
-# From scratch in minutes on a CPU: clips of 6 to 16 frames, frames of about 160 px. The window is as many tokens high
-# as the grid has patches, as in the published network: the gate reads the patch of a token from that.
-SMALL_NETWORK = FastVqaNetwork(
-    embed_width=24,
-    depths=(1, 1, 2, 1),
-    heads=(1, 2, 4, 8),
-    window=(4, 4, 4),
-    gated_bias=True,
-    adaptive_window=False,
-    drop_path=0.0,
-    head_width=32,
-    head_dropout=0.1,
-)
-SMALL_TRAINING = FragmentTraining(
-    backbone_rate=1e-3, head_rate=2e-3, weight_decay=0.05, warmup_epochs=1.0, ema_decay=0.0, rank_weight=0.3
-)
-SMALL = FastVqaParams(
-    network=SMALL_NETWORK,
-    sampling=SAMPLING_B.model_copy(
-        update={"clip_frames": 6, "segment_frames": 6, "interval": 1, "test_clips": 2, "grid": 4}
-    ),
-    training=SMALL_TRAINING,
-)
+Params = FastVqaParams

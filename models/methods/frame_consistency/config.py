@@ -1,10 +1,11 @@
 """What the quality network is built from, and its losses. A section of params.yaml: no torch is imported here."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from models.config import Section
+from models.methods.reading import MethodParams, Need
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -45,8 +46,10 @@ class FclParams(Section):
     reduction: Literal["video", "batch"] = Field(description="product of MAE and BCE per video, or of batch means")
 
 
-class FrameConsistencyParams(QualityNetwork):
+class FrameConsistencyParams(QualityNetwork, MethodParams):
     """The section of the method."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.CROPS})
 
     pretrained: str | None = Field(description="file of timm weights for the backbone; null: from scratch")
     loss: Literal["fcl", "mae", "bce"] = Field(description="training loss")

@@ -31,14 +31,13 @@ from models.methods.frame_consistency.network import (
     pixel_statistics,
     video_score,
 )
-from models.methods.interface import ExportPlan, Method, MethodError, Need, Piece, Segments, Start, VideoView
+from models.methods.interface import ExportPlan, Method, MethodError, Piece, Segments, Start, VideoView
 from models.optim import layered_groups
 
 
 class FrameConsistency(Method):
     """See `Method`. A sample is (F, 3, S, S) uint8, the network's output (B, F, 100) logits."""
 
-    needs = frozenset({Need.CROPS})
     draws = False
     mirrors = True
     frames_a_piece = 1
@@ -61,7 +60,7 @@ class FrameConsistency(Method):
 
     def start(self) -> Start | None:
         pretrained = self.params.pretrained
-        return Start("pretrained", pretrained, self.config.backbone) if pretrained else None
+        return Start("pretrained", pretrained, self.config.backbone, is_timm=True) if pretrained else None
 
     def start_from(self, network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
         load_backbone(cast(QualityNet, network), state_dict)

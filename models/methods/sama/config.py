@@ -10,8 +10,6 @@ from pydantic import Field, model_validator
 from models.methods.fast_vqa.config import (
     NETWORK_B,
     PUBLISHED_TRAINING,
-    SMALL_NETWORK,
-    SMALL_TRAINING,
     ClipSampling,
     FragmentParams,
 )
@@ -42,13 +40,10 @@ class SamaParams(FragmentParams):
 
 
 PUBLISHED = SamaParams(
+    pretrained=None,
     network=NETWORK_B.model_copy(update={"adaptive_window": False}),
     sampling=ScaledSampling(clip_frames=32, interval=2, test_clips=4, grid=7, patch_px=32, mode="sama"),
     training=PUBLISHED_TRAINING,
 )
-# From scratch in minutes on a CPU: clips of 6 to 16 frames, frames of about 160 px.
-SMALL = SamaParams(
-    network=SMALL_NETWORK,
-    sampling=ScaledSampling(clip_frames=6, interval=1, test_clips=2, grid=4, patch_px=32, mode="sama"),
-    training=SMALL_TRAINING,
-)
+
+Params = SamaParams

@@ -6,6 +6,7 @@
 from pydantic import Field
 
 from models.config import Section
+from models.methods.reading import FramePlan, MethodParams
 from stages.params.schema.crop import CropParams
 from stages.params.schema.cropper import CropperParams
 from stages.params.schema.dataset import ColumnParams, DatasetParams, TableParams, is_number
@@ -56,7 +57,12 @@ class Params(Section):
     engine: EngineParams
 
     @property
-    def chosen(self) -> Section:
+    def chosen(self) -> MethodParams:
         """The section of the chosen method."""
-        section: Section = getattr(self.methods, self.method)
+        section: MethodParams = getattr(self.methods, self.method)
         return section
+
+    @property
+    def plan(self) -> FramePlan:
+        """Which frames of a video are decoded: those that the chosen method reads."""
+        return self.chosen.plan(count=self.decode.frames)

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from models.errors import AigcVqaError
-from models.methods.interface import Method, Need
+from models.methods.interface import Method
+from models.methods.reading import Need
 from models.optim import epoch_seed
 from stages.engine.progress import progress
 from stages.engine.workers import WorkerContext
@@ -79,7 +80,7 @@ class ClipSource:
         except AigcVqaError as error:
             raise TableError(f"{video_id}: {error}") from None
 
-    def _rows(self, video_id: str) -> tuple[list[ClipFrame], dict[int, Box] | None]:
+    def _rows(self, video_id: str) -> tuple[Sequence[ClipFrame], dict[int, Box] | None]:
         clip = read_clip(self.frames_table.read(video_id, CLIP_COLUMNS))
         needed = Need.CROPS in self.method.needs
         return clip, self._selected(video_id) if needed else None

@@ -46,6 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "prepare": {"params": PARAMS.dataset.model_dump() | {"mos_min": 1.0, "mos_max": 5.0}},
         "decode": {
             "params": PARAMS.decode.model_dump() | {"frames": 3},
+            "plan": {"kind": "spread", "count": 3},
             "libraries": library_versions("opencv-python-headless"),
         },
         "propose": {"params": PARAMS.propose.model_dump()} | detector_values(folder / "detector.safetensors"),

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.methods.reading import SpreadFrames, spread_indices
 from stages.errors import VideoError
 from stages.io.probe import probe
-from stages.io.sampling import spread_indices
 from stages.io.schemas import FRAMES
 from stages.io.video import decode_video
 from stages.steps.clips import frame_slots, read_clip
@@ -23,7 +23,8 @@ Frames = NDArray[np.uint8]
 def decode(path: Path, *, frames: int = 64) -> tuple[list[int], list[float], list[Frames]]:
     """Indices, times and RGB frames that decode to lossless PNG."""
     found = probe(path, max_missing_fraction=0.1)
-    table = decode_video(path, n_frames=found.n_frames, frames=frames, encoding="png", jpeg_quality=95)
+    wanted = SpreadFrames(count=frames).indices(found.n_frames)
+    table = decode_video(path, n_frames=found.n_frames, frames=wanted, encoding="png", jpeg_quality=95)
     assert table.schema.equals(FRAMES)
     clip = read_clip(table)
     return [entry.frame_index for entry in clip], [entry.time_s for entry in clip], [entry.frame for entry in clip]
@@ -174,7 +175,8 @@ def test_the_share_that_may_be_missing_decides(tmp_path: Path) -> None:
     path = bad_file(tmp_path, "cut FFV1 .mkv")
     found = probe(path, max_missing_fraction=0.6)
     assert 15 <= found.n_frames <= 25
-    table = decode_video(path, n_frames=found.n_frames, frames=3, encoding="png", jpeg_quality=95)
+    wanted = spread_indices(found.n_frames, 3)
+    table = decode_video(path, n_frames=found.n_frames, frames=wanted, encoding="png", jpeg_quality=95)
     clip = read_clip(table)
     assert [entry.frame_index for entry in clip] == [0, (found.n_frames - 1 + 1) // 2, found.n_frames - 1]
     for entry in clip[:2]:
@@ -184,7 +186,7 @@ def test_the_share_that_may_be_missing_decides(tmp_path: Path) -> None:
 def test_a_file_that_became_shorter_is_refused(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.avi", list(noise_clip(0, n_frames=8)))
     with pytest.raises(VideoError, match="frame 8 of 20 cannot be decoded"):
-        decode_video(path, n_frames=20, frames=20, encoding="png", jpeg_quality=95)
+        decode_video(path, n_frames=20, frames=range(20), encoding="png", jpeg_quality=95)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".gif"])

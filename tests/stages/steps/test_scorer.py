@@ -94,6 +94,7 @@ def test_a_model_with_blind_crops_is_one_file(weights: Path, tmp_path: Path) -> 
         (lambda made: made | {"crop": {"params": made["crop"]["params"]}}, "crop.weights"),
         (lambda made: made | {"crop": made["crop"] | {"params": {"method": "s2cnet"}}}, "crop.params"),
         (lambda made: made | {"decode": made["decode"] | {"params": {"frames": 10**9}}}, "decode.params.frames"),
+        (lambda made: made | {"decode": made["decode"] | {"plan": {"kind": "some"}}}, "decode.plan"),
         (lambda made: made | {"prepare": {"params": {"mos_min": None}}}, "prepare.params.mos_min"),
     ],
 )

@@ -9,11 +9,13 @@ from models.methods.fast_vqa.config import (
     PUBLISHED_B,
     PUBLISHED_M,
     SAMPLING_B,
-    SMALL,
     FastVqaNetwork,
     FastVqaParams,
     FragmentSampling,
 )
+from tests.configs import shipped_section
+
+SMALL = shipped_section("fast_vqa")
 
 
 @pytest.mark.parametrize(("params", "side", "span"), [(PUBLISHED_B, 224, 64), (PUBLISHED_M, 128, 32), (SMALL, 128, 6)])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.errors import ShapeError
-from models.methods.fast_vqa.config import PUBLISHED_TRAINING, SMALL_NETWORK
+from models.methods.fast_vqa.config import PUBLISHED_TRAINING
 from models.methods.fast_vqa.learning import (
     CALIBRATIONS,
     calibrated,
@@ -17,7 +17,11 @@ from models.methods.fast_vqa.learning import (
     rescaled,
 )
 from models.methods.fast_vqa.network import build_fragment_net
+from tests.configs import shipped_section
 from tests.models.methods.fast_vqa.golden import GOLDEN
+
+SMALL = shipped_section("fast_vqa")
+SMALL_NETWORK = SMALL.network
 
 
 @pytest.mark.parametrize("case", GOLDEN["schedule"], ids=lambda case: str(case["iters_per_epoch"]))
@@ -36,16 +40,16 @@ def test_factors_by_hand():
 
 def test_groups_by_the_names_of_children():
     network = build_fragment_net(SMALL_NETWORK)
-    backbone, head = learning_groups(network, PUBLISHED_TRAINING)
-    assert (backbone["lr"], head["lr"]) == (1e-4, 1e-3)
+    backbone, head = learning_groups(network, backbone_rate=PUBLISHED_TRAINING.backbone_rate, weight_decay=0.05)
+    assert (backbone["lr_scale"], head["lr_scale"]) == (0.1, 1)
     assert backbone["weight_decay"] == head["weight_decay"] == 0.05
     assert {id(weight) for weight in backbone["params"]} == {
         id(weight) for weight in network.fragments_backbone.parameters()
     }
     assert {id(weight) for weight in head["params"]} == {id(weight) for weight in network.vqa_head.parameters()}
     network.fragments_backbone.requires_grad_(False)
-    (only,) = learning_groups(network, PUBLISHED_TRAINING)
-    assert only["lr"] == 1e-3
+    (only,) = learning_groups(network, backbone_rate=PUBLISHED_TRAINING.backbone_rate, weight_decay=0.05)
+    assert only["lr_scale"] == 1
 
 
 def test_the_running_mean_follows_parameters_only():

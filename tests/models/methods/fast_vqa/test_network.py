@@ -5,11 +5,15 @@ import torch
 from timm.layers import DropPath
 
 from models.errors import ShapeError
-from models.methods.fast_vqa.config import NETWORK_B, SMALL, SMALL_NETWORK
+from models.methods.fast_vqa.config import NETWORK_B
 from models.methods.fast_vqa.learning import learning_groups
 from models.methods.fast_vqa.losses import fragment_loss
 from models.methods.fast_vqa.network import build_fragment_net, split_clips
 from models.methods.fast_vqa.swin import build_swin
+from tests.configs import shipped_section
+
+SMALL = shipped_section("fast_vqa")
+SMALL_NETWORK = SMALL.network
 
 ADAPTIVE = NETWORK_B.model_copy(
     update={"embed_width": 8, "depths": (2, 2), "heads": (1, 2), "drop_path": 0.5, "head_width": 4}
@@ -138,7 +142,8 @@ def noise(strength: torch.Tensor, *, seed: int) -> torch.Tensor:
 def test_the_small_network_learns_either_order(sign):
     """Noise of four strengths, more of it better or worse."""
     network = build_fragment_net(SMALL_NETWORK)
-    optimizer = torch.optim.AdamW(learning_groups(network, SMALL.training))
+    groups = learning_groups(network, backbone_rate=SMALL.training.backbone_rate, weight_decay=0.05)
+    optimizer = torch.optim.AdamW([group | {"lr": 2e-3 * group["lr_scale"]} for group in groups])
     strength = torch.tensor([0.2, 0.5, 1.0, 2.0])
     for step in range(10):
         scores = network(noise(strength, seed=step))

@@ -6,11 +6,14 @@ import torch
 from torch.nn import functional
 
 from models.methods.fast_vqa.clips import FragmentSamplingError, clip_indices
-from models.methods.fast_vqa.config import SAMPLING_B, SMALL
+from models.methods.fast_vqa.config import SAMPLING_B
 from models.methods.fast_vqa.network import split_clips
 from models.methods.fast_vqa.patches import PatchPlaces, normalised
 from models.methods.fast_vqa.sampling import centred_offsets, cut_fragments, drawn_offsets, fragments
+from tests.configs import shipped_section
 from tests.models.methods.fast_vqa.golden import GOLDEN, golden_frames, sha256
+
+SMALL = shipped_section("fast_vqa")
 
 RELEASE = SAMPLING_B.model_copy(update={"test_offsets": "random", "small_frames": "release"})
 # Two patches of 4 pixels per axis, a clip of 2 frames.

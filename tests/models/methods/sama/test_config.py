@@ -4,7 +4,10 @@ import pytest
 from pydantic import ValidationError
 
 from models.config import problems_of
-from models.methods.sama.config import PUBLISHED, SMALL, SamaParams, ScaledSampling
+from models.methods.sama.config import PUBLISHED, SamaParams, ScaledSampling
+from tests.configs import shipped_section
+
+SMALL = shipped_section("sama")
 
 
 @pytest.mark.parametrize(("params", "side", "span"), [(PUBLISHED, 224, 64), (SMALL, 128, 6)])

@@ -132,10 +132,10 @@ def test_interlaced_frames_do_not_depend_on_what_was_decoded_before(tmp_path: Pa
     for seed in range(3):
         other = write_coded(tmp_path / f"{seed}.mp4", noise_clip(seed, height=64, width=96))
         shown(other)
-        results.append(decode_video(path, n_frames=8, frames=4, encoding="png", jpeg_quality=95))
+        results.append(decode_video(path, n_frames=8, frames=[0, 2, 5, 7], encoding="png", jpeg_quality=95))
     assert results[0].equals(results[1])
     assert results[0].equals(results[2])
-    # spread_indices(8, 4) is 0, 2, 5, 7; 10 frames a second, the last one too, which the decoder gives at its end.
+    # 10 frames a second, the last one too, which the decoder gives at its end.
     assert results[0]["time_s"].to_pylist() == pytest.approx([0, 0.2, 0.5, 0.7])
 
 
