@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 CODE = ("stages", "models")
+PIPELINES = ("dvc.yaml", "inputs/dvc.yaml")
 # A line of its own: elsewhere a page speaks of the mark itself.
 OPTIONS = re.compile(r"(?m)^<!-- options: ([\w ]+?) -->$")
 
@@ -153,14 +154,18 @@ def _cell(text: str) -> str:
 
 
 def _stages(root: Path) -> str:
-    stages: dict[str, Any] = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    files = {path: yaml.safe_load((root / path).read_text(encoding="utf-8"))["stages"] for path in PIPELINES}
+    stages: dict[str, Any] = {name: stage for file in files.values() for name, stage in file.items()}
+    addresses = {name: "" if path == PIPELINES[0] else f"{path}:" for path, file in files.items() for name in file}
     shipped = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     makers = {out: name for name, stage in stages.items() for out in _paths(stage.get("outs", []))}
     lines = [
         "# Stages",
         "",
-        "The graph of `dvc.yaml` with the shipped parameters. `dvc repro STAGE` runs a stage and what it depends on;",
-        "`dvc dag` draws the graph in a terminal.",
+        "The graph with the shipped parameters. `dvc repro` runs the stages of `dvc.yaml`, and those of",
+        "`inputs/dvc.yaml` that they depend on: with `crop.method` center, random or full there is no detector and no",
+        "cropper. `dvc repro STAGE` runs a stage and what it depends on; `dvc dag` draws the graph in a terminal, and",
+        "`dvc status --with-deps evaluate` says what is stale; without `--with-deps` it also names what nothing reads.",
         "",
         "| stage | does | runs after |",
         "|---|---|---|",
@@ -182,8 +187,13 @@ def _stages(root: Path) -> str:
         lines += [f"## {name}", "", f"{stage.get('desc', '')[:1].upper()}{stage.get('desc', '')[1:]}.", ""]
         lines += ["| | paths and keys |", "|---|---|"]
         lines += [f"| {row} | {', '.join(f'`{path}`' for path in paths)} |" for row, paths in rows.items() if paths]
-        lines += ["", "```console", f"$ dvc repro {name}", "```", ""]
+        lines += ["", "```console", f"$ dvc repro {addresses[name]}{_example(name, stage)}", "```", ""]
     return "\n".join(lines)
+
+
+def _example(name: str, stage: Mapping[str, Any]) -> str:
+    """The stage's name as `dvc repro` takes it; of a stage with several members the first."""
+    return "@".join([name, *(str(values[0]) for values in stage.get("matrix", {}).values())])
 
 
 def _resolve(path: str, shipped: Mapping[str, Any]) -> str:

@@ -230,6 +230,43 @@ def resampled_indices(
         yield rng.integers(0, n, size=(min(rows_at_once, samples - start), n))
 
 
+def sign_flip_p_value(differences: ArrayLike, *, samples: int, seed: int) -> float:
+    """How often differences that have no side would have a mean as far from 0 as these have (two-sided).
+
+    The null hypothesis is that each difference might as well have the other sign (Fisher, The Design of Experiments,
+    1935, section 21). All signs are tried where there are no more than `samples` ways to choose them.
+
+    Args:
+        differences: (N,), one of each unit that was drawn, such as a prompt.
+        samples: Ways to choose signs that are drawn, >= 1; the smallest value is 1 / (samples + 1) then.
+        seed: Of the draws.
+
+    Returns:
+        More than 0, at most 1.
+
+    Raises:
+        MetricOptionError: `samples` is out of range.
+        ShapeError: `differences` is not (N,) with at least one value.
+    """
+    values = np.asarray(differences, np.float64)
+    if values.ndim != 1 or not values.size:
+        raise ShapeError(f"differences has shape {values.shape}; needed: (N,), N at least 1")
+    _check_resampling("samples", samples, 0.5)
+    n = values.size
+    # Sums of the same numbers in another order may differ in their last bits.
+    observed = abs(values.sum()) - 1e-9 * np.abs(values).sum()
+    if 2**n <= samples:
+        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+        return float(np.mean(np.abs(signs @ values) >= observed))
+    rng, as_far, done = np.random.default_rng(seed), 0, 0
+    rows_at_once = max(1, BOOTSTRAP_VALUES_MAX // n)
+    while done < samples:
+        signs = 1 - 2 * rng.integers(0, 2, size=(min(rows_at_once, samples - done), n))
+        as_far += int(np.sum(np.abs(signs @ values) >= observed))
+        done += len(signs)
+    return (as_far + 1) / (samples + 1)
+
+
 def percentile_interval(values: FloatArray, confidence: float) -> tuple[float, float]:
     """The percentiles of a metric over resamples that leave equal tails on both sides.
 

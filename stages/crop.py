@@ -1,4 +1,7 @@
-"""crop: every candidate of every frame with its score, the selected one marked, in shards, one row group a video."""
+"""crop: S²CNet's candidates of every frame with their scores, the selected one marked, one row group a video.
+
+Runs where `crop.method` is s2cnet; the other methods are those of the stage blind.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +17,7 @@ from stages.engine.command import run, stage_arguments
 from stages.engine.device import LIBRARIES, make_deterministic, pick_device, surroundings
 from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, run_stage
+from stages.engine.unneeded import leave_table_empty
 from stages.errors import TableError
 from stages.io.digests import digest, file_sha256, library_versions
 from stages.io.schemas import CROPS, FRAMES, PROPOSALS
@@ -54,13 +58,18 @@ def crop(params: Params, *, frames: Path, proposals: Path, cropper: Path, out: P
         TableError: A table is missing, or the proposals are of other videos.
         WeightsError: The weights are not those of a cropper.
     """
+    if not params.reads_crops:
+        source, n_shards = Shards(frames, schema=FRAMES), params.engine.shards
+        leave_table_empty("crop", source, schema=CROPS, out=out, n_shards=n_shards, method=params.method)
+        return
     make_deterministic(threads=params.engine.n_threads)
     device = pick_device(params.engine.device)
     network = load_cropper(cropper, device)
     frames_table, proposals_table = Shards(frames, schema=FRAMES), Shards(proposals, schema=PROPOSALS)
     if lost := [name for name in proposals_table.ids if name not in frames_table]:
         raise TableError(f"{proposals}: {len(lost)} videos are not in {frames} (first: {lost[0]!r})")
-    settings = params.crop.model_dump()
+    chosen = params.crop.model_copy(update={"method": "s2cnet"})
+    settings = chosen.model_dump()
     made = {
         "code": fingerprint("stages.crop"),
         "params": settings,
@@ -69,19 +78,19 @@ def crop(params: Params, *, frames: Path, proposals: Path, cropper: Path, out: P
     }
 
     def finish(item: Item, inputs: Sequence[Input], scored: list[CropScores]) -> pa.Table:
-        return crops_table(item.video_id, [one.entry for one in inputs], scored, params.crop)
+        return crops_table(item.video_id, [one.entry for one in inputs], scored, chosen)
 
     compute = Batched(
         load=lambda name: read_inputs(frames_table.read(name), proposals_table.read(name)),
         group=lambda one: one.entry.frame.shape,
         infer=lambda batch: network.score_candidates(
-            [one.entry.frame for one in batch], [one.objects_xyxy_px for one in batch], params.crop
+            [one.entry.frame for one in batch], [one.objects_xyxy_px for one in batch], chosen
         ),
         finish=finish,
         batch_size=params.engine.batch_frames,
     )
     # How a crop will be cut out changes no row.
-    decides = made | {"params": params.crop.model_dump(exclude={"shape"})}
+    decides = made | {"params": chosen.model_dump(exclude={"shape"})}
     keys, around = proposals_table.keys, surroundings(device, batch_frames=params.engine.batch_frames)
     run_stage(
         "crop",

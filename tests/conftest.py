@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,14 @@ from numpy.typing import NDArray
 from stages.params.load import merge
 
 ROOT = Path(__file__).resolve().parent.parent
+# The scores' own stages, and those that run only where these need them.
+PIPELINES = ("dvc.yaml", "inputs/dvc.yaml")
+
+
+def read_stages() -> dict[str, Any]:
+    """All stages by name, as the pipeline files define them."""
+    files = (yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for name in PIPELINES)
+    return {name: stage for file in files for name, stage in file["stages"].items()}
 
 
 def noise_clip(seed: int, *, n_frames: int = 8, height: int = 32, width: int = 48) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from models.errors import AigcVqaError
@@ -23,6 +24,11 @@ class Detections(NamedTuple):
     boxes_xyxy_px: Tensor
     scores: Tensor
     labels: Tensor
+
+
+def no_detections() -> Detections:
+    """What a frame without objects gives."""
+    return Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
 
 
 class Detector(Protocol):

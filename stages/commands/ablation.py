@@ -14,7 +14,7 @@ import numpy as np
 from cyclopts import Parameter
 from scipy.stats import ttest_rel
 
-from stages.commands.options import Count, Folder, PositiveCount
+from stages.engine.options import Count, Folder, PositiveCount
 from stages.errors import ExperimentError
 from stages.evaluation.metrics import SUMMARY, VALIDATION
 from stages.experiments.ablation_table import markdown, reading

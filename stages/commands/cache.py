@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
-from stages.commands.options import Folder
 from stages.engine.cache import cache_root
 from stages.engine.command import make_app, misuse
+from stages.engine.options import Folder
 from stages.engine.pruning import (
     CachedFile,
     check_idle,

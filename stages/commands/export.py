@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from models.errors import AigcVqaError
 from models.methods.interface import ExportPlan
-from stages.commands.options import File, check_out
+from stages.engine.options import File, check_out
 from stages.io.files import replacing
 from stages.io.outs import QUALITY_WEIGHTS, WEIGHTS
 from stages.steps.scores import QualityModel, load_quality

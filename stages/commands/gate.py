@@ -16,7 +16,7 @@ import pandas as pd
 from cyclopts import Parameter
 
 from models.errors import AigcVqaError
-from stages.commands.options import File, check_out
+from stages.engine.options import File, check_out
 from stages.errors import EvaluationError, GateError, RevisionError, TableError
 from stages.evaluation.intervals import Intervals
 from stages.evaluation.metrics import PAIR_KINDS, Direction, label_of

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 # Every command is the function of that name in the module of that name, beside this one.
 COMMANDS = (
+    "check",
     "run",
     "score",
+    "versus",
     "crops",
     "metrics",
     "export",

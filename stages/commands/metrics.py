@@ -1,15 +1,18 @@
 """`aigc-vqa metrics`: the results of the last run as a table for people; the JSON files beside are for programs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.commands.options import Folder
+from stages.engine.options import Folder
 from stages.errors import EvaluationError
 from stages.evaluation.metrics import INTERVAL_ENDS, METRICS
 from stages.io.json import number, read_json
 from stages.io.outs import BASELINES_FILE, CROPPER_FILE, DETECTOR_FILE, METRICS_FILE, RESULTS
+from stages.params.load import load_params
 
+PARAMS = "params.yaml"
+CHOOSERS = (DETECTOR_FILE, CROPPER_FILE)
 # Of the other files: name, key, label. Rows whose file or key is not there are left out.
 OTHERS = (
     (BASELINES_FILE, "sharpness_srocc", "SROCC of plain sharpness"),
@@ -33,15 +36,22 @@ def metrics(*, results: Folder = RESULTS) -> None:
     Raises:
         EvaluationError: There are no metrics yet.
     """
-    print(metrics_table(results))
+    # The detector's and the cropper's numbers may be of a run before this one, which had no use for them.
+    is_blind = Path(PARAMS).is_file() and not load_params(PARAMS).looks_for_crops
+    print(metrics_table(results, without=CHOOSERS if is_blind else ()))
 
 
 def _is_unfitted(key: str, values: Mapping[str, float]) -> bool:
     return key == "plcc_logistic" and values.get("logistic_converged") == 0
 
 
-def metrics_table(results: Path) -> str:
-    """The lines for the screen; raise EvaluationError without metrics, and for files that hold none."""
+def metrics_table(results: Path, *, without: Sequence[str] = ()) -> str:
+    """The lines for the screen; raise EvaluationError without metrics, and for files that hold none.
+
+    Args:
+        results: Folder of the JSON files.
+        without: Files that are left out.
+    """
     path = results / METRICS_FILE
     values = read_json(path)
     if values is None:
@@ -54,7 +64,7 @@ def metrics_table(results: Path) -> str:
         flag = "  the fit failed: the plain PLCC" if _is_unfitted(key, values) else ""
         lines.append(_line(metric.label, values[key], metric.digits, _interval(key, values) + flag))
     for name, key, label in OTHERS:
-        others = read_json(results / name) or {}
+        others = {} if name in without else read_json(results / name) or {}
         if key in others:
             lines.append(_line(label, others[key], 4))
     if not lines:

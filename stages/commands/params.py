@@ -2,7 +2,7 @@
 
 import shlex
 
-from stages.commands.options import Preset
+from stages.engine.options import Preset
 from stages.params.describe import allowed, iter_fields
 from stages.params.load import flatten, load_params
 from stages.params.presets import preset_arguments

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from tabulate import tabulate
 
-from stages.commands.options import Folder, PositiveCount, Preset
 from stages.datasets.adapters import read_entries
 from stages.datasets.labels import Entry
+from stages.engine.options import Folder, PositiveCount, Preset
 from stages.errors import ExperimentError
 from stages.evaluation.metrics import COMPARED, VALIDATION
 from stages.experiments.dvc import present_commit

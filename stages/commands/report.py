@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from stages.commands.options import File, Folder, check_out
+from stages.engine.options import File, Folder, check_out
 from stages.errors import EvaluationError
 from stages.experiments.revisions import head
 from stages.experiments.series import params_digest
@@ -116,6 +116,7 @@ def page(sources: Sources, params: EvaluateParams, *, title: str, revision: str 
         error_summary=content.summary_of_errors(test),
         compared=content.compared_srocc(sources),
         generators=generators,
+        compared_generators=content.compared_generators(test, params),
         generator_figure=Markup(figures.generator_figure(generators, sources.metrics["srocc"])) if generators else "",
         ablation=sources.ablation,
         ablation_rows=ablation,

@@ -12,10 +12,10 @@ import pandas as pd
 from cyclopts import Parameter
 
 from models.errors import listed, printable
-from stages.commands.options import Count, Device, File, Folder, check_out
 from stages.datasets.folder import EXTENSIONS, find_video_files
 from stages.engine.command import NOTHING_DONE
 from stages.engine.device import make_deterministic
+from stages.engine.options import Count, Device, File, Folder, check_out
 from stages.engine.progress import progress
 from stages.errors import DatasetError
 from stages.io.files import replacing, write_text

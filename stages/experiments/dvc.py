@@ -32,6 +32,12 @@ def present_commit() -> str:
     return head.stdout.strip()
 
 
+def changed_files() -> list[str]:
+    """The files below this folder that Git tracks and that are not as in the last commit."""
+    shown = _git("diff", "--name-only", "--relative", "-z", "HEAD")
+    return [path for path in shown.stdout.split("\0") if path]
+
+
 def run_now(name: str, changes: Sequence[str]) -> int:
     """Run one experiment in a temporary folder; one of the same name on the present commit is replaced.
 

@@ -1,4 +1,4 @@
-"""Where the stages write, as dvc.yaml has it: the folders, and the names of what commands read from them."""
+"""Where the stages write, as the pipeline files have it: the folders, and the names of what commands read from them."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ MANIFEST_TABLE = "manifest.parquet"
 PAIRS_TABLE = "pairs.parquet"
 SPLIT_TABLE = "split.csv"
 FRAMES_FOLDER = "frames"
-CROPS_FOLDER = "crops"
+CROPS_FOLDER = "crops"  # with a folder for each crop.method
 # In RESULTS.
 METRICS_FILE = "metrics.json"
 BASELINES_FILE = "baselines.json"

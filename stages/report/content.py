@@ -1,18 +1,19 @@
 """What the page says: rows, cards and sentences, all plain values; the template escapes and places them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from models.errors import AigcVqaError
-from models.metrics import srocc
+from models.metrics import N_MIN, srocc
 from stages.evaluation import generators as evaluation
 from stages.evaluation.intervals import Interval, Intervals, interval_of
 from stages.evaluation.metrics import COMPARED, METRICS
 from stages.evaluation.runs import Run
+from stages.evaluation.versus import by_prompt, duels, ranking
 from stages.params.schema import EvaluateParams
 from stages.report.pictures import StripFrame, curve_points, film_strip, thumbnail
 from stages.report.sources import Sources
@@ -173,6 +174,34 @@ def generator_rows(
         low, high = interval(srocc, group, params, drawn=drawn) if row["srocc"] is not None else (None, None)
         row |= {"mos": float(group["mos"].mean()), "low": low, "high": high}
     return rows
+
+
+def compared_generators(test: pd.DataFrame, params: EvaluateParams) -> list[dict[str, Any]]:
+    """The generators ranked by their mean score on the prompts of all, each against the next.
+
+    Args:
+        test: One row per scored test video.
+        params: How intervals are resampled.
+
+    Returns:
+        name, mean, low, high, n_prompts, and `next`, the comparison with the next one (None for the last); empty where
+        fewer than two generators have three prompts in common.
+    """
+    known = test[test["generator"].notna() & test["prompt"].notna()]
+    table = by_prompt(known.rename(columns={"generator": "side"})) if len(known) else pd.DataFrame()
+    if len(table.columns) < 2 or len(table.dropna()) < N_MIN:
+        return []
+    settings: dict[str, Any] = {
+        "samples": params.bootstrap_samples, "confidence": params.confidence, "seed": params.seed,
+    }  # fmt: skip
+    ranked = ranking(table, **settings)
+    ordered = duels(table[[row.name for row in ranked]], **settings)
+    nexts = {(each.first, each.second): each for each in ordered}
+    following = [*(row.name for row in ranked[1:]), None]
+    return [
+        asdict(row) | {"next": nexts.get((row.name, other)) if other else None}
+        for row, other in zip(ranked, following, strict=True)
+    ]
 
 
 def ablation_rows(ablation: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,17 +1,17 @@
 """Pictures inside the page: thumbnails as WebP data addresses, film strips with their crops, frame-score curves."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import pandas as pd
 
-from models.methods.reading import spread_indices
 from stages.io.images import Frame, decode_image
+from stages.io.sampling import spread_indices
 from stages.io.shards import Shards
-from stages.steps.clips import selected_boxes
+from stages.steps.clips import Box, selected_boxes
 
 STRIP_FRAMES_MAX = 12
 STRIP_HEIGHT_PX = 168
@@ -91,17 +91,29 @@ def film_strip(video_id: str, scores: pd.DataFrame, frames: Shards, crops: Shard
     """
     if video_id not in frames or scores.empty:
         return []
+    images = frames.read(video_id, columns=["frame_index", "image"])
+    encoded = dict(zip(images["frame_index"].to_pylist(), images["image"].to_pylist(), strict=True))
+    boxes = selected_boxes(crops.read(video_id)) if crops is not None and video_id in crops else {}
+    return strip_of(lambda index: decode_image(encoded[index]) if index in encoded else None, scores, boxes)
+
+
+def strip_of(
+    frame_of: Callable[[int], Frame | None], scores: pd.DataFrame, boxes: Mapping[int, Box]
+) -> list[StripFrame]:
+    """At most 12 of a video's scored frames, evenly spaced, the worst among them.
+
+    Args:
+        frame_of: Gives the frame of a decoded index, (H, W, 3) uint8 RGB; None where there is none.
+        scores: Its frames' rows: frame_index, time_s, score; at least one.
+        boxes: Frame index -> selected crop, xyxy in pixels of the frame.
+    """
     scores = scores.sort_values("frame_index")
     worst = int(scores["frame_index"].to_numpy()[scores["score"].to_numpy().argmin()])
-    shown = shown_positions(scores["frame_index"].tolist(), worst)
-    images = frames.read(video_id, columns=["frame_index", "image"])
-    image_of = dict(zip(images["frame_index"].to_pylist(), images["image"].to_pylist(), strict=True))
-    boxes = selected_boxes(crops.read(video_id)) if crops is not None and video_id in crops else {}
     strip = []
-    for row in scores.iloc[shown].itertuples():
-        if row.frame_index not in image_of:
+    for row in scores.iloc[shown_positions(scores["frame_index"].tolist(), worst)].itertuples():
+        frame = frame_of(row.frame_index)
+        if frame is None:
             continue
-        frame = decode_image(image_of[row.frame_index])
         strip.append(
             StripFrame(
                 address=data_address(frame, height_px=STRIP_HEIGHT_PX),

@@ -29,6 +29,7 @@ from stages.io.outs import (
 from stages.io.schemas import AUDIT, CROPS, FRAME_SCORES, FRAMES, MANIFEST, PAIRS, PREDICTIONS
 from stages.io.shards import Shards
 from stages.io.tables import read_frame, read_table, to_frame
+from stages.steps.history import crop_method
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:
     if (results / AUDIT_TABLE).is_file():
         audit = read_frame(results / AUDIT_TABLE, schema=AUDIT).add_prefix("audit_")
         videos = videos.merge(audit, left_on="video_id", right_on="audit_video_id", how="left")
+    chosen_by = crop_method(metadata["made_by"])
+    crops = data / CROPS_FOLDER / chosen_by if chosen_by else None
     return Sources(
         metrics=metrics,
         baselines=read_json(results / BASELINES_FILE) or {},
@@ -120,7 +123,7 @@ def read_sources(results: Path, data: Path, *, baseline: str | None) -> Sources:
         pairs=read_frame(data / PAIRS_TABLE, schema=PAIRS) if (data / PAIRS_TABLE).is_file() else None,
         frame_scores=read_frame(results / FRAME_SCORES_TABLE, schema=FRAME_SCORES),
         frames=Shards(data / FRAMES_FOLDER, schema=FRAMES) if (data / FRAMES_FOLDER).is_dir() else None,
-        crops=Shards(data / CROPS_FOLDER, schema=CROPS) if (data / CROPS_FOLDER).is_dir() else None,
+        crops=Shards(crops, schema=CROPS) if crops and crops.is_dir() else None,
         audit=read_json(results / AUDIT_FILE),
         ablation=read_json(results / "ablation.json"),
         made_by=metadata["made_by"],

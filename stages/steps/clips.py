@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.methods.reading import spread_indices
 from stages.errors import TableError
 from stages.io.images import Frame, Shape, cut, decode_image
+from stages.io.sampling import spread_indices
 from stages.io.schemas import BOX_COLUMNS
 
 Box = tuple[float, float, float, float]

@@ -25,7 +25,6 @@ from models.s2cnet.scoring import (
     best_index,
     best_index_of_video,
     center_index,
-    input_size,
     random_index,
     score_frames,
 )
@@ -63,12 +62,10 @@ class Cropper:
     def score_candidates(
         self, frames: Sequence[Frame], objects_xyxy_px: Sequence[NDArray[np.float32]], params: CropParams
     ) -> list[CropScores]:
-        """The candidates of every frame, scored if `params.method` is s2cnet; else their scores are NaN.
+        """The candidates of every frame with their scores.
 
         objects_xyxy_px: for each frame (N, 4) float32, best first. The result of one frame depends on that frame alone.
         """
-        if params.method != "s2cnet":
-            return [self._unscored(frame, params) for frame in frames]
         return score_frames(
             self._folded,
             frames,
@@ -80,13 +77,22 @@ class Cropper:
             precision=PRECISIONS[params.precision],
         )
 
-    def _unscored(self, frame: Frame, params: CropParams) -> CropScores:
-        size = (frame.shape[0], frame.shape[1])
-        if params.method == "full":
-            return CropScores(full_frame(*size), np.full(1, np.nan, dtype=np.float32))
-        found = make_candidates(size, params, network_size=input_size(*size, self.short_side_px))
-        scores = np.full(len(found.frame_xyxy_px), np.nan, dtype=np.float32)
-        return CropScores(found.frame_xyxy_px, scores, found.fallback)
+
+def blind_candidates(frames: Sequence[Frame], params: CropParams) -> list[CropScores]:
+    """The candidates of every frame where no network looks at it; their scores are NaN.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB each.
+        params: Which candidates there are; with the method `full` the whole frame is the only one.
+    """
+    sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
+    if params.method == "full":
+        return [CropScores(full_frame(*size), np.full(1, np.nan, dtype=np.float32)) for size in sizes]
+    found = [make_candidates(size, params, network_size=size) for size in sizes]
+    return [
+        CropScores(each.frame_xyxy_px, np.full(len(each.frame_xyxy_px), np.nan, dtype=np.float32), each.fallback)
+        for each in found
+    ]
 
 
 def select(clip: Sequence[ClipFrame], scored: Sequence[CropScores], params: CropParams) -> list[int]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from models.methods.reading import FramePlan
 from stages.errors import WeightsError
@@ -89,12 +90,12 @@ class CropRecord(Record):
     """How crops were chosen.
 
     Attributes:
-        params: Those of the crop stage.
-        weights: SHA-256 of the cropper's file.
+        params: Those of the section crop.
+        weights: SHA-256 of the cropper's file; None where crops were chosen without looking.
     """
 
     params: CropParams
-    weights: str
+    weights: str | None = None
 
 
 class History(BaseModel):
@@ -103,16 +104,24 @@ class History(BaseModel):
     Attributes:
         prepare: The data set.
         decode: How frames were chosen.
-        propose: How objects were found.
-        crop: How crops were chosen.
+        propose: How objects were found; None where crops were chosen without looking.
+        crop: How crops were chosen; None for methods that read none.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     prepare: PrepareRecord
     decode: DecodeRecord
-    propose: ProposeRecord
-    crop: CropRecord
+    propose: ProposeRecord | None = None
+    crop: CropRecord | None = None
+
+    @model_validator(mode="after")
+    def _knows_its_networks(self) -> Self:
+        if self.crop is not None and not self.crop.params.is_blind:
+            for name, value in (("propose", self.propose), ("crop.weights", self.crop.weights)):
+                if value is None:
+                    raise PydanticCustomError("missing_record", "missing: {place}", {"place": name})
+        return self
 
     @classmethod
     def read(cls, values: object, *, source: str | Path) -> Self:
@@ -128,7 +137,10 @@ class History(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            places = dict.fromkeys(".".join(map(str, problem["loc"])) or "all of it" for problem in error.errors())
+            places = dict.fromkeys(
+                ".".join(map(str, problem["loc"])) or problem.get("ctx", {}).get("place", "all of it")
+                for problem in error.errors()
+            )
             raise WeightsError(
                 f"{source}: its history does not say how to score as it was trained (wrong or missing: "
                 f"{', '.join([*places][:6])}); another version of this program, or another program, wrote it; "
@@ -136,13 +148,25 @@ class History(BaseModel):
             ) from None
 
 
-def crop_shape(made_by: Mapping[str, Any]) -> Shape:
+def crop_shape(made_by: Mapping[str, Any]) -> Shape | None:
     """How crops fill the square that the network sees, by the history in a table's metadata.
 
     Args:
         made_by: That history: stage -> what made its values.
     """
-    return CropRecord.model_validate(made_by["crop"]).params.shape
+    return CropRecord.model_validate(made_by["crop"]).params.shape if "crop" in made_by else None
+
+
+def crop_method(made_by: Mapping[str, Any]) -> str | None:
+    """Who chose the crops, by the history in a table's metadata: the name of their folder.
+
+    Args:
+        made_by: That history: stage -> what made its values.
+
+    Returns:
+        The name; None for a table that derives from no crops.
+    """
+    return CropRecord.model_validate(made_by["crop"]).params.method if "crop" in made_by else None
 
 
 def decoded_frames(made_by: Mapping[str, Any]) -> DecodeRecord:

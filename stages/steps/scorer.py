@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.detectors.interface import Detections, Detector
+from models.detectors.interface import Detections, Detector, no_detections
 from models.s2cnet.scoring import CropScores
 from stages.datasets.folder import shown_name
 from stages.engine.cache import ItemCache
@@ -27,9 +27,10 @@ from stages.errors import VideoError, WeightsError
 from stages.io.digests import file_sha256, library_versions
 from stages.io.outs import CROPPER_WEIGHTS, DETECTOR_WEIGHTS, QUALITY_WEIGHTS
 from stages.io.schemas import BOX_COLUMNS
+from stages.params.schema import CropParams
 from stages.params.schema.engine import available_cores
 from stages.steps.clips import ClipFrame, read_clip
-from stages.steps.crops import Cropper, crops_table, load_cropper
+from stages.steps.crops import Cropper, blind_candidates, crops_table, load_cropper
 from stages.steps.detectors import detector_values, load_detector
 from stages.steps.frames import decode_file
 from stages.steps.history import History
@@ -44,11 +45,11 @@ class Analysis(NamedTuple):
 
     Attributes:
         clip: The decoded frames.
-        objects: What the detector found in each.
+        objects: What the detector found in each; empty, as all of crops, for methods that read none.
         candidates: The crop candidates of each, with their scores.
         selected_xyxy_px: (F, 4) float32, the selected crop of each.
-        scores: One row per segment: the columns of FRAME_SCORES but the video's id, and the selected crop (x0, y0, x1,
-            y1; pixels of the frame).
+        scores: One row per segment: the columns of FRAME_SCORES but the video's id, and where there are crops the
+            selected one (x0, y0, x1, y1; pixels of the frame).
     """
 
     clip: Sequence[ClipFrame]
@@ -108,16 +109,16 @@ class VideoScore:
 
 @dataclass(frozen=True)
 class Scorer:
-    """The three networks of a trained model.
+    """The networks of a trained model.
 
     Attributes:
-        detector: Finds objects.
-        cropper: Scores and selects crops.
+        detector: Finds objects; None for a model whose crops are chosen without looking.
+        cropper: Scores and selects crops; None for such a model.
         quality: Scores frames; its history holds the params that the model was trained with.
     """
 
-    detector: Detector
-    cropper: Cropper
+    detector: Detector | None
+    cropper: Cropper | None
     quality: QualityModel
 
     @classmethod
@@ -125,7 +126,8 @@ class Scorer:
         """The model in a folder of weights.
 
         Args:
-            folder: Holds detector.safetensors, s2cnet.safetensors and quality.safetensors, as the pipeline writes them.
+            folder: Holds quality.safetensors, as the pipeline writes it, and beside it detector.safetensors and
+                s2cnet.safetensors where S²CNet chooses the crops.
             device: auto, cpu or cuda; auto is a GPU when there is one.
 
         Raises:
@@ -134,12 +136,14 @@ class Scorer:
         """
         place = pick_device(device)
         paths = {name: Path(folder) / file for name, file in WEIGHTS.items()}
-        missing = [str(path) for path in paths.values() if not path.is_file()]
-        if missing:
-            raise WeightsError(f"no trained model: {', '.join(missing)} missing; `dvc repro` or `make demo` trains one")
+        check_there(paths["quality"])
         quality = load_quality(paths["quality"], device=place)
-        detector, cropper = load_detector(paths["detector"], place), load_cropper(paths["cropper"], place)
-        check_belonging(quality.history, paths)
+        detector, cropper = None, None
+        crop = quality.history.crop
+        if crop is not None and not crop.params.is_blind:
+            check_there(paths["detector"], paths["cropper"])
+            detector, cropper = load_detector(paths["detector"], place), load_cropper(paths["cropper"], place)
+            check_belonging(quality.history, paths)
         trained = quality.history.decode.libraries
         if trained != (installed := library_versions(*trained)):
             print(
@@ -221,26 +225,41 @@ class Scorer:
             name: Its name, which decides where crops are chosen at random.
         """
         clip = read_clip(frames)
-        indices = [entry.frame_index for entry in clip]
-        propose = self.history.propose
-        planned = plan_looks(indices, [entry.frame.shape[:2] for entry in clip], every=propose.params.every)
-        looks = [look._replace(frame=clip[look.place].frame) for look in planned]
-        detections = find_objects(self.detector, looks, propose.params)
-        boxes = objects_by_frame(proposals_table(name, looks, detections), indices)
+        if self.history.crop is None:
+            nothing = np.zeros((0, 4), np.float32)
+            return Analysis(clip, [], [], nothing, self._segments(name, clip, None))
         crop_params = self.history.crop.params
-        candidates = self.cropper.score_candidates([entry.frame for entry in clip], boxes, crop_params)
+        objects, candidates = self._candidates(clip, crop_params, name=name)
         crops = crops_table(name, clip, candidates, crop_params)
-        pieces = self.quality.pieces(clip, crops)
-        scores = self.quality.rows(name, pieces, self.quality.score(pieces)).drop_columns("video_id").to_pandas()
+        scores = self._segments(name, clip, crops)
         chosen = crops.filter(crops["selected"]).select(["frame_index", *BOX_COLUMNS]).to_pandas()
-        objects_of = {index: each for look, each in zip(looks, detections, strict=True) for index in look.frame_indices}
         return Analysis(
             clip,
-            [objects_of[index] for index in indices],
+            objects,
             candidates,
             chosen[list(BOX_COLUMNS)].to_numpy(),
             scores.merge(chosen, on="frame_index", how="left", validate="many_to_one"),
         )
+
+    def _segments(self, name: str, clip: Sequence[ClipFrame], crops: pa.Table | None) -> pd.DataFrame:
+        """The rows of a video's segments."""
+        pieces = self.quality.pieces(clip, crops)
+        return self.quality.rows(name, pieces, self.quality.score(pieces)).drop_columns("video_id").to_pandas()
+
+    def _candidates(
+        self, clip: Sequence[ClipFrame], params: CropParams, *, name: str
+    ) -> tuple[list[Detections], list[CropScores]]:
+        """The objects and the crop candidates of every frame; without objects where crops are chosen blindly."""
+        images, propose = [entry.frame for entry in clip], self.history.propose
+        if self.detector is None or self.cropper is None or propose is None:
+            return [no_detections()] * len(clip), blind_candidates(images, params)
+        indices = [entry.frame_index for entry in clip]
+        planned = plan_looks(indices, [image.shape[:2] for image in images], every=propose.params.every)
+        looks = [look._replace(frame=images[look.place]) for look in planned]
+        detections = find_objects(self.detector, looks, propose.params)
+        boxes = objects_by_frame(proposals_table(name, looks, detections), indices)
+        found = {index: each for look, each in zip(looks, detections, strict=True) for index in look.frame_indices}
+        return [found[index] for index in indices], self.cropper.score_candidates(images, boxes, params)
 
     def analyse_file(self, path: str | Path) -> Analysis:
         """Score one file frame by frame.
@@ -263,6 +282,12 @@ class Scorer:
         return VideoScore(name, "ok", None, n_frames=n_frames, frames=scores, **self.quality.summarise(scores))
 
 
+def check_there(*paths: Path) -> None:
+    """Raise WeightsError with those of a model's files that are missing."""
+    if missing := [str(path) for path in paths if not path.is_file()]:
+        raise WeightsError(f"no trained model: {', '.join(missing)} missing; `dvc repro` or `make demo` trains one")
+
+
 def check_belonging(history: History, paths: dict[str, Path]) -> None:
     """Check that detector and cropper are those that the quality model was trained with.
 
@@ -276,7 +301,7 @@ def check_belonging(history: History, paths: dict[str, Path]) -> None:
     values = detector_values(paths["detector"])
     belongs = {
         "detector": all(getattr(history.propose, name) == values[name] for name in ("backend", "detector", "weights")),
-        "cropper": history.crop.weights == file_sha256(paths["cropper"]),
+        "cropper": history.crop is not None and history.crop.weights == file_sha256(paths["cropper"]),
     }
     for name, matches in belongs.items():
         if not matches:

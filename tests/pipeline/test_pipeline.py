@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,15 +20,23 @@ import yaml
 from stages.io.schemas import CROPS, FRAME_SCORES, FRAMES, PREDICTIONS, PROPOSALS
 from stages.io.shards import Shards
 from stages.io.tables import read_frame
+from tests.conftest import read_stages
 from tests.pipeline.toy import call, dvc, environment, make_project
+from tests.rules.readme_graph import stage_name
 
-STAGES = list(yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+STAGES = list(read_stages())
 
 OWN = "methods.frame_consistency"
 
 
 def ran(output: str) -> list[str]:
-    return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+    return [stage for stage in STAGES if re.search(rf"Running stage '(inputs/dvc\.yaml:)?{stage}(@\w+)?'", output)]
+
+
+def stale(project: Path) -> set[str]:
+    """The stages whose own inputs changed, of those that the scores depend on."""
+    status = dvc(project, "status", "--json", "--with-deps", "evaluate", "audit").stdout
+    return {stage_name(address) for address in json.loads(status)}
 
 
 def set_param(project: Path, section: str, key: str, value: object) -> None:
@@ -47,7 +56,7 @@ def test_the_run_writes_what_the_design_promises(finished: Path) -> None:
     assert all(np.isfinite(value) for value in metrics.values())
     frames, proposals, crops = (
         Shards(finished / "data" / name, schema=schema)
-        for name, schema in (("frames", FRAMES), ("proposals", PROPOSALS), ("crops", CROPS))
+        for name, schema in (("frames", FRAMES), ("proposals", PROPOSALS), ("crops/s2cnet", CROPS))
     )
     assert len(frames.ids) == 18
     assert frames.ids == proposals.ids == crops.ids
@@ -70,7 +79,7 @@ def test_a_second_run_does_nothing(finished: Path) -> None:
         (OWN, "loss", "mae", ["train", "predict", "evaluate"]),
         ("split", "seed", 3, ["split", "train", "predict", "evaluate"]),
         ("engine", "workers", 1, []),
-        ("crop", "method", "center", ["crop", "train", "predict", "evaluate"]),
+        ("crop", "method", "center", ["blind", "train", "predict", "evaluate"]),
         ("propose", "every", 2, ["propose", "cropper", "crop", "train", "predict", "evaluate"]),
     ],
 )
@@ -78,11 +87,10 @@ def test_one_changed_param_reruns_only_its_stages(
     project: Path, section: str, key: str, value: object, expected: list[str]
 ) -> None:
     set_param(project, section, key, value)
-    plan = dvc(project, "status", "--json")
-    changed = set(json.loads(plan.stdout))
-    # `dvc status` names the stages whose own inputs changed; the rest of the list depends on those.
-    assert changed <= set(expected)
-    output = dvc(project, "repro", "--dry").stdout
+    # The rest of the list depends on those that `dvc status` names.
+    assert stale(project) <= set(expected)
+    # DVC's dry run ends with an error where it comes to an out that is not there yet, such as another method's crops.
+    output = dvc(project, "repro", "--dry", check=False).stdout
     assert ran(output)[:1] == expected[:1]
     assert set(ran(output)) <= set(expected)
 
@@ -91,8 +99,7 @@ def test_a_new_version_of_a_library_reruns_the_stages_that_note_it(project: Path
     path = project / "libraries.yaml"
     versions = yaml.safe_load(path.read_text(encoding="utf-8"))
     path.write_text(yaml.safe_dump(versions | {"timm": "99"}), encoding="utf-8")
-    changed = set(json.loads(dvc(project, "status", "--json").stdout))
-    assert changed == {"detector", "propose", "cropper", "crop", "train", "predict"}
+    assert stale(project) == {"detector", "propose", "cropper", "crop", "train", "predict"}
 
 
 def test_what_is_only_measured_stops_at_the_detector(project: Path) -> None:
@@ -112,9 +119,9 @@ def test_one_added_video_costs_one_video(project: Path) -> None:
     (own / "info.txt").write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
     set_param(project, "dataset", "root", "data/raw/own")
     shutil.rmtree(project / ".cache")
-    dvc(project, "repro", "crop")
+    dvc(project, "repro", "inputs/dvc.yaml:crop")
     (own / "info.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    output = dvc(project, "repro", "crop").stdout
+    output = dvc(project, "repro", "inputs/dvc.yaml:crop").stdout
     for stage in ("prepare", "decode", "propose", "crop"):
         assert f"{stage}: 1 computed, 17 cached, 0 failed" in output
     assert not {"demo", "detector", "cropper"} & set(ran(output))
@@ -128,12 +135,12 @@ def rows_of(folder: Path, schema: pa.Schema) -> pd.DataFrame:
 @pytest.mark.parametrize("stage", ["decode", "propose", "crop"])
 def test_a_killed_stage_goes_on_with_the_same_result(project: Path, stage: str) -> None:
     folder, schema = {
-        "decode": ("frames", FRAMES), "propose": ("proposals", PROPOSALS), "crop": ("crops", CROPS),
+        "decode": ("frames", FRAMES), "propose": ("proposals", PROPOSALS), "crop": ("crops/s2cnet", CROPS),
     }[stage]  # fmt: skip
     before = rows_of(project / "data" / folder, schema)
     shutil.rmtree(project / ".cache" / stage)
-    command = yaml.safe_load((project / "dvc.yaml").read_text())["stages"][stage]["cmd"]
-    command = command.replace("${dataset.root}", "data/raw/demo").replace('"', "").split()
+    command = read_stages()[stage]["cmd"]
+    command = shlex.split(command.replace("${dataset.root}", "data/raw/demo"))
     process = subprocess.Popen(
         [sys.executable, *command[1:]], cwd=project, env=environment(), stdout=subprocess.DEVNULL
     )
@@ -195,12 +202,13 @@ def test_the_finished_run_is_reported_and_gated(project: Path) -> None:
     assert page.count('<tr id="video-') == page.count("<img ") == 18
     assert "0 of 18 videos" in page
     gate = [sys.executable, "-m", "stages.commands.main", "gate", "--baseline", "HEAD"]
-    # The baseline's predictions come out of DVC's cache: the intervals are there.
-    assert "+0.0000 to +0.0000" in call(project, *gate).stdout
+    # The baseline's predictions come out of DVC's cache; the toy's two test prompts are too few for intervals.
+    too_few = "No intervals: the scored test videos are 2 whole groups (prompts)"
+    assert too_few in call(project, *gate).stdout
     # The text of the page and of the gate is the same after the outs were deleted and checked out again.
     (project / "results/predictions.parquet").unlink()
     dvc(project, "checkout")
-    assert "+0.0000 to +0.0000" in call(project, *gate).stdout
+    assert too_few in call(project, *gate).stdout
 
 
 def test_two_clean_runs_give_the_same_metrics(finished: Path, tmp_path: Path) -> None:

@@ -30,14 +30,14 @@ from stages.params.schema import Params
 from stages.steps.crops import save_cropper
 from stages.steps.detectors import save_detector
 from tests.configs import faster_rcnn_config, s2cnet_config, sections
-from tests.conftest import ROOT, noise_clip, write_clip, write_dataset
+from tests.conftest import ROOT, noise_clip, read_stages, write_clip, write_dataset
 
 PRESETS = sorted(
     path.relative_to(ROOT / "presets").with_suffix("").as_posix() for path in (ROOT / "presets").rglob("*.yaml")
 )
 # Those whose layout is drawn here, with a seed that leaves enough videos in each part; the labels of all are read in
 # tests/stages/datasets/test_public_sets.py.
-SEEDS = {"kvq": 7, "t2vqa_db": 8, "vquala": 46}
+SEEDS = {"kvq": 7, "t2vqa_db": 8, "vquala": 46, "own": 8}
 DATA_SETS = [
     "aigvqa_db", "fetv", "gaia", "kvq", "kvq_2025", "lgvq", "q_eval_video", "t2veval_bench", "t2vqa_db",
     "videofeedback", "vquala",
@@ -76,7 +76,7 @@ def test_every_value_says_where_it_is_from(name: str) -> None:
         assert not re.search(r"# choice$", line) or "mos_max" in line, line
 
 
-@pytest.mark.parametrize("name", DATA_SETS)
+@pytest.mark.parametrize("name", [*DATA_SETS, "own"])
 @pytest.mark.parametrize("before", [*DATA_SETS, "t2vqa_db+detectors/coco"])
 def test_a_preset_gives_the_same_after_another_one(before: str, name: str) -> None:
     """`aigc-vqa run` leaves its changes in params.yaml: the next preset has to name all that the one before it did."""
@@ -89,6 +89,8 @@ def test_a_preset_gives_the_same_after_another_one(before: str, name: str) -> No
         "dataset.table.": ("dataset.format", "table"),
     }
     unread = tuple(section for section, (key, value) in chosen.items() if alone[key] != value)
+    if alone["crop.method"] != "s2cnet":
+        unread += ("detector.", "propose.", "cropper.")
     assert {key for key in alone if after[key] != alone[key] and not key.startswith(unread)} == set()
 
 
@@ -158,9 +160,18 @@ def write_vquala(root: Path) -> None:
             writer.writerow([f"prompt {number // 2}, twice", round(1 + number / 3, 3), 1, 2, 3, 4, f"{number}.avi"])
 
 
+def write_tiny_backbone(params: Params) -> None:
+    own = params.methods.frame_consistency
+    state = timm.create_model(own.backbone, pretrained=False).state_dict()
+    save_file(state, own.pretrained)
+
+
 def write_tiny_weights(params: Params) -> None:
     """A detector, a cropper and a backbone where the preset wants those that are downloaded."""
     sizes: dict[str, Any] = {"backbone": "test_resnet", "fpn_channels": 8, "head_channels": 8}
+    write_tiny_backbone(params)
+    if params.crop.is_blind:
+        return
     tiny = faster_rcnn_config("timm_fpn", 2, 32, 64, min_score=0.0, **sizes)
     save_detector(params.detector.source, build_detector(tiny, seed=0), classes=["a", "b"], made_by={})
     widths: dict[str, Any] = {
@@ -173,22 +184,31 @@ def write_tiny_weights(params: Params) -> None:
     }
     config = s2cnet_config(variant=params.cropper.variant, backbone="test_resnet", head_width=12, **widths)
     save_cropper(params.cropper.source, build_s2cnet(config), mos_mean=3.0, mos_std=0.8, config={})
-    own = params.methods.frame_consistency
-    state = timm.create_model(own.backbone, pretrained=False).state_dict()
-    save_file(state, own.pretrained)
 
 
 def run_pipeline(params: Params) -> None:
-    """The commands of dvc.yaml, in its order, in this process."""
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    values = dict(flatten(params.model_dump()))
-    for name, stage in stages.items():
-        if name != "demo":
-            command = re.sub(r"\$\{(.+?)\}", lambda match: str(values[match[1]]), stage["cmd"])
-            importlib.import_module(f"stages.{name}").main(shlex.split(command)[3:])
+    """The commands of the stages that the preset needs, in an order that the graph allows, in this process."""
+    stages, values = read_stages(), dict(flatten(params.model_dump()))
+    choosers = ["blind"] if params.crop.is_blind else ["detector", "propose", "cropper", "crop"]
+    values["item.method"] = params.crop.method
+    for name in ("prepare", "split", "decode", "audit", *choosers, "train", "predict", "evaluate"):
+        command = re.sub(r"\$\{(.+?)\}", lambda match: str(values[match[1]]), stages[name]["cmd"])
+        importlib.import_module(f"stages.{name}").main(shlex.split(command)[3:])
 
 
-LAYOUTS: dict[str, Callable[[Path], None]] = {"t2vqa_db": write_t2vqa_db, "kvq": write_kvq, "vquala": write_vquala}
+def write_own(root: Path) -> None:
+    write_dataset(root, prompts=6)
+    rows = [line.split("|") for line in (root / "info.txt").read_text().splitlines()]
+    with (root / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["path", "prompt", "mos"], *([n, p, 1 + 4 * float(m) / 100] for n, p, m in rows)])
+
+
+LAYOUTS: dict[str, Callable[[Path], None]] = {
+    "t2vqa_db": write_t2vqa_db,
+    "kvq": write_kvq,
+    "vquala": write_vquala,
+    "own": write_own,
+}
 
 
 @pytest.mark.parametrize("name", [*SEEDS, "t2vqa_db+detectors/coco"])

@@ -12,7 +12,7 @@ import yaml
 
 from stages.params.load import merge
 from tests.configs import sections
-from tests.conftest import ROOT
+from tests.conftest import PIPELINES, ROOT
 
 TOY: dict[str, dict[str, Any]] = {
     "demo": {"prompts": 6, "generators": 3, "object_images": 20, "crop_images": 20},
@@ -31,7 +31,8 @@ def make_project(folder: Path, *, git: bool, **changes: dict[str, Any]) -> Path:
     for name in ("stages", "models", "presets"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "data").mkdir()
-    for name in ("dvc.yaml", "libraries.yaml", "data/fixed.csv", ".dvcignore", ".gitignore"):
+    (folder / "inputs").mkdir()
+    for name in (*PIPELINES, "libraries.yaml", "data/fixed.csv", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for section, own in [*TOY.items(), *changes.items()]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models.methods import method_module, method_names
 from stages.engine.fingerprint import closure, is_neutral
-from tests.conftest import ROOT
+from tests.conftest import PIPELINES, ROOT
 
 CODE = re.compile(r"(stages|models)(/|$)")
 
@@ -55,11 +55,11 @@ def with_code_deps(text: str, stage: str, places: list[str]) -> str:
 
 
 def main() -> None:
-    path = ROOT / "dvc.yaml"
-    text = path.read_text(encoding="utf-8")
-    for stage in re.findall(r"(?m)^  (\w+):\n    desc:", text):
-        text = with_code_deps(text, stage, code_deps(stage))
-    path.write_text(text, encoding="utf-8")
+    for path in (ROOT / name for name in PIPELINES):
+        text = path.read_text(encoding="utf-8")
+        for stage in re.findall(r"(?m)^  (\w+):\n    desc:", text):
+            text = with_code_deps(text, stage, code_deps(stage))
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

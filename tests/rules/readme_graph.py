@@ -13,14 +13,19 @@ NODE = re.compile(r'^\s*(node\d+)\["(.+)"\]$', re.M)
 EDGE = re.compile(r"^\s*(node\d+)-->(node\d+)$", re.M)
 
 
+def stage_name(address: str) -> str:
+    """`blind` of `inputs/dvc.yaml:blind@center`."""
+    return address.rpartition(":")[2].partition("@")[0]
+
+
 def drawn() -> str:
     """The graph as a fenced block that GitHub draws."""
     command = [sys.executable, "-m", "dvc", "dag", "--mermaid"]
     text = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    names = dict(NODE.findall(text))
-    followers: dict[str, list[str]] = defaultdict(list)
+    names = {node: stage_name(name) for node, name in NODE.findall(text)}
+    followers: dict[str, set[str]] = defaultdict(set)
     for first, then in EDGE.findall(text):
-        followers[names[first]].append(names[then])
+        followers[names[first]].add(names[then])
     lines = [f"    {name} --> {' & '.join(sorted(followers[name]))}" for name in sorted(followers)]
     return "\n".join(["```mermaid", "flowchart TD", *lines, "```\n"])
 

@@ -5,13 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 
 from stages.engine.fingerprint import NEUTRAL, closure, fingerprint, is_neutral
-from tests.conftest import ROOT
+from tests.conftest import ROOT, read_stages
 from tests.rules.dvc_deps import entries_of
 
-STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+STAGES = list(read_stages())
 EVERY_CLOSURE = {stage: closure(*entries_of(stage)) for stage in STAGES}
 MODULES = sorted({name for names in EVERY_CLOSURE.values() for name in names})
 

@@ -16,11 +16,11 @@ from stages.engine.fingerprint import closure
 from stages.io import outs
 from stages.params.describe import iter_fields
 from stages.params.schema import Params
-from tests.conftest import ROOT
+from tests.conftest import PIPELINES, ROOT, read_stages
 from tests.rules.dvc_deps import CODE, code_deps, entries_of
 from tests.rules.readme_graph import BLOCK, README, drawn
 
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+STAGES = read_stages()
 SHARED_SECTIONS = {"dataset", "engine", "method", "methods"}
 LIBRARIES_FILE = "libraries.yaml"
 TRAININGS = {"detector", "cropper", "train"}
@@ -39,7 +39,7 @@ def test_stages_have_one_name_in_all_places() -> None:
 def test_commands_have_one_name_in_all_places() -> None:
     """On the command line, of the module and of its function, of the test, and of a section of the documentation."""
     modules = {path.stem for path in (ROOT / "stages/commands").glob("*.py")}
-    assert modules - {"__init__", "main", "options"} == set(COMMANDS)
+    assert modules - {"__init__", "main"} == set(COMMANDS)
     text = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
     for name in COMMANDS:
         assert callable(getattr(importlib.import_module(f"stages.commands.{name}"), name))
@@ -51,7 +51,8 @@ def test_commands_have_one_name_in_all_places() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_yaml_calls_a_stage_with_the_options_that_it_has(stage: str) -> None:
     module = importlib.import_module(f"stages.{stage}")
-    words = shlex.split(STAGES[stage]["cmd"])
+    several = {f"${{item.{key}}}": values[0] for key, values in STAGES[stage].get("matrix", {}).items()}
+    words = [several.get(word, word) for word in shlex.split(STAGES[stage]["cmd"])]
     arguments = stage_arguments(getattr(module, stage), words[3:])
     assert {f"--{name}" for name in arguments} == set(words[3::2])
 
@@ -73,7 +74,7 @@ def params_read(path: Path) -> set[str]:
         if match and match[1] in Params.model_fields:
             key = f"{match[1]}.{taken_of.get(id(node))}"
             read.add(key if key in names and match[1] != path.stem else match[1])
-        elif match and match[1] == "plan":
+        elif match and match[1] in ("plan", "reads_crops", "method"):
             read.add("method")
         elif match and match[1] == "chosen":
             read.add("methods.${method}")
@@ -143,6 +144,8 @@ def test_commands_look_for_outs_where_dvc_yaml_has_them() -> None:
         for kind in ("outs", "metrics", "plots")
         for name in values.get(kind, [])
     }
+    # Crops lie in a folder for each method.
+    written |= {str(Path(name).parent) for name in written if name.startswith("data/crops/")}
     named = {
         f"{folder}/{value}"
         for name, value in vars(outs).items()
@@ -160,5 +163,5 @@ def test_readme_shows_the_graph_of_dvc_yaml() -> None:
 
 
 def test_dvc_yaml_and_readme_stay_readable_in_one_sitting() -> None:
-    for name in ("dvc.yaml", "README.md"):
+    for name in (*PIPELINES, "README.md"):
         assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= 200, name

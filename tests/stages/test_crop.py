@@ -16,7 +16,7 @@ from stages.io.schemas import CROPS, FRAMES, PROPOSALS
 from stages.params.load import load_params
 from stages.params.schema import CropParams
 from stages.steps.clips import ClipFrame, cut_boxes, selected_boxes
-from stages.steps.crops import Cropper, crops_table
+from stages.steps.crops import Cropper, blind_candidates, crops_table
 from tests.configs import s2cnet_config
 from tests.conftest import ROOT, noise_clip
 
@@ -75,11 +75,10 @@ def test_frames_of_two_sizes_share_a_crop_a_size() -> None:
 
 @pytest.mark.parametrize("method", ["center", "random", "full"])
 @pytest.mark.parametrize("scope", ["frame", "video"])
-def test_methods_without_a_network_have_no_scores(cropper: Cropper, method: str, scope: str) -> None:
+def test_methods_without_a_network_have_no_scores(method: str, scope: str) -> None:
     clip = clip_of(3, height=96, width=96)
     params = crop_params(method=method, scope=scope)
-    scored = cropper.score_candidates([entry.frame for entry in clip], [boxes()] * 3, params)
-    table = crops_table("clip.avi", clip, scored, params)
+    table = crops_table("clip.avi", clip, blind_candidates([entry.frame for entry in clip], params), params)
     assert table["score"].null_count == table.num_rows == (3 if method == "full" else 270)
     chosen = selected_boxes(table)
     assert set(chosen) == {0, 2, 4}
@@ -96,8 +95,10 @@ def test_methods_without_a_network_have_no_scores(cropper: Cropper, method: str,
 def test_the_table_says_where_the_whole_frame_stands_in(cropper: Cropper, method: str) -> None:
     # A strip of 8:1 has no anchor between 1:2 and 2:1.
     clip = [*clip_of(1, height=24, width=192), *clip_of(1, height=48, width=48)]
-    params = crop_params(method=method)
-    scored = cropper.score_candidates([entry.frame for entry in clip], [boxes()] * 2, params)
+    params, images = crop_params(method=method), [entry.frame for entry in clip]
+    scored = (
+        blind_candidates(images, params) if params.is_blind else cropper.score_candidates(images, [boxes()] * 2, params)
+    )
     table = crops_table("a", clip, scored, params)
     assert table["fallback"].to_pylist() == [True] + [False] * 90
     assert [table[name][0].as_py() for name in ("x0", "y0", "x1", "y1", "selected")] == [0, 0, 192, 24, True]
@@ -125,13 +126,13 @@ def test_bfloat16_scores_are_close_and_float32(cropper: Cropper) -> None:
         np.testing.assert_allclose(other.scores, one.scores, atol=0.05)
 
 
-def test_a_crop_by_chance_depends_on_what_a_video_shows_and_the_seed_alone(cropper: Cropper) -> None:
+def test_a_crop_by_chance_depends_on_what_a_video_shows_and_the_seed_alone() -> None:
     clip = clip_of(3, height=96, width=96)
     other = [entry._replace(frame=entry.frame[::-1].copy()) for entry in clip]
 
     def chosen(video_id: str, seed: int, clip: list[ClipFrame] = clip) -> dict[int, tuple[float, float, float, float]]:
         params = crop_params(method="random", seed=seed)
-        scored = cropper.score_candidates([entry.frame for entry in clip], [boxes()] * 3, params)
+        scored = blind_candidates([entry.frame for entry in clip], params)
         return selected_boxes(crops_table(video_id, clip, scored, params))
 
     assert chosen("a", 0) == chosen("a", 0)

@@ -22,3 +22,8 @@ class CropParams(CandidateConfig):
         description="of the network's large products; bf16 pays where the hardware computes it (AMX, a GPU)"
     )
     seed: int = Field(ge=0, le=SEED_MAX, description="seed of crop.method random")
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether crops are chosen without looking: then nothing needs a detector or a cropper."""
+        return self.method != "s2cnet"

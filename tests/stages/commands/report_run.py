@@ -18,7 +18,7 @@ from stages.io.shards import write_shards
 from stages.io.tables import write_frame
 from stages.params.load import load_params
 from stages.params.schema import Params
-from tests.conftest import noise_clip
+from tests.conftest import ROOT, noise_clip
 
 N_VIDEOS, N_FRAMES = 20, 3
 WORST = "clip_05.mp4"  # its score is 40 points too low
@@ -27,7 +27,11 @@ FAILED = "clip_10.mp4"
 HOSTILE_NAME = "<img src=x onerror=alert(1)>.mp4"
 HOSTILE_PROMPT = "\"></td><script>document.title='owned'</script> {{ 7 * 7 }}"
 HOSTILE_GENERATOR = "$\\frac{$</text><script>alert(2)</script>"
-MADE_BY = {"prepare": {"version": 1}, "train": {"version": 1, "params": {"backbone": "tiny_net"}}}
+MADE_BY = {
+    "prepare": {"version": 1},
+    "crop": {"params": load_params(ROOT / "params.yaml").crop.model_dump()},
+    "train": {"version": 1, "params": {"backbone": "tiny_net"}},
+}
 
 
 def video_ids() -> list[str]:
@@ -132,7 +136,7 @@ def _write_frames(ids: list[str], scores: np.ndarray, spread: dict[str, float]) 
             }
             for row in common
         ]
-    for folder, schema, tables in (("frames", FRAMES, frames), ("crops", CROPS, crops)):
+    for folder, schema, tables in (("frames", FRAMES, frames), ("crops/s2cnet", CROPS, crops)):
         write_shards(
             Path("data") / folder,
             dict.fromkeys(tables, "key"),

@@ -1,10 +1,11 @@
 """`aigc-vqa metrics`: what is shown, and what is said of files that hold no metrics."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from stages.commands.metrics import metrics_table
+from stages.commands.metrics import metrics, metrics_table
 from stages.errors import EvaluationError
 from tests.stages.commands.report_run import write
 
@@ -20,6 +21,19 @@ def test_metrics_of_all_files_stand_in_one_table(tmp_path: Path) -> None:
         ["failed", "videos", "2"],
         ["cropper:", "Acc5", "0.5000"],
     ]
+
+
+def test_of_networks_that_this_run_did_not_use_nothing_is_shown(
+    workplace: Path, write_params: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, values in (("metrics", {"srocc": 0.5}), ("detector", {"recall_at_n": 0.9}), ("cropper", {"acc5": 0.5})):
+        write(workplace / f"results/{name}.json", values)
+    shown = []
+    for method in ("s2cnet", "center"):
+        write_params(crop={"method": method})
+        metrics()
+        shown.append([line.split()[0] for line in capsys.readouterr().out.splitlines()])
+    assert shown == [["SROCC", "detector:", "cropper:"], ["SROCC"]]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 
 from stages.commands import main as cli
 from stages.errors import DatasetError, EvaluationError, TableError
-from stages.io.schemas import AUDIT
+from stages.io.schemas import AUDIT, MANIFEST
 from stages.io.tables import read_frame, write_frame
 from stages.params.schema import EvaluateParams
 from stages.report import content
@@ -179,9 +179,29 @@ def test_generators_with_too_few_videos_have_no_correlation() -> None:
     assert second["bias"] == pytest.approx((54 + 63) / 2)
 
 
+def test_generators_are_compared_on_the_prompts_that_all_have(ready: Path) -> None:
+    rows = [(name, f"p{place}", 50.0 + step * place) for name, step in (("slow", 1), ("fast", 4)) for place in range(5)]
+    test = pd.DataFrame([*rows, ("fast", "alone", 99.0)], columns=["generator", "prompt", "score"])
+    first, second = content.compared_generators(test, PARAMS)
+    # 50, 54, 58, 62, 66 and 50, 51, 52, 53, 54 are 0, 3, 6, 9, 12 apart: only equal signs of the four are as far.
+    assert [(row["name"], row["mean"]) for row in (first, second)] == [("fast", 58), ("slow", 52)]
+    assert first["n_prompts"] == second["n_prompts"] == 5
+    assert (first["next"].difference, first["next"].win_rate) == (6, 0.9)
+    assert first["next"].p_value == 4 / 32
+    assert second["next"] is None
+    assert content.compared_generators(test[test["generator"] == "fast"], PARAMS) == []
+    assert content.compared_generators(test.assign(prompt=None), PARAMS) == []
+    make_run()
+    assert "Which generator is better" not in report().text
+    manifest = read_frame("data/manifest.parquet", schema=MANIFEST)
+    manifest["prompt"] = [f"{HOSTILE_PROMPT} {number // 2}" for number in range(N_VIDEOS)]
+    write_frame("data/manifest.parquet", manifest, schema=MANIFEST, metadata={"made_by": {}})
+    assert "Which generator is better" in report().text
+
+
 def test_without_audit_ablation_frames_and_git_the_rest_is_there(ready: Path) -> None:
     make_run(audit=False, ablation=False)
-    for folder in ("frames", "crops"):
+    for folder in ("frames", "crops/s2cnet"):
         for path in (Path("data") / folder).iterdir():
             path.unlink()
         (Path("data") / folder).rmdir()

