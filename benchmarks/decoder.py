@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 
 from benchmarks.compare import Row, ratio_row, time_in_turn
-from models.methods.reading import spread_indices
 from stages.io.decoder.reading import opened
 from stages.io.images import Frame
+from stages.io.sampling import spread_indices
 
 FRAMES = 6
 # Width, height and frames of a generated video, of a longer one, and of one in 4K.

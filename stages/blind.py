@@ -11,6 +11,7 @@ from stages.engine.batches import Batched
 from stages.engine.command import run, stage_arguments
 from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, run_stage
+from stages.engine.unneeded import leave_table_empty
 from stages.io.digests import digest, library_versions
 from stages.io.schemas import CROPS, FRAMES
 from stages.io.shards import Shards
@@ -33,6 +34,10 @@ def blind(params: Params, *, frames: Path, method: Literal["center", "random", "
         EngineError: Too many videos fail.
         TableError: The frames are missing.
     """
+    if not params.reads_crops:
+        source, n_shards = Shards(frames, schema=FRAMES), params.engine.shards
+        leave_table_empty("blind", source, schema=CROPS, out=out, n_shards=n_shards, method=params.method)
+        return
     table = Shards(frames, schema=FRAMES)
     chosen = params.crop.model_copy(update={"method": method})
     settings = chosen.model_dump()

@@ -17,6 +17,7 @@ from stages.engine.command import run, stage_arguments
 from stages.engine.device import LIBRARIES, make_deterministic, pick_device, surroundings
 from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Item, run_stage
+from stages.engine.unneeded import leave_table_empty
 from stages.errors import TableError
 from stages.io.digests import digest, file_sha256, library_versions
 from stages.io.schemas import CROPS, FRAMES, PROPOSALS
@@ -57,6 +58,10 @@ def crop(params: Params, *, frames: Path, proposals: Path, cropper: Path, out: P
         TableError: A table is missing, or the proposals are of other videos.
         WeightsError: The weights are not those of a cropper.
     """
+    if not params.reads_crops:
+        source, n_shards = Shards(frames, schema=FRAMES), params.engine.shards
+        leave_table_empty("crop", source, schema=CROPS, out=out, n_shards=n_shards, method=params.method)
+        return
     make_deterministic(threads=params.engine.n_threads)
     device = pick_device(params.engine.device)
     network = load_cropper(cropper, device)

@@ -23,6 +23,7 @@ from stages.engine.command import run, stage_arguments
 from stages.engine.device import LIBRARIES, make_deterministic, pick_device, surroundings
 from stages.engine.fingerprint import fingerprint
 from stages.engine.progress import progress
+from stages.engine.unneeded import leave_weights_empty
 from stages.errors import DatasetError, ParamsError
 from stages.io.digests import digest, file_sha256, hash_files, library_versions
 from stages.io.json import write_json
@@ -176,6 +177,9 @@ def cropper(params: Params, *, source: Path, detector: Path, weights: Path, metr
         ParamsError: `cropper.variant` is not the checkpoint's.
         NonFiniteError: The loss is not finite.
     """
+    if not params.reads_crops:
+        leave_weights_empty("cropper", weights=weights, metrics=metrics, method=params.method)
+        return
     make_deterministic(threads=params.engine.n_threads)
     if not source.exists():
         raise DatasetError(f"{source}: no such folder of crop scores (images/, annotations/) or checkpoint")

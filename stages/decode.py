@@ -12,6 +12,7 @@ from stages.engine.run import Item, run_stage
 from stages.engine.runners.local import in_processes
 from stages.io import video
 from stages.io.digests import digest, library_builds, library_versions
+from stages.io.sampling import planned_frames
 from stages.io.schemas import FRAMES, MANIFEST
 from stages.io.tables import read_table
 from stages.params.load import load_params
@@ -46,7 +47,7 @@ def decode(params: Params, *, manifest: Path, root: Path, out: Path) -> None:
         if row["status"] != "ok":
             failed[row["video_id"]] = row["reason"]
             continue
-        wanted = plan.indices(row["n_frames"])
+        wanted = planned_frames(plan, row["n_frames"])
         # The frames and not the plan: methods that read the same ones share them.
         key = digest("decode", code, libraries, builds, storage, row["sha256"], row["n_frames"], wanted)
         payload = {"path": str(root / row["path"]), "n_frames": row["n_frames"], "frames": wanted, **storage}

@@ -26,6 +26,7 @@ from stages.engine.command import run, stage_arguments
 from stages.engine.device import make_deterministic, pick_device, surroundings
 from stages.engine.fingerprint import fingerprint
 from stages.engine.progress import progress
+from stages.engine.unneeded import leave_weights_empty
 from stages.errors import DatasetError
 from stages.io.digests import digest, file_sha256, hash_files, library_versions
 from stages.io.json import write_json
@@ -237,6 +238,9 @@ def detector(params: Params, *, source: Path, weights: Path, metrics: Path) -> N
         DetectorError: The network cannot be built.
         NonFiniteError: The loss is not finite.
     """
+    if not params.reads_crops:
+        leave_weights_empty("detector", weights=weights, metrics=metrics, method=params.method)
+        return
     make_deterministic(threads=params.engine.n_threads)
     if not source.exists():
         raise DatasetError(

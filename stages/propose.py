@@ -16,6 +16,7 @@ from stages.engine.command import run, stage_arguments
 from stages.engine.device import make_deterministic, pick_device, surroundings
 from stages.engine.fingerprint import fingerprint
 from stages.engine.run import Compute, Item, run_stage
+from stages.engine.unneeded import leave_table_empty
 from stages.io.digests import digest
 from stages.io.schemas import FRAMES, MANIFEST, PROPOSALS
 from stages.io.shards import Shards
@@ -111,6 +112,10 @@ def propose(params: Params, *, frames: Path, manifest: Path, detector: Path, out
         TableError: Precomputed boxes are of other videos.
         WeightsError: The weights are not those of a detector.
     """
+    if not params.reads_crops:
+        source, n_shards = Shards(frames, schema=FRAMES), params.engine.shards
+        leave_table_empty("propose", source, schema=PROPOSALS, out=out, n_shards=n_shards, method=params.method)
+        return
     make_deterministic(threads=params.engine.n_threads)
     device = pick_device(params.engine.device)
     finder = load_detector(detector, device)

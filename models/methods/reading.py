@@ -1,6 +1,5 @@
 """What a method reads of a video, as plain data: stages that only hand frames on ask this and need no torch."""
 
-import math
 from enum import StrEnum
 from typing import ClassVar, Literal
 
@@ -16,21 +15,6 @@ class Need(StrEnum):
     CROPS = "crops"
 
 
-def spread_indices(n: int, count: int) -> list[int]:
-    """Evenly spaced indices from 0 to n - 1, both included.
-
-    Args:
-        n: How many indices there are to choose from, at least 1.
-        count: How many are wanted, at least 1.
-
-    Returns:
-        `count` indices in ascending order; with repeats where n < count, the middle one where count is 1.
-    """
-    if count == 1:
-        return [(n - 1) // 2]
-    return [math.floor(step * (n - 1) / (count - 1) + 0.5) for step in range(count)]
-
-
 class AllFrames(Section):
     """Every frame that decodes."""
 
@@ -38,17 +22,6 @@ class AllFrames(Section):
 
     def __str__(self) -> str:
         return "all frames"
-
-    def indices(self, n_frames: int) -> list[int]:
-        """The frames of a video, by decoded index.
-
-        Args:
-            n_frames: How many of its frames can be decoded, at least 1.
-
-        Returns:
-            Ascending, each once.
-        """
-        return list(range(n_frames))
 
 
 class SpreadFrames(Section):
@@ -59,10 +32,6 @@ class SpreadFrames(Section):
 
     def __str__(self) -> str:
         return f"{self.count} frames"
-
-    def indices(self, n_frames: int) -> list[int]:
-        """See `AllFrames.indices`."""
-        return sorted(set(spread_indices(n_frames, self.count)))
 
 
 # Which decoded frames of a video a method reads; JSON-like, so that weights say it.

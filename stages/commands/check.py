@@ -94,7 +94,7 @@ def find_needs(params: Params, plan: Plan, *, preset: str | None) -> Iterator[Re
 
 def _learns_from_no_detector(params: Params) -> bool:
     """Whether the cropper would have to be trained on objects that nothing finds."""
-    is_trained = not params.crop.is_blind and Path(params.cropper.source).is_dir()
+    is_trained = params.looks_for_crops and Path(params.cropper.source).is_dir()
     return is_trained and params.detector.backend == "table" and params.cropper.training.objects == "detector"
 
 
@@ -133,11 +133,10 @@ def expect(params: Params, *, timed: bool) -> Expected | None:
     if not videos:
         return None
     sizes = []
+    plan, storage = params.plan, params.decode.storage
     for path in videos[:: max(1, len(videos) // VIDEOS_PROBED)][:VIDEOS_PROBED]:
         try:
-            sizes.append(
-                decode_file((str(path), params.dataset.max_missing_fraction, params.plan, params.decode.storage)).nbytes
-            )
+            sizes.append(decode_file((str(path), params.dataset.max_missing_fraction, plan, storage)).nbytes)
         except AigcVqaError:  # the stage prepare names it
             continue
     disk = COPIES * fmean(sizes) * len(videos) if sizes else None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stages.engine.device import make_deterministic
 from stages.engine.options import Device, File, Folder, check_out
-from stages.errors import DatasetError
+from stages.errors import DatasetError, WeightsError
 from stages.evaluation.plots import INK, save_figure
 from stages.io.files import replacing
 from stages.io.images import Frame
@@ -32,11 +32,13 @@ def crops(video: Path, /, *, out: File, model: Folder = WEIGHTS, device: Device 
     Raises:
         DatasetError: The file cannot be written.
         VideoError: The video cannot be used.
-        WeightsError: The weights are missing or damaged.
+        WeightsError: The weights are missing or damaged, or their method reads no crops.
     """
     check_out(out, endings=(".png", ".mp4"))
     make_deterministic(threads=1)
     scorer = Scorer.load(model, device=device)
+    if scorer.history.crop is None:
+        raise WeightsError(f"{model}: the method {scorer.quality.name} reads no crops: there are none to draw")
     analysis = scorer.analyse_file(video)
     if out.suffix == ".png":
         draw_picture(analysis, out, title=video.name)

@@ -37,7 +37,7 @@ def metrics(*, results: Folder = RESULTS) -> None:
         EvaluationError: There are no metrics yet.
     """
     # The detector's and the cropper's numbers may be of a run before this one, which had no use for them.
-    is_blind = Path(PARAMS).is_file() and load_params(PARAMS).crop.is_blind
+    is_blind = Path(PARAMS).is_file() and not load_params(PARAMS).looks_for_crops
     print(metrics_table(results, without=CHOOSERS if is_blind else ()))
 
 

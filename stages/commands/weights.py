@@ -86,7 +86,7 @@ def wanted_files(params: Params) -> Iterator[Wanted]:
     Yields:
         The files, each with its key and its origin.
     """
-    if not params.crop.is_blind:
+    if params.looks_for_crops:
         yield from _wanted_for_crops(params)
     if (start := load_method(params.method, params.chosen).start()) is not None:
         note = f"nobody is known to serve it under this name: use a file of {start.name} that you have"

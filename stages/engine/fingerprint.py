@@ -40,7 +40,7 @@ NEUTRAL = {
     "stages.params.schema": "the params that a stage reads stand in the key by their values",
 }
 # The sections of params.yaml, whose values stand in the key, and the packages of the methods, which hold no code.
-NEUTRAL_PLACES = re.compile(r"stages\.params\.schema\..*|models\.methods\.(?!interface$|reading$)\w+(\.config)?")
+NEUTRAL_PLACES = re.compile(r"stages\.params\.schema\..*|models\.methods\.(?!interface$)\w+(\.config)?")
 # Arguments that hold text for people, as argparse, pydantic and progress bars name them.
 WORDS = {"help", "description", "desc", "unit", "title", "metavar"}
 # Fields of a syntax tree that add nothing to the others.

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from models.methods.reading import spread_indices
 from stages.io.images import Frame, decode_image
+from stages.io.sampling import spread_indices
 from stages.io.shards import Shards
 from stages.steps.clips import Box, selected_boxes
 

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.methods.reading import spread_indices
 from stages.errors import TableError
 from stages.io.images import Frame, Shape, cut, decode_image
+from stages.io.sampling import spread_indices
 from stages.io.schemas import BOX_COLUMNS
 
 Box = tuple[float, float, float, float]
@@ -32,7 +32,7 @@ class ClipFrame(NamedTuple):
     frame: Frame
 
 
-class Clip(Sequence[ClipFrame]):
+class DecodedClip(Sequence[ClipFrame]):
     """The frames of one video, in order; each is decoded when it is first asked for.
 
     Args:
@@ -66,13 +66,13 @@ class Clip(Sequence[ClipFrame]):
         return self._decoded[places]
 
 
-def read_clip(frames: pa.Table) -> Clip:
+def read_clip(frames: pa.Table) -> DecodedClip:
     """The frames of one video, in order.
 
     Args:
         frames: Its rows of the FRAMES schema.
     """
-    return Clip(frames)
+    return DecodedClip(frames)
 
 
 def selected_boxes(crops: pa.Table) -> dict[int, Box]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from models.methods.reading import FramePlan
 from stages.errors import VideoError
 from stages.io.probe import probe
+from stages.io.sampling import planned_frames
 from stages.io.video import decode_video
 
 
@@ -30,7 +31,7 @@ def decode_file(payload: tuple[str, float, FramePlan, dict[str, Any]]) -> pa.Tab
     path, max_missing_fraction, plan, storage = payload
     _check_name(path)
     n_frames = probe(path, max_missing_fraction=max_missing_fraction).n_frames
-    table = decode_video(path, n_frames=n_frames, frames=plan.indices(n_frames), **storage)
+    table = decode_video(path, n_frames=n_frames, frames=planned_frames(plan, n_frames), **storage)
     return table.replace_schema_metadata({"n_frames": str(n_frames)})
 
 

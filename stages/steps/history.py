@@ -105,7 +105,7 @@ class History(BaseModel):
         prepare: The data set.
         decode: How frames were chosen.
         propose: How objects were found; None where crops were chosen without looking.
-        crop: How crops were chosen.
+        crop: How crops were chosen; None for methods that read none.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -113,11 +113,11 @@ class History(BaseModel):
     prepare: PrepareRecord
     decode: DecodeRecord
     propose: ProposeRecord | None = None
-    crop: CropRecord
+    crop: CropRecord | None = None
 
     @model_validator(mode="after")
     def _knows_its_networks(self) -> Self:
-        if not self.crop.params.is_blind:
+        if self.crop is not None and not self.crop.params.is_blind:
             for name, value in (("propose", self.propose), ("crop.weights", self.crop.weights)):
                 if value is None:
                     raise PydanticCustomError("missing_record", "missing: {place}", {"place": name})
@@ -148,13 +148,13 @@ class History(BaseModel):
             ) from None
 
 
-def crop_shape(made_by: Mapping[str, Any]) -> Shape:
+def crop_shape(made_by: Mapping[str, Any]) -> Shape | None:
     """How crops fill the square that the network sees, by the history in a table's metadata.
 
     Args:
         made_by: That history: stage -> what made its values.
     """
-    return CropRecord.model_validate(made_by["crop"]).params.shape
+    return CropRecord.model_validate(made_by["crop"]).params.shape if "crop" in made_by else None
 
 
 def crop_method(made_by: Mapping[str, Any]) -> str | None:

@@ -27,6 +27,7 @@ from stages.errors import VideoError, WeightsError
 from stages.io.digests import file_sha256, library_versions
 from stages.io.outs import CROPPER_WEIGHTS, DETECTOR_WEIGHTS, QUALITY_WEIGHTS
 from stages.io.schemas import BOX_COLUMNS
+from stages.params.schema import CropParams
 from stages.params.schema.engine import available_cores
 from stages.steps.clips import ClipFrame, read_clip
 from stages.steps.crops import Cropper, blind_candidates, crops_table, load_cropper
@@ -44,11 +45,11 @@ class Analysis(NamedTuple):
 
     Attributes:
         clip: The decoded frames.
-        objects: What the detector found in each.
+        objects: What the detector found in each; empty, as all of crops, for methods that read none.
         candidates: The crop candidates of each, with their scores.
         selected_xyxy_px: (F, 4) float32, the selected crop of each.
-        scores: One row per segment: the columns of FRAME_SCORES but the video's id, and the selected crop (x0, y0, x1,
-            y1; pixels of the frame).
+        scores: One row per segment: the columns of FRAME_SCORES but the video's id, and where there are crops the
+            selected one (x0, y0, x1, y1; pixels of the frame).
     """
 
     clip: Sequence[ClipFrame]
@@ -138,7 +139,8 @@ class Scorer:
         check_there(paths["quality"])
         quality = load_quality(paths["quality"], device=place)
         detector, cropper = None, None
-        if not quality.history.crop.params.is_blind:
+        crop = quality.history.crop
+        if crop is not None and not crop.params.is_blind:
             check_there(paths["detector"], paths["cropper"])
             detector, cropper = load_detector(paths["detector"], place), load_cropper(paths["cropper"], place)
             check_belonging(quality.history, paths)
@@ -223,11 +225,13 @@ class Scorer:
             name: Its name, which decides where crops are chosen at random.
         """
         clip = read_clip(frames)
+        if self.history.crop is None:
+            nothing = np.zeros((0, 4), np.float32)
+            return Analysis(clip, [], [], nothing, self._segments(name, clip, None))
         crop_params = self.history.crop.params
-        objects, candidates = self._candidates(clip, name=name)
+        objects, candidates = self._candidates(clip, crop_params, name=name)
         crops = crops_table(name, clip, candidates, crop_params)
-        pieces = self.quality.pieces(clip, crops)
-        scores = self.quality.rows(name, pieces, self.quality.score(pieces)).drop_columns("video_id").to_pandas()
+        scores = self._segments(name, clip, crops)
         chosen = crops.filter(crops["selected"]).select(["frame_index", *BOX_COLUMNS]).to_pandas()
         return Analysis(
             clip,
@@ -237,9 +241,16 @@ class Scorer:
             scores.merge(chosen, on="frame_index", how="left", validate="many_to_one"),
         )
 
-    def _candidates(self, clip: Sequence[ClipFrame], *, name: str) -> tuple[list[Detections], list[CropScores]]:
+    def _segments(self, name: str, clip: Sequence[ClipFrame], crops: pa.Table | None) -> pd.DataFrame:
+        """The rows of a video's segments."""
+        pieces = self.quality.pieces(clip, crops)
+        return self.quality.rows(name, pieces, self.quality.score(pieces)).drop_columns("video_id").to_pandas()
+
+    def _candidates(
+        self, clip: Sequence[ClipFrame], params: CropParams, *, name: str
+    ) -> tuple[list[Detections], list[CropScores]]:
         """The objects and the crop candidates of every frame; without objects where crops are chosen blindly."""
-        images, params, propose = [entry.frame for entry in clip], self.history.crop.params, self.history.propose
+        images, propose = [entry.frame for entry in clip], self.history.propose
         if self.detector is None or self.cropper is None or propose is None:
             return [no_detections()] * len(clip), blind_candidates(images, params)
         indices = [entry.frame_index for entry in clip]
@@ -290,7 +301,7 @@ def check_belonging(history: History, paths: dict[str, Path]) -> None:
     values = detector_values(paths["detector"])
     belongs = {
         "detector": all(getattr(history.propose, name) == values[name] for name in ("backend", "detector", "weights")),
-        "cropper": history.crop.weights == file_sha256(paths["cropper"]),
+        "cropper": history.crop is not None and history.crop.weights == file_sha256(paths["cropper"]),
     }
     for name, matches in belongs.items():
         if not matches:

@@ -16,6 +16,7 @@ from models.config import problems_of
 from models.errors import AigcVqaError
 from models.methods import load_method, method_names, params_of
 from models.methods.interface import Method
+from models.methods.reading import Need
 from stages.datasets.mos import MosScale
 from stages.errors import WeightsError
 from stages.io.images import Shape, sharpness
@@ -69,7 +70,7 @@ class SegmentScore(NamedTuple):
 
 
 def video_pieces(
-    method: Method, clip: Sequence[ClipFrame], boxes: Mapping[int, Box] | None, *, shape: Shape
+    method: Method, clip: Sequence[ClipFrame], boxes: Mapping[int, Box] | None, *, shape: Shape | None
 ) -> list[PieceOfVideo]:
     """What a network has to see of one video to score it.
 
@@ -172,7 +173,8 @@ class QualityModel:
             AigcVqaError: The video gives no pieces.
         """
         boxes = None if crops is None else selected_boxes(crops)
-        return video_pieces(self.method, clip, boxes, shape=self.history.crop.params.shape)
+        crop = self.history.crop
+        return video_pieces(self.method, clip, boxes, shape=crop.params.shape if crop else None)
 
     def score(self, pieces: Sequence[PieceOfVideo]) -> list[list[SegmentScore]]:
         """Score pieces, which may be of several videos; see `score_pieces`.
@@ -262,4 +264,6 @@ def load_quality(path: str | Path, *, device: torch.device) -> QualityModel:
         raise WeightsError(f"{path}: not weights of a quality model that can be built here ({error})") from None
     load_state(network, state, path)
     history = History.read(config.get("made_by"), source=path)
+    if history.crop is None and Need.CROPS in method.needs:
+        raise WeightsError(f"{path}: the method {name} reads crops, and the history of the weights knows of none")
     return QualityModel(name, method, network.to(device).eval(), device, reliability, history, config["made_by"])

@@ -40,7 +40,7 @@ def video_view(
     clip: Sequence[ClipFrame],
     boxes: Mapping[int, Box] | None,
     *,
-    shape: Shape,
+    shape: Shape | None,
     places: int | None = None,
 ) -> VideoView:
     """Cut out what a method sees of one video.
@@ -49,7 +49,7 @@ def video_view(
         method: Says whether it needs crops, and of which size.
         clip: The decoded frames.
         boxes: Frame index -> selected crop, xyxy in pixels of the frame; None: there are none.
-        shape: How a crop fills the square; see `stages.io.images.cut`.
+        shape: How a crop fills the square; see `stages.io.images.cut`. None: there are no crops.
         places: Number of crops, where a short video repeats frames; None: one a frame.
 
     Raises:
@@ -58,7 +58,7 @@ def video_view(
     frames = Pictures(clip)
     if Need.CROPS not in method.needs:
         return VideoView(frames)
-    if boxes is None:
+    if boxes is None or shape is None:
         raise TableError("the method needs crops; there are none")
     crops = cut_boxes(clip, boxes, size_px=method.input_px, shape=shape)
     if places is not None and len(clip) != places:

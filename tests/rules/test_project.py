@@ -74,7 +74,7 @@ def params_read(path: Path) -> set[str]:
         if match and match[1] in Params.model_fields:
             key = f"{match[1]}.{taken_of.get(id(node))}"
             read.add(key if key in names and match[1] != path.stem else match[1])
-        elif match and match[1] == "plan":
+        elif match and match[1] in ("plan", "reads_crops", "method"):
             read.add("method")
         elif match and match[1] == "chosen":
             read.add("methods.${method}")

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from models.methods.reading import spread_indices
 from models.s2cnet.candidates import grid_anchors
 from stages.datasets.coco import read_coco
 from stages.datasets.gaic import read_gaic
@@ -21,6 +20,7 @@ from stages.demo_data.clips import draw_severities, make_generators
 from stages.demo_data.ratings import crop_score, frame_quality, mean_opinion_scores, video_quality
 from stages.io.images import sharpness
 from stages.io.probe import probe
+from stages.io.sampling import spread_indices
 from stages.io.video import decode_video
 from stages.params.load import load_params
 from stages.params.schema import DemoParams

@@ -6,7 +6,7 @@
 from pydantic import Field
 
 from models.config import Section
-from models.methods.reading import FramePlan, MethodParams
+from models.methods.reading import FramePlan, MethodParams, Need
 from stages.params.schema.crop import CropParams
 from stages.params.schema.cropper import CropperParams
 from stages.params.schema.dataset import ColumnParams, DatasetParams, TableParams, is_number
@@ -66,3 +66,13 @@ class Params(Section):
     def plan(self) -> FramePlan:
         """Which frames of a video are decoded: those that the chosen method reads."""
         return self.chosen.plan(count=self.decode.frames)
+
+    @property
+    def reads_crops(self) -> bool:
+        """Whether the chosen method reads crops: only then the stages that choose them have work."""
+        return Need.CROPS in self.chosen.needs
+
+    @property
+    def looks_for_crops(self) -> bool:
+        """Whether crops are chosen by looking at frames: only then detector and cropper have work."""
+        return self.reads_crops and not self.crop.is_blind

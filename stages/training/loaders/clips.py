@@ -41,7 +41,7 @@ class ClipSource:
     method: Method
     frames_table: Shards
     crops_table: Shards
-    shape: Shape
+    shape: Shape | None
     frames: int
     _boxes: dict[str, dict[int, Box]] = field(default_factory=dict, init=False, repr=False)
 

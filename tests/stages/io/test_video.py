@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.methods.reading import SpreadFrames, spread_indices
+from models.methods.reading import SpreadFrames
 from stages.errors import VideoError
 from stages.io.probe import probe
+from stages.io.sampling import planned_frames, spread_indices
 from stages.io.schemas import FRAMES
 from stages.io.video import decode_video
 from stages.steps.clips import frame_slots, read_clip
@@ -23,7 +24,7 @@ Frames = NDArray[np.uint8]
 def decode(path: Path, *, frames: int = 64) -> tuple[list[int], list[float], list[Frames]]:
     """Indices, times and RGB frames that decode to lossless PNG."""
     found = probe(path, max_missing_fraction=0.1)
-    wanted = SpreadFrames(count=frames).indices(found.n_frames)
+    wanted = planned_frames(SpreadFrames(count=frames), found.n_frames)
     table = decode_video(path, n_frames=found.n_frames, frames=wanted, encoding="png", jpeg_quality=95)
     assert table.schema.equals(FRAMES)
     clip = read_clip(table)

@@ -87,7 +87,7 @@ def test_a_model_with_blind_crops_is_one_file(weights: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("change", "places"),
     [
-        (lambda made: {}, "prepare, decode, crop"),
+        (lambda made: {}, "prepare, decode"),
         (lambda made: None, "all of it"),
         (lambda made: ["a", "list"], "all of it"),
         (lambda made: {name: each for name, each in made.items() if name != "propose"}, "propose"),
