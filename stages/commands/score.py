@@ -80,10 +80,16 @@ TYPES = {
 }
 
 
+# What a spreadsheet takes for the beginning of a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
 def write_results(rows: pd.DataFrame, out: Path) -> None:
     """Write rows as .parquet, .csv or .json (a list of objects), whole or not at all."""
     if out.suffix == ".csv":
-        write_text(out, rows.to_csv(index=False, lineterminator="\n"))
+        # A spreadsheet would compute a cell that begins like a formula; `./` before a path names the same file.
+        safe = rows.assign(path=[f"./{path}" if path.startswith(FORMULA_STARTS) else path for path in rows["path"]])
+        write_text(out, safe.to_csv(index=False, lineterminator="\n"))
     elif out.suffix == ".json":
         write_text(out, rows.to_json(orient="records", indent=2, force_ascii=False) + "\n")
     else:

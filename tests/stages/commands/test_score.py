@@ -193,6 +193,16 @@ def test_crops_names_the_video_that_cannot_be_drawn(model: Path, workplace: Path
         crops(Path("bad.mp4"), out=Path("look.png"), model=model, device="cpu")
 
 
+def test_no_path_begins_like_a_formula(run: Callable[..., int], workplace: Path) -> None:
+    for name in ("=1+1.avi", "+1.avi", "@SUM(1).avi", "a=1.avi"):
+        write_clip(workplace / name, noise_clip(0))
+    assert run(".", "--out", "scores.csv", "--frames") == 0
+    expected = {"./=1+1.avi", "./+1.avi", "./@SUM(1).avi", "a=1.avi"}
+    assert set(pd.read_csv("scores.csv")["path"]) == set(pd.read_csv("scores.frames.csv")["path"]) == expected
+    run(".", "--out", "scores.json")
+    assert "=1+1.avi" in [row["path"] for row in json.loads(Path("scores.json").read_text(encoding="utf-8"))]
+
+
 def test_names_move_no_cursor_and_forge_no_row(run: Callable[..., int], workplace: Path, capsys) -> None:
     name = "a\x1b[2J\x07\ngood.mp4  99.99.avi"
     write_clip(workplace / name, noise_clip(0))
