@@ -50,6 +50,11 @@ def gather(
     pinned: bool,
 ) -> QualityData:
     """Samples and MOS of the usable videos; raise DatasetError when a part cannot be trained or selected on."""
+    if params.train.batch_videos < method.least_batch:
+        raise DatasetError(
+            f"train.batch_videos = {params.train.batch_videos}: the losses of the method {params.method} compare the "
+            f"videos of a batch; at least {method.least_batch} are needed"
+        )
     decoded = decoded_frames(crops.made_by)
     n_frames = decoded.params.frames
     if n_frames != params.decode.frames:
@@ -78,11 +83,6 @@ def gather(
         left_gib -= clips.gib if clips.fits else 0
         loaders[part] = ClipLoader(clips, workers=workers, pinned=pinned)
         mos[part] = torch.tensor(rows["mos"].to_numpy(), dtype=torch.float32)
-    if params.train.batch_videos < method.least_batch:
-        raise DatasetError(
-            f"train.batch_videos = {params.train.batch_videos}: the losses of the method {params.method} compare the "
-            f"videos of a batch; at least {method.least_batch} are needed"
-        )
     try:
         learnt = method.learn_labels(mos["train"])
     except MethodError as error:
