@@ -38,8 +38,8 @@ def decode(params: Params, *, manifest: Path, root: Path, out: Path) -> None:
         TableError: The manifest is missing or another table.
     """
     table, metadata = read_table(manifest, schema=MANIFEST)
-    code, libraries = fingerprint("stages.decode"), library_versions("opencv-python-headless")
-    builds = library_builds("opencv-python-headless")
+    code, libraries = fingerprint("stages.decode"), library_versions("av", "opencv-python-headless")
+    builds = library_builds("av", "opencv-python-headless")
     plan, storage = params.plan, params.decode.storage
     made = {"code": code, "params": params.decode.model_dump(), "plan": plan.model_dump(), "libraries": libraries}
     failed, items = {}, []

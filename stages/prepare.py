@@ -101,8 +101,8 @@ def prepare(params: Params, *, root: Path, out: Path, pairs: Path) -> None:
         DatasetError: Labels or pairs are doubtful.
         EngineError: Too many videos fail.
     """
-    code, libraries = fingerprint("stages.prepare"), library_versions("opencv-python-headless")
-    builds = library_builds("opencv-python-headless")
+    code, libraries = fingerprint("stages.prepare"), library_versions("av")
+    builds = library_builds("av")
     max_missing = params.dataset.max_missing_fraction
     entries = read_entries(params.dataset, root)
     rated: list[RatedPair] = []

@@ -14,7 +14,7 @@ from models.errors import AigcVqaError
 from models.methods import load_method
 from stages.commands.cache import show_size
 from stages.commands.weights import wanted_files
-from stages.datasets.folder import find_video_files
+from stages.datasets.folder import scan_folder
 from stages.engine.device import pick_device
 from stages.engine.options import Preset
 from stages.experiments.graph import Plan, plan_run
@@ -129,7 +129,7 @@ def expect(params: Params, *, timed: bool) -> Expected | None:
         timed: Whether to time the network on this machine, which takes seconds.
     """
     folder = Path(params.dataset.root) / params.dataset.videos
-    videos = find_video_files(folder) if folder.is_dir() else []
+    videos = scan_folder(folder)[0] if folder.is_dir() else []
     if not videos:
         return None
     sizes = []

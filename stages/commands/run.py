@@ -52,5 +52,6 @@ def run(
         write_bytes(PARAMS, before)
         print(f"run: failed; {PARAMS} is as it was. What is done is not done again when you run the same once more.")
         if touched := [path for path in changed_files() if path not in own_changes]:
-            print(f"Back to the last commit's results: git checkout -- {' '.join(touched)} && dvc checkout")
+            back = f"git checkout -- {' '.join(touched)} && dvc checkout --allow-missing"
+            print(f"Back to the last commit's results: {back}")
     return status

@@ -4,6 +4,7 @@ The weights carry the parameters of every stage that made them: a folder with th
 and a video of the data set gets the score that the pipeline gave it.
 """
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ import pandas as pd
 from cyclopts import Parameter
 
 from models.errors import listed, printable
-from stages.datasets.folder import EXTENSIONS, find_video_files
+from stages.datasets.folder import EXTENSIONS, passed_over, scan_folder
 from stages.engine.command import NOTHING_DONE
 from stages.engine.device import make_deterministic
 from stages.engine.options import Count, Device, File, Folder, check_out
@@ -27,12 +28,19 @@ UNLIKE_MARK = "unlike"
 ROWS_ON_SCREEN = 60
 
 
-def find_videos(paths: Iterable[Path]) -> list[Path]:
-    """Files as they are given, folders searched for video files, each once, sorted within a folder."""
+def find_videos(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Files as they are given, folders searched for video files, each once, sorted within a folder; and other files.
+
+    Returns:
+        The videos, and what was passed over in the folders.
+    """
     found: dict[Path, None] = {}
+    others: dict[Path, None] = {}
     for path in paths:
-        found |= dict.fromkeys(find_video_files(path) if _is_folder(path) else [path])
-    return list(found)
+        videos, rest = scan_folder(path) if _is_folder(path) else ([path], [])
+        found |= dict.fromkeys(videos)
+        others |= dict.fromkeys(rest)
+    return list(found), list(others)
 
 
 def _is_folder(path: Path) -> bool:
@@ -72,10 +80,16 @@ TYPES = {
 }
 
 
+# What a spreadsheet takes for the beginning of a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
 def write_results(rows: pd.DataFrame, out: Path) -> None:
     """Write rows as .parquet, .csv or .json (a list of objects), whole or not at all."""
     if out.suffix == ".csv":
-        write_text(out, rows.to_csv(index=False, lineterminator="\n"))
+        # A spreadsheet would compute a cell that begins like a formula; `./` before a path names the same file.
+        safe = rows.assign(path=[f"./{path}" if path.startswith(FORMULA_STARTS) else path for path in rows["path"]])
+        write_text(out, safe.to_csv(index=False, lineterminator="\n"))
     elif out.suffix == ".json":
         write_text(out, rows.to_json(orient="records", indent=2, force_ascii=False) + "\n")
     else:
@@ -153,7 +167,9 @@ def score(
     if out is not None:
         check_out(out, endings=(".parquet", ".csv", ".json"))
         check_out(frames_path(out))
-    videos = find_videos(paths)
+    videos, others = find_videos(paths)
+    if others:
+        print(passed_over(others), file=sys.stderr)
     if not videos:
         places = ", ".join(map(str, paths))
         raise DatasetError(f"no videos in {places} (looked for {', '.join(sorted(EXTENSIONS))})")

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import listed
-from stages.errors import DatasetError
+from stages.errors import DatasetError, TableError
+from stages.io.images import decode_image
 
 PARTS = ("train", "val", "test")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -87,18 +87,19 @@ def read_image(image: ScoredImage) -> NDArray[np.uint8]:
     """The pixels of an image, (H, W, 3) uint8 RGB.
 
     Raises:
-        DatasetError: The file is damaged, or a candidate exceeds the image.
+        DatasetError: The file is damaged or too large, or a candidate exceeds the image.
     """
-    pixels = cv2.imread(str(image.path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise DatasetError(f"{image.path}: not an image that can be read")
+    try:
+        pixels = decode_image(image.path.read_bytes())
+    except (OSError, TableError) as error:
+        raise DatasetError(f"{image.path}: not an image that can be read ({error})") from None
     height, width = pixels.shape[:2]
     boxes = image.candidates_xyxy_px
     outside = (boxes[:, :2] < 0).any(axis=1) | (boxes[:, 2] > width) | (boxes[:, 3] > height)
     if outside.any():
         line = image.lines[int(np.argmax(outside))]
         raise DatasetError(f"{image.annotation}, line {line}: the box leaves {image.path.name} ({width}x{height} px)")
-    return np.ascontiguousarray(pixels[:, :, ::-1])
+    return pixels
 
 
 def objects_path(image: ScoredImage) -> Path:

@@ -1,7 +1,6 @@
 """What is wrong, or merely unusual, in a video file: its header against what decodes, its clock, colours and repeats.
 
-Frames are decoded as the pipeline decodes them (OpenCV). What OpenCV does not report comes from PyAV, which reads the
-file's structure: the packets' own timestamps, the colour tags, the sizes of key frames.
+Frames are read as the pipeline reads them, in one pass, with the packets' own timestamps.
 """
 
 from fractions import Fraction
@@ -9,12 +8,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 
 from stages.errors import VideoError
-from stages.io.video import opened
+from stages.evaluation.near_copies import evenly_spaced, frame_hash
+from stages.io.decoder.files import OpenFile
+from stages.io.decoder.pictures import orientation_of
+from stages.io.decoder.reading import VideoReader, opened
 
 # With a coarse clock, equal intervals differ by one step of it: that is no variable rate. Matroska's step is 1 ms and
 # GIF's 10 ms; the tolerance is more than one step and less than two.
@@ -24,9 +27,6 @@ GIF_CLOCK_STEP_S = 0.015
 # Mean absolute difference of two frames, in levels of 0-255, below which nobody sees a change: recoding a copy of a
 # frame changes it that little.
 NEAR_LEVELS = 0.5
-
-# Codecs whose frames have the size that the container states; all their frames are key frames, and would be decoded.
-FIXED_SIZE = {"ffv1", "ffvhuff", "gif", "huffyuv", "rawvideo", "utvideo"}
 
 UNSPECIFIED = "unspecified"
 # Code points of ITU-T H.273 (tables 2 to 4), used by containers and FFmpeg alike; others are shown by their number.
@@ -64,85 +64,84 @@ def inspect_file(path: str | Path) -> dict[str, Any]:
     """
     columns: dict[str, Any] = {"size_bytes": Path(path).stat().st_size, "status": "ok", "reason": None}
     try:
-        columns |= _decoded(path)
+        with opened(path) as video:
+            columns |= _stated(video.file)
+            columns |= _shown(video)
+            step_s = GIF_CLOCK_STEP_S if columns["codec"] == "gif" else CLOCK_STEP_S
+            unit = video.file.stream.time_base or Fraction(1)
+            columns |= {"n_packets": video.n_packets} | _clock([time * unit for time in video.times], step_s)
     except VideoError as error:
         columns |= {"status": "failed", "reason": str(error)}
-    return columns | _container(path)
+    return columns
 
 
-def _decoded(path: str | Path) -> dict[str, Any]:
-    """Counts over all frames that decode. OpenCV scales later frames to the size of the first."""
-    n_frames = n_identical = n_near = freeze = longest = 0
-    first = last = None
-    with opened(path) as capture:
-        header = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        rotation = capture.get(cv2.CAP_PROP_ORIENTATION_META)
-        while capture.grab():
-            done, frame = capture.retrieve()
-            if not done or frame is None:
-                continue
-            n_frames += 1
-            freeze += 1
-            if first is None or last is None:
-                first = frame
-            else:
-                difference = cv2.absdiff(frame, last)
-                identical = not difference.any()
-                n_identical += identical
-                n_near += bool(difference.mean() < NEAR_LEVELS)
-                freeze = freeze if identical else 1
-            longest = max(longest, freeze)
-            last = frame
-    if first is None:
-        raise VideoError("no frame can be decoded")
+def _stated(file: OpenFile) -> dict[str, Any]:
+    """What the container states about its picture."""
+    context = file.stream.codec_context
     return {
-        "n_frames_header": int(header) if np.isfinite(header) and 0 < header < 2**31 else 0,
+        "codec": context.name,
+        "pixel_format": context.pix_fmt,
+        "fps": float(file.stream.average_rate) if file.stream.average_rate else 0.0,
+        "n_frames_header": file.n_frames_header,
+        "pixel_aspect": float(file.aspect) if file.aspect else 1.0,
+        **_tags(context),
+    }
+
+
+def _tags(source: VideoCodecContext | VideoFrame) -> dict[str, str]:
+    return {
+        "colour_range": RANGES.get(int(source.color_range), UNSPECIFIED),
+        "colour_matrix": _name(MATRICES, int(source.colorspace)),
+        "colour_primaries": _name(PRIMARIES, int(source.color_primaries)),
+        "colour_transfer": _name(TRANSFERS, int(source.color_trc)),
+    }
+
+
+def _shown(video: VideoReader) -> dict[str, Any]:
+    """Counts over all frames that decode, and how the first of them is laid and coloured."""
+    n_frames = n_interlaced = n_changes = n_identical = n_near = freeze = longest = 0
+    size = last = None
+    is_transparent = False
+    hashes: list[int] = []
+    columns: dict[str, Any] = {}
+    for picture in video.pictures():
+        frame, rgb = picture.frame, picture.rgb()
+        is_transparent = picture.converter.is_transparent
+        if last is None:
+            orientation = orientation_of(frame)
+            columns = {
+                "width": rgb.shape[1],
+                "height": rgb.shape[0],
+                "rotation_deg": orientation.rotation_deg,
+                "mirrored": orientation.mirrored,
+                **_tags(frame),
+            }
+        else:
+            difference = cv2.absdiff(rgb, last)
+            identical = not difference.any()
+            n_identical += identical
+            n_near += bool(difference.mean() < NEAR_LEVELS)
+            n_changes += (frame.width, frame.height) != size
+            freeze = freeze if identical else 0
+        n_frames += 1
+        n_interlaced += frame.interlaced_frame
+        freeze += 1
+        longest = max(longest, freeze)
+        hashes.append(frame_hash(rgb))
+        size, last = (frame.width, frame.height), rgb
+    if last is None:
+        raise VideoError("no frame can be decoded")
+    return columns | {
         "n_frames": n_frames,
-        "width": first.shape[1],
-        "height": first.shape[0],
-        "rotation_deg": int(rotation) % 360 if np.isfinite(rotation) else 0,
+        "n_interlaced": n_interlaced,
+        "is_transparent": is_transparent,
+        "frame_hashes": evenly_spaced(hashes),
+        "n_size_changes": n_changes,
         "n_identical": n_identical,
         "n_nearly_identical": n_near,
         "longest_freeze_frames": longest,
         "identical_share": n_identical / (n_frames - 1) if n_frames > 1 else 0.0,
     }
-
-
-def _container(path: str | Path) -> dict[str, Any]:
-    """What the container states about its first video stream; empty when it cannot be read."""
-    try:
-        with av.open(str(Path(path).resolve()), metadata_errors="replace") as container:
-            if not container.streams.video:
-                return {}
-            stream = container.streams.video[0]
-            context = stream.codec_context
-            tags = {
-                "codec": context.name,
-                "pixel_format": context.pix_fmt,
-                "fps": float(stream.average_rate) if stream.average_rate else 0.0,
-                "colour_range": RANGES.get(context.color_range, UNSPECIFIED),
-                "colour_matrix": _name(MATRICES, context.colorspace),
-                "colour_primaries": _name(PRIMARIES, context.color_primaries),
-                "colour_transfer": _name(TRANSFERS, context.color_trc),
-            }
-            step_s = GIF_CLOCK_STEP_S if context.name == "gif" else CLOCK_STEP_S
-            # The size can change at key frames only: the others need not be decoded to see it.
-            context.skip_frame = "NONKEY"
-            times, sizes, n_packets = [], [], 0
-            try:
-                for packet in container.demux(stream):
-                    if packet.size:
-                        n_packets += 1
-                        time = packet.pts if packet.pts is not None else packet.dts
-                        times += [] if time is None else [time * (packet.time_base or Fraction(1))]
-                    if context.name not in FIXED_SIZE:
-                        sizes += [(frame.width, frame.height) for frame in packet.decode()]
-            except av.FFmpegError:
-                pass  # cut off: what was read up to here counts
-            n_size_changes = sum(earlier != later for earlier, later in pairwise(sizes))
-            return tags | {"n_packets": n_packets, "n_size_changes": n_size_changes} | _clock(times, step_s)
-    except (av.FFmpegError, OSError):
-        return {}
 
 
 def _clock(times_s: list[Fraction], step_s: float) -> dict[str, Any]:

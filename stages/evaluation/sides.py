@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from models.errors import listed
-from stages.datasets.folder import EXTENSIONS, find_video_files, shown_name
+from stages.datasets.folder import EXTENSIONS, scan_folder, shown_name
 from stages.errors import DatasetError
 from stages.io.schemas import MANIFEST
 from stages.io.tables import read_frame
@@ -32,7 +32,7 @@ def find_sides(folders: Sequence[Path], prompts: Path | None) -> pd.DataFrame:
     prompt_of = read_prompts(prompts) if prompts is not None else None
     rows = []
     for name, folder in zip(names, folders, strict=True):
-        found = find_video_files(folder) if folder.is_dir() else []
+        found = scan_folder(folder)[0] if folder.is_dir() else []
         if not found:
             raise DatasetError(f"{folder}: no videos (looked for {', '.join(sorted(EXTENSIONS))})")
         for path in found:

@@ -1,16 +1,22 @@
 """Single frames: encoding for tables, cutting a crop, and the sharpness that the metrics are compared with."""
 
+import io
 import math
+import warnings
 from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from stages.errors import TableError
 
 Frame = NDArray[np.uint8]
 Shape = Literal["stretch", "letterbox", "square"]
+# Twice the pixels of 8K (7680 x 4320): a picture of this size takes 200 MB in RGB.
+MAX_PIXELS = 1 << 26
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 # R, G, B of ImageNet's mean: after normalisation about zero.
 BAR_COLOR = (124, 116, 104)
 
@@ -40,18 +46,35 @@ def encode_image(frame: Frame, *, encoding: str, jpeg_quality: int) -> bytes:
     return data.tobytes()
 
 
+def _stated_size(data: bytes) -> tuple[int, int]:
+    """Width and height in an image's header; no pixel is decoded."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow's own limit is another one.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
+                return image.size
+    except Image.DecompressionBombError as error:
+        raise TableError(f"{error}; at most {MAX_PIXELS} pixels are read") from None
+    except (OSError, ValueError, SyntaxError, EOFError):
+        raise TableError(f"{len(data)} bytes are no image") from None
+
+
 def decode_image(data: bytes) -> Frame:
     """Decode an image file, such as `encode_image` makes.
 
     Args:
-        data: The bytes of the file, in any format that OpenCV reads.
+        data: The bytes of the file, in one of IMAGE_FORMATS.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        TableError: The bytes are damaged, or no image.
+        TableError: The bytes are damaged, no image, or one of more than MAX_PIXELS.
     """
+    width, height = _stated_size(data)
+    if width * height > MAX_PIXELS:
+        raise TableError(f"an image of {width}x{height} has {width * height} pixels; at most {MAX_PIXELS} are read")
     # The decoder gives RGB itself: converting from BGR would be another pass over every frame.
     frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
     if frame is None:

@@ -283,6 +283,9 @@ def file_notes(row: dict[str, Any]) -> list[str]:
         notes.append("variable frame rate")
     for key, text in (
         ("audit_rotation_deg", "rotated by {:.0f}°"),
+        ("audit_mirrored", "mirrored"),
+        ("audit_n_interlaced", "{:.0f} interlaced frames"),
+        ("audit_is_transparent", "transparent pixels"),
         ("audit_n_size_changes", "{:.0f} changes of size"),
         ("audit_n_identical", "{:.0f} repeated frames"),
     ):
@@ -291,6 +294,8 @@ def file_notes(row: dict[str, Any]) -> list[str]:
     # A video without a row in the audit has NaN here, which counts as true.
     if isinstance(row["audit_same_file_as"], str):
         notes.append(f"same file as {row['audit_same_file_as']}")
+    if isinstance(row["audit_near_copy_of"], str):
+        notes.append(f"shows the same as {row['audit_near_copy_of']}")
     return notes
 
 
@@ -302,9 +307,15 @@ AUDIT_COUNTS = (
     ("n_packets_differ", "coded frames that do not decode"),
     ("n_variable_rate", "variable frame rate"),
     ("n_rotated", "rotated by the header"),
+    ("n_mirrored", "mirrored by the header"),
+    ("n_not_square", "pixels that are not square"),
+    ("n_interlaced", "interlaced frames"),
+    ("n_transparent", "transparent pixels, shown over white"),
     ("n_size_changes", "size changes inside the file"),
     ("n_with_identical_neighbours", "repeated frames"),
     ("n_same_file", "byte for byte the same as another"),
+    ("n_near_copies", "showing the same as another, in other bytes"),
+    ("n_near_copies_apart", "showing the same as a video of another group (prompt)"),
 )
 
 

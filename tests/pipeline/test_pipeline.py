@@ -158,8 +158,7 @@ def test_a_killed_stage_goes_on_with_the_same_result(project: Path, stage: str) 
     assert int(counts[1]) + int(counts[2]) == 18
     assert int(counts[2]) >= done
     after = rows_of(project / "data" / folder, schema)
-    # What is left shares batches of another make-up: networks then differ in the last bits, decoding does not.
-    pd.testing.assert_frame_equal(after, before, check_exact=stage == "decode", rtol=0, atol=1e-4)
+    pd.testing.assert_frame_equal(after, before, check_exact=True)
 
 
 def test_experiments_run_beside_the_work_and_are_compared(project: Path) -> None:
@@ -207,7 +206,7 @@ def test_the_finished_run_is_reported_and_gated(project: Path) -> None:
     assert too_few in call(project, *gate).stdout
     # The text of the page and of the gate is the same after the outs were deleted and checked out again.
     (project / "results/predictions.parquet").unlink()
-    dvc(project, "checkout")
+    dvc(project, "checkout", "--allow-missing")
     assert too_few in call(project, *gate).stdout
 
 

@@ -71,7 +71,7 @@ def test_every_value_says_where_it_is_from(name: str) -> None:
         if line.startswith(f"{BASED_ON}:"):
             continue
         assert "not read" not in line, line
-        assert re.search(r"  # (paper|data|weights|choice)\b", line), line
+        assert re.search(r"  # (paper|data|weights|release|choice)\b", line), line
         # What is ours has a reason; a value right below another of its kind shares it.
         assert not re.search(r"# choice$", line) or "mos_max" in line, line
 
@@ -111,7 +111,7 @@ def test_a_preset_holds_what_differs(name: str) -> None:
     text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
     for key, value in flatten(yaml.safe_load(text)):
         if key != BASED_ON and value == shipped[key] and key not in needed:
-            assert re.search(rf"(?m)^ +{key.split('.')[-1]}: .*  # (paper|data|weights)", text), key
+            assert re.search(rf"(?m)^ +{key.split('.')[-1]}: .*  # (paper|data|weights|release)", text), key
 
 
 def write_t2vqa_db(root: Path) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 from stages import audit, prepare
 from stages.errors import TableError
 from stages.evaluation.inspection import inspect_file
+from stages.evaluation.near_copies import N_FRAMES
 from stages.io.schemas import AUDIT
 from stages.io.tables import read_frame
 from tests.conftest import noise_clip, write_clip, write_dataset
@@ -55,16 +56,19 @@ def write_coded(
 def test_a_sound_file_has_no_findings(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.avi", noise_clip(0, n_frames=8), fps=8.0)
     found = inspect_file(path)
+    hashes = found.pop("frame_hashes")
     assert found | {"size_bytes": 0} == {
         "size_bytes": 0, "status": "ok", "reason": None, "codec": "ffv1", "pixel_format": found["pixel_format"],
         "n_frames_header": 8, "n_packets": 8, "n_frames": 8, "fps": 8.0, "duration_s": 1.0,
         "interval_min_s": 0.125, "interval_max_s": 0.125, "variable_rate": False, "width": 48, "height": 32,
-        "n_size_changes": 0, "rotation_deg": 0, "n_identical": 0, "n_nearly_identical": 0,
+        "n_size_changes": 0, "rotation_deg": 0, "mirrored": False, "pixel_aspect": 1.0, "n_interlaced": 0,
+        "is_transparent": False, "n_identical": 0, "n_nearly_identical": 0,
         "longest_freeze_frames": 1, "identical_share": 0.0, "colour_range": "unspecified",
         "colour_matrix": "unspecified", "colour_primaries": "unspecified", "colour_transfer": "unspecified",
     }  # fmt: skip
     assert found["size_bytes"] == path.stat().st_size
-    assert set(found) == set(AUDIT.names) - {"video_id", "same_file_as"}
+    assert len(hashes) == N_FRAMES
+    assert set(found) | {"frame_hashes"} == set(AUDIT.names) - {"video_id", "same_file_as", "near_copy_of"}
 
 
 def test_repeated_frames_are_counted(tmp_path: Path) -> None:
@@ -109,11 +113,17 @@ def test_a_gif_of_constant_rate_is_told_from_one_that_halts(tmp_path: Path, rate
 
 
 def test_a_header_that_counts_wrong(tmp_path: Path) -> None:
-    """Matroska has no count: OpenCV's is duration times rate, too many where the rate drops."""
-    clip = noise_clip(0, n_frames=8)
-    found = inspect_file(write_coded(tmp_path / "a.mkv", clip, times_ms=[0, 100, 200, 300, 500, 700, 900, 1100]))
-    assert (found["n_frames"], found["n_packets"]) == (8, 8)
-    assert found["n_frames_header"] > 8
+    """AVI counts its frames (avih, `dwTotalFrames`, and strh, `dwLength`); Matroska has no count."""
+    path = write_clip(tmp_path / "a.avi", noise_clip(0, n_frames=8))
+    data = bytearray(path.read_bytes())
+    # strh: the type's 4 bytes and 4 of size, then 32 bytes before the length.
+    at = data.index(b"strh") + 8 + 32
+    assert int.from_bytes(data[at : at + 4], "little") == 8
+    data[at : at + 4] = (11).to_bytes(4, "little")
+    path.write_bytes(data)
+    found = inspect_file(path)
+    assert (found["n_frames_header"], found["n_frames"], found["n_packets"]) == (11, 8, 8)
+    assert inspect_file(write_coded(tmp_path / "a.mkv", noise_clip(0)))["n_frames_header"] == 0
 
 
 def test_rotation_and_colour_tags(tmp_path: Path) -> None:
@@ -138,7 +148,7 @@ def test_damaged_files_are_described_as_far_as_they_can_be_read(tmp_path: Path) 
     (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
     cut = inspect_file(tmp_path / "cut.mkv")
     assert cut["status"] == "ok"
-    assert 0 < cut["n_frames"] < cut["n_frames_header"] == 24
+    assert 0 < cut["n_frames"] < 24
     (tmp_path / "noise.mp4").write_bytes(b"no video at all" * 50)
     broken = inspect_file(tmp_path / "noise.mp4")
     assert broken["status"] == "failed"
@@ -212,6 +222,33 @@ def test_the_stage_counts_and_lists_every_video_once_computed(audited, capsys) -
     audited()
     assert "audit: 0 computed, 10 cached, 0 failed" in capsys.readouterr().out
     assert (Path("audit.json").read_bytes(), Path("audit.parquet").read_bytes()) == before
+
+
+def test_near_copies_are_named_and_those_of_other_groups_counted(tmp_path: Path) -> None:
+    """Smooth scenes; the copies are half as large and coded with loss."""
+    drawn = np.random.default_rng(0).integers(0, 256, (2, 9, 12, 3), dtype=np.uint8)
+    scenes = [np.stack([cv2.resize(one, (192, 144), interpolation=cv2.INTER_CUBIC)] * 5) for one in drawn]
+    write_clip(tmp_path / "a.avi", scenes[0])
+    write_clip(tmp_path / "b.avi", scenes[1])
+    write_coded(tmp_path / "c.mp4", scenes[0][:, ::2, ::2])
+    write_coded(tmp_path / "d.mp4", scenes[1][:, ::2, ::2])
+    (tmp_path / "e.avi").write_bytes((tmp_path / "a.avi").read_bytes())
+    names = ["a.avi", "b.avi", "c.mp4", "d.mp4", "e.avi"]
+    manifest = pd.DataFrame(
+        {"video_id": names, "sha256": ["1", "2", "3", "4", "1"], "status": "ok", "mos": 1.0, "reason": None}
+    )
+    rows = audit.audit_rows(manifest, {name: inspect_file(tmp_path / name) for name in names}, {})
+    assert rows["near_copy_of"].where(rows["near_copy_of"].notna(), None).tolist() == [
+        None,
+        None,
+        "a.avi",
+        "b.avi",
+        None,
+    ]
+    assert rows["same_file_as"].tolist()[-1] == "a.avi"
+    groups = pd.Series(["p", "q", "p", "r", "p"], index=names)
+    summary = audit.summarise(rows, groups=groups, n_unusable_labels=0)
+    assert (summary["n_near_copies"], summary["n_near_copies_apart"], summary["n_same_file"]) == (2, 1, 1)
 
 
 def test_a_data_set_without_scores_has_no_unusable_labels() -> None:

@@ -158,9 +158,19 @@ def _write_audit(ids: list[str]) -> None:
     ]
     rows[1] |= {"n_identical": 3, "variable_rate": True, "n_frames_header": 9}
     rows[ids.index(FAILED)] = {"video_id": FAILED, "status": "failed", "reason": "the file is empty"}
-    write_frame("results/audit.parquet", pd.DataFrame(rows, columns=AUDIT.names), schema=AUDIT, metadata={})
+    table = pd.DataFrame(rows, columns=AUDIT.names).assign(frame_hashes=None)
+    write_frame("results/audit.parquet", table, schema=AUDIT, metadata={})
     summary: dict[str, Any] = dict.fromkeys(
-        ("n_packets_differ", "n_rotated", "n_size_changes", "n_colour_tagged", "n_same_file"), 0
+        (
+            "n_packets_differ",
+            "n_rotated",
+            "n_size_changes",
+            "n_colour_tagged",
+            "n_same_file",
+            "n_near_copies",
+            "n_near_copies_apart",
+        ),
+        0,
     )
     summary |= {"n_videos": N_VIDEOS, "n_damaged": 1, "n_unusable_labels": 0}
     summary |= {"n_header_differs": 1, "n_variable_rate": 1}

@@ -16,7 +16,7 @@ def test_every_key_is_listed(write_params: Callable[..., None], capsys: pytest.C
     params()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" = ")[0] for line in lines] == [key for key, _ in iter_fields(Params)]
-    assert "split.seed = 1234  # seed of the split; allowed: an integer from 0" in lines
+    assert "split.seed = 1234  # seed of the split; allowed: an integer from 0 to 2147483647" in lines
 
 
 def test_a_preset_is_given_as_options_of_dvc(

@@ -68,7 +68,7 @@ def test_a_run_that_fails_leaves_the_params_and_says_how_results_come_back(
     assert Path("params.yaml").read_bytes() == before
     (words,) = [line for line in capfd.readouterr().out.splitlines() if line.startswith("Back to")]
     back = words.partition(": ")[2]
-    assert back == "git checkout -- results/metrics.json && dvc checkout"
+    assert back == "git checkout -- results/metrics.json && dvc checkout --allow-missing"
     assert Path("results/metrics.json").read_bytes() != metrics
     subprocess.run(back, shell=True, check=True)
     assert Path("results/metrics.json").read_bytes() == metrics

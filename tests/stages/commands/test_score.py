@@ -119,7 +119,7 @@ def test_a_video_gets_the_same_score_alone_and_among_others(run: Callable[..., i
 
 def test_misuse_is_refused_before_any_work(run: Callable[..., int], workplace: Path) -> None:
     (workplace / "empty").mkdir()
-    with pytest.raises(DatasetError, match=r"no videos in empty \(looked for .avi"):
+    with pytest.raises(DatasetError, match=r"no videos in empty \(looked for .3g2"):
         run("empty")
     with pytest.raises(DatasetError, match=r"--out scores.txt: allowed endings are .parquet, .csv and .json"):
         run("empty", "--out", "scores.txt")
@@ -191,6 +191,16 @@ def test_crops_names_the_video_that_cannot_be_drawn(model: Path, workplace: Path
     (workplace / "bad.mp4").touch()
     with pytest.raises(VideoError, match=r"^bad\.mp4: the file is empty$"):
         crops(Path("bad.mp4"), out=Path("look.png"), model=model, device="cpu")
+
+
+def test_no_path_begins_like_a_formula(run: Callable[..., int], workplace: Path) -> None:
+    for name in ("=1+1.avi", "+1.avi", "@SUM(1).avi", "a=1.avi"):
+        write_clip(workplace / name, noise_clip(0))
+    assert run(".", "--out", "scores.csv", "--frames") == 0
+    expected = {"./=1+1.avi", "./+1.avi", "./@SUM(1).avi", "a=1.avi"}
+    assert set(pd.read_csv("scores.csv")["path"]) == set(pd.read_csv("scores.frames.csv")["path"]) == expected
+    run(".", "--out", "scores.json")
+    assert "=1+1.avi" in [row["path"] for row in json.loads(Path("scores.json").read_text(encoding="utf-8"))]
 
 
 def test_names_move_no_cursor_and_forge_no_row(run: Callable[..., int], workplace: Path, capsys) -> None:

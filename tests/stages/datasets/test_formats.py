@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.datasets.adapters import read_entries
-from stages.datasets.folder import find_video_files
+from stages.datasets.folder import passed_over, scan_folder
 from stages.errors import DatasetError
 from stages.params.schema import DatasetParams
 
@@ -166,6 +166,16 @@ def test_spellings_of_a_prompt_are_one_group_over_all_lists(dataset, tmp_path: P
     ]  # fmt: skip
 
 
+def test_a_scan_counts_and_names_what_it_passes_over(tmp_path: Path) -> None:
+    for name in ("a.ts", "b.FLV", "c.3gp", "d.webp", "e.webp", "notes", ".hidden.txt"):
+        write(tmp_path / name, "")
+    (tmp_path / "f.mp4").symlink_to(tmp_path / "gone.mp4")
+    videos, others = scan_folder(tmp_path)
+    assert [file.name for file in videos] == ["a.ts", "b.FLV", "c.3gp"]
+    assert passed_over(others) == "passed over: 2 .webp, 1 broken link, 1 without an ending"
+    assert passed_over([]) == ""
+
+
 def test_a_folder_without_labels(dataset, tmp_path: Path) -> None:
     for name in ("videos/b_1.mp4", "videos/sub/a_1.AVI", "videos/notes.txt", "videos/.trash/c_1.mp4", "other/d_1.mp4"):
         write(tmp_path / name, "")
@@ -176,7 +186,7 @@ def test_a_folder_without_labels(dataset, tmp_path: Path) -> None:
     ]
     assert [(entry.generator, entry.group) for entry in entries] == [("b", "b_1.mp4"), ("a", "sub/a_1.AVI")]
     assert len(read_entries(dataset(format="folder", videos=""), tmp_path)) == 3
-    assert find_video_files(tmp_path / "other") == [tmp_path / "other/d_1.mp4"]
+    assert scan_folder(tmp_path / "other") == ([tmp_path / "other/d_1.mp4"], [])
     with pytest.raises(DatasetError, match=r"nowhere: no such folder of videos \(dataset.root, dataset.videos\)"):
         read_entries(dataset(format="folder", videos="nowhere"), tmp_path)
     (tmp_path / "empty").mkdir()

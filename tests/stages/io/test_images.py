@@ -1,5 +1,8 @@
 """Encoding single frames, cutting crops, sharpness."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -102,3 +105,17 @@ def test_square_takes_the_middle_of_the_box() -> None:
     np.testing.assert_array_equal(cut(frame, (8, 2, 32, 18), size_px=16, shape="square"), frame[2:18, 12:28])
     # Upright: 8 x 12, 2 rows down.
     np.testing.assert_array_equal(cut(frame, (8, 2, 16, 14), size_px=8, shape="square"), frame[4:12, 8:16])
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG's signature, its IHDR and an IDAT without pixels, so that reading on would find no image."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 8) + b"IDAT" + bytes(12)
+
+
+@pytest.mark.parametrize(("width", "height"), [(8193, 8192), (30000, 30000)])
+def test_an_image_of_too_many_pixels_is_refused_by_its_header(width: int, height: int) -> None:
+    """8192 x 8192 are the 2^26 pixels that are read."""
+    with pytest.raises(TableError, match=rf"{width * height} pixels.*at most 67108864"):
+        decode_image(png_header(width, height))

@@ -157,12 +157,12 @@ def bad_file(folder: Path, kind: str) -> Path:
         ("picture", "1 frame decodes; a video needs at least 2"),
         ("mp4 without its index", "cannot be opened as a video"),
         ("zero frames.avi", "no frame can be decoded"),
-        ("zero frames.mp4", "cannot be opened as a video"),
+        ("zero frames.mp4", "holds no video that can be decoded"),
         ("zero frames.mkv", "cannot be opened as a video"),
         ("one frame", "1 frame decodes; a video needs at least 2"),
-        ("cut FFV1 .avi", "truncated or damaged: the header says 40 frames, "),
-        ("cut FFV1 .mkv", "truncated or damaged: the header says 40 frames, "),
-        ("cut MJPG .avi", "truncated or damaged: the header says 40 frames, "),
+        ("cut FFV1 .avi", "truncated or damaged: of 40 coded frames "),
+        ("cut FFV1 .mkv", "truncated or damaged: of 38 coded frames "),
+        ("cut MJPG .avi", "truncated or damaged: of 40 coded frames "),
     ],
 )
 def test_a_bad_file_says_why(tmp_path: Path, kind: str, reason: str) -> None:
@@ -175,7 +175,6 @@ def test_the_share_that_may_be_missing_decides(tmp_path: Path) -> None:
     """Half a file has about half of its 40 frames: allowed at 0.6, not at 0.1; the frames that are there are right."""
     path = bad_file(tmp_path, "cut FFV1 .mkv")
     found = probe(path, max_missing_fraction=0.6)
-    assert found.n_frames_header == 40
     assert 15 <= found.n_frames <= 25
     wanted = spread_indices(found.n_frames, 3)
     table = decode_video(path, n_frames=found.n_frames, frames=wanted, encoding="png", jpeg_quality=95)
@@ -210,17 +209,6 @@ def test_grey_video_becomes_three_equal_channels(tmp_path: Path) -> None:
     _, _, decoded = decode(write_animation(tmp_path / "a.png", images, durations_ms=[100] * 3))
     for frame, image in zip(decoded, images, strict=True):
         np.testing.assert_array_equal(frame, np.asarray(image)[..., None].repeat(3, axis=2))
-
-
-def test_transparency_is_dropped_and_the_colour_below_kept(tmp_path: Path) -> None:
-    frames = noise_clip(8, n_frames=3)
-    images = []
-    for frame in frames:
-        image = Image.fromarray(frame)
-        image.putalpha(Image.fromarray(np.full(frame.shape[:2], 100, np.uint8)))
-        images.append(image)
-    _, _, decoded = decode(write_animation(tmp_path / "a.png", images, durations_ms=[100] * 3))
-    np.testing.assert_array_equal(np.stack(decoded), frames)
 
 
 def test_sizes_that_change_inside_a_file(tmp_path: Path) -> None:
