@@ -13,7 +13,10 @@ from models.methods.fast_vqa.config import (
     FastVqaParams,
     FragmentSampling,
 )
+from models.methods.sama.config import PUBLISHED as PUBLISHED_SAMA
+from stages.params.presets import read_preset
 from tests.configs import shipped_section
+from tests.conftest import ROOT
 
 SMALL = shipped_section("fast_vqa")
 
@@ -71,3 +74,16 @@ def test_clips_that_cannot_be_cut(changes, words):
     with pytest.raises(ValidationError) as error:
         FragmentSampling.model_validate(SAMPLING_B.model_dump() | changes)
     assert words in problems_of(error.value)
+
+
+@pytest.mark.parametrize(
+    ("preset", "name", "published"),
+    [
+        ("methods/fast_vqa_b", "fast_vqa", PUBLISHED_B),
+        ("methods/fast_vqa_m", "fast_vqa", PUBLISHED_M),
+        ("methods/sama_published", "sama", PUBLISHED_SAMA),
+    ],
+)
+def test_presets_have_the_published_numbers(preset, name, published):
+    params, _ = read_preset(preset, params=ROOT / "params.yaml", folder=ROOT / "presets")
+    assert (params.method, params.chosen) == (name, published)
