@@ -71,7 +71,6 @@ def test_networks_that_find_more_than_boxes(config: str) -> None:
         "COCO-Detection/fcos_R_50_FPN_1x.py",
         "common/train.py",
         "COCO-Detection",
-        "",
         ".yaml",
     ],
 )

@@ -21,7 +21,7 @@ from stages.steps.detectors import describe_detector, import_detectron, import_t
 from tests.models.detectors.test_detectron import FPN, HEADS, RESNET
 
 OPTIONS = {VISUAL_GENOME: f"{RESNET} MODEL.RPN.CONV_DIMS [8]", FPN: RESNET + HEADS}
-SETTINGS: dict[str, Any] = {"min_size_px": 64, "max_size_px": 96, "min_score": 0.0, "labels": "best"}
+SETTINGS: dict[str, Any] = {"min_size_px": 64, "max_size_px": 96, "min_score": 0.0, "nms_iou": 0.5, "labels": "best"}
 
 
 def build(config: str, n_classes: int = 6, n_attributes: int = 0) -> DetectronDetector:
@@ -86,9 +86,9 @@ def test_every_key_is_accounted_for(tmp_path: Path) -> None:
     state = arrays(build(FPN))
     lost = next(iter(state))
     path = tmp_path / "weights.pkl"
-    with pytest.raises(WeightsError, match=rf"1 keys do not fit\): missing {lost}"):
+    with pytest.raises(WeightsError, match=rf"1 key does not fit: missing {lost}"):
         bring(write(path, {name: value for name, value in state.items() if name != lost}), FPN)
-    with pytest.raises(WeightsError, match=r"1 keys do not fit\): unknown extra \(2,\)"):
+    with pytest.raises(WeightsError, match=r"1 key does not fit: unknown extra \(2,\)"):
         bring(write(path, state | {"extra": np.zeros(2, np.float32)}), FPN)
     with pytest.raises(WeightsError, match="weights that are not finite"):
         bring(write(path, state | {lost: state[lost] * np.nan}), FPN)
