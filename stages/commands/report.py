@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from stages.engine.options import File, Folder, check_out
@@ -25,6 +24,7 @@ from stages.params.schema import EvaluateParams
 from stages.report import content, figures
 from stages.report.pictures import CURVE_HEIGHT
 from stages.report.sources import Sources, read_sources
+from stages.report.templates import own_file, page_environment
 
 COLUMNS = (
     ("frame", "picture"),
@@ -80,14 +80,8 @@ def report(
 
 def page(sources: Sources, params: EvaluateParams, *, title: str, revision: str | None) -> str:
     """The whole page as text."""
-    environment = Environment(
-        loader=PackageLoader("stages", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script, style = (_own_file(environment, name) for name in ("page.js", "page.css"))
+    environment = page_environment()
+    script, style = (own_file(environment, name) for name in ("page.js", "page.css"))
     row_of = {video_id: number for number, video_id in enumerate(sources.videos["video_id"])}
     test, audit = sources.test, sources.audit
     metric_rows = content.metric_rows(sources, params)
@@ -134,8 +128,3 @@ def page(sources: Sources, params: EvaluateParams, *, title: str, revision: str 
         parts=sorted(set(sources.videos["part"])),
         made_by={stage: json.dumps(made, indent=2) for stage, made in sources.made_by.items()},
     )
-
-
-def _own_file(environment: Environment, name: str) -> Markup:
-    assert environment.loader is not None
-    return Markup(environment.loader.get_source(environment, name)[0])

@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from stages.evaluation.versus import Duel
 from stages.report.pictures import StripFrame
+from stages.report.templates import own_file, page_environment
 
 
 @dataclass(frozen=True)
@@ -66,17 +64,10 @@ def versus_page(
         examples: Prompts with film strips.
         confidence: Of the intervals.
     """
-    environment = Environment(
-        loader=PackageLoader("stages", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    assert environment.loader is not None
+    environment = page_environment()
     return environment.get_template("versus.html").render(
         title=title,
-        style=Markup(environment.loader.get_source(environment, "page.css")[0]),
+        style=own_file(environment, "page.css"),
         facts=facts,
         verdicts=verdicts,
         notes=notes,
