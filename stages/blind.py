@@ -34,11 +34,10 @@ def blind(params: Params, *, frames: Path, method: Literal["center", "random", "
         EngineError: Too many videos fail.
         TableError: The frames are missing.
     """
+    table, n_shards = Shards(frames, schema=FRAMES), params.engine.shards
     if not params.reads_crops:
-        source, n_shards = Shards(frames, schema=FRAMES), params.engine.shards
-        leave_table_empty("blind", source, schema=CROPS, out=out, n_shards=n_shards, method=params.method)
+        leave_table_empty("blind", table, schema=CROPS, out=out, n_shards=n_shards, method=params.method)
         return
-    table = Shards(frames, schema=FRAMES)
     chosen = params.crop.model_copy(update={"method": method})
     settings = chosen.model_dump()
     made = {
@@ -63,7 +62,7 @@ def blind(params: Params, *, frames: Path, method: Literal["center", "random", "
         out=out,
         made_by=table.made_by | {"crop": made},
         failed_before=table.failed,
-        n_shards=params.engine.shards,
+        n_shards=n_shards,
         max_failed_fraction=params.engine.max_failed_fraction,
     )
 

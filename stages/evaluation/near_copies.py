@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.io.images import Frame
+from stages.io.sampling import spread_indices
 
 # Evenly spaced frames of a video that are compared, and the mean number of their 64 bits in which near-copies differ.
 N_FRAMES = 8
@@ -46,7 +47,7 @@ def evenly_spaced(hashes: Sequence[int]) -> list[int]:
     Args:
         hashes: Those of all frames, at least one.
     """
-    return [hashes[place] for place in np.linspace(0, len(hashes) - 1, N_FRAMES).round().astype(int)]
+    return [hashes[place] for place in spread_indices(len(hashes), N_FRAMES)]
 
 
 def first_near_copies(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
